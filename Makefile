@@ -1,0 +1,87 @@
+# Every target starts from a fresh clone with nothing but Python 3.11, and can be run again at any time.
+#   PYTHON=…   the Python 3.11 that makes the environment     VENV=…   where it is made (.venv)
+#   WORKERS=…  notebooks or simulators at a time              ARGS=…   passed on to the command
+
+IS_311   = -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+PYTHON  ?= $(shell for p in python3.11 python3 python; do $$p $(IS_311) && { command -v $$p; exit; }; done; echo python3.11)
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+WORKERS ?= 2
+TORCH   := $(shell sed -n 's/^torch==//p' constraints.txt)
+# where torch's CPU build comes from when the usual index has only the CUDA one
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
+WITH := $(PIP) install -qq --constraint constraints.txt
+HOME_OK := $(shell test -n "$$HOME" && test -w "$$HOME" && echo yes)
+ifneq ($(HOME_OK),yes)
+export HOME := $(CURDIR)/.cache/home
+endif
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lab analysis export docs bench doctor readme clean setup
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(BIN)/.ready ## train two small policies, roll them out, compare them (about ten minutes)
+	@$(BIN)/vlm4vla demo $(ARGS)
+
+test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
+	@echo "notebooks: running nbs/ top to bottom"
+	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)'
+	@echo "tests: what no single notebook can say"
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lab: $(BIN)/.ready ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=nbs $(ARGS)
+
+analysis: $(BIN)/.ready ## rebuild every table and figure from results/
+	@$(BIN)/nbdev-test nbs/analysis --n-workers $(WORKERS)
+
+export: $(BIN)/.ready ## notebooks → vlm4vla/ and README.md
+	@$(BIN)/nbdev-export
+	@$(BIN)/nbdev-clean
+	@$(BIN)/python docs/readme.py
+
+docs: $(BIN)/.ready-docs ## the site, in _site/
+	@$(BIN)/python docs/build.py
+
+bench: $(BIN)/.ready ## our speed against the obvious way, in one run
+	@set -e; for nb in nbs/bench/*.ipynb; do echo "$$nb"; \
+	  (cd nbs/bench && $(CURDIR)/$(BIN)/papermill --log-level ERROR --no-progress-bar $$(basename $$nb) /dev/null $(ARGS)); done
+
+doctor: $(BIN)/.ready ## what this machine can run, and how to get what is missing
+	@$(BIN)/vlm4vla doctor
+
+setup: $(BIN)/.ready ## only make the environment
+
+clean: ## remove the environment and everything that can be made again
+	rm -rf $(VENV) .cache build _site *.egg-info
+
+# --- the environment: made once, made again when what it depends on has changed ---
+
+$(BIN)/python:
+	@"$(PYTHON)" $(IS_311) || \
+	  { echo "vlm4vla needs Python 3.11, but $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo missing); run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make environments; install its venv module (Debian: apt install python3.11-venv)." >&2; exit 2; }
+	@echo "setting up $(VENV) (once, a few minutes)"
+	@rm -rf $(VENV) && "$(PYTHON)" -m venv $(VENV)
+
+# An ordinary pip would fetch gigabytes of CUDA for torch: only a machine with an NVIDIA driver gets that build.
+$(BIN)/.ready: settings.ini setup.py pyproject.toml constraints.txt | $(BIN)/python
+	@mkdir -p "$$HOME"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@if $(BIN)/python -c 'import importlib.metadata as m; assert m.version("torch").split("+")[0] == "$(TORCH)"' 2>/dev/null; then :; \
+	  elif nvidia-smi >/dev/null 2>&1; then $(WITH) torch==$(TORCH); \
+	  else $(WITH) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) torch==$(TORCH); fi
+	@$(WITH) --editable '.[dev]'
+	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name python3 >/dev/null 2>&1
+	@touch $@
+
+$(BIN)/.ready-docs: $(BIN)/.ready
+	@$(WITH) --editable '.[docs]'
+	@touch $@

@@ -1,0 +1,21 @@
+"The site: Sphinx reads the pages that docs/build.py prepares."
+from configparser import ConfigParser
+from pathlib import Path
+
+settings = ConfigParser(delimiters=["="])
+settings.read(Path(__file__).resolve().parent.parent/"settings.ini", encoding="utf-8")
+facts = settings["DEFAULT"]
+
+project, author, release = facts["lib_name"], facts["author"], facts["version"]
+copyright = author
+extensions = ["myst_nb"]
+
+nb_execution_mode = "off"   # docs/build.py has run them
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_theme_options = dict(show_toc_level=2, navigation_with_keys=False, show_prev_next=True, navbar_end=["theme-switcher"])
+html_show_sourcelink = False

@@ -1,0 +1,34 @@
+"Turn nbs/index.ipynb into README.md: run it, keep the prose, keep what its cells display. `--check` only compares."
+import re, sys
+from pathlib import Path
+from execnb.nbio import read_nb
+from execnb.shell import CaptureShell
+from vlm4vla.core import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+
+def shown(output):
+    "One output of a cell as markdown."
+    data = output.get("data", {})
+    text = lambda kind: "".join(data[kind])
+    if "text/markdown" in data: return text("text/markdown")
+    if "text/html" in data: return text("text/html")
+    if "text/plain" in data: return f"```\n{text('text/plain')}\n```"
+    return ""
+
+def readme(path=ROOT/"nbs"/"index.ipynb"):
+    "The README's text."
+    nb, parts = read_nb(path), []
+    CaptureShell(path=path.parent).run_all(nb, exc_stop=True)
+    for cell in nb.cells:
+        if cell.cell_type == "markdown": parts.append(cell.source)
+        if cell.cell_type != "code" or re.search(r"^#\|\s*hide\b", cell.source, re.M): continue
+        if not re.search(r"^#\|\s*echo:\s*false", cell.source, re.M): parts.append(f"```python\n{cell.source}\n```")
+        parts += [shown(o) for o in cell.get("outputs", [])]
+    note = "<!-- made from nbs/index.ipynb by `make export` -->"
+    return "\n\n".join([note] + [p.strip() for p in parts if p.strip()]) + "\n"
+
+if __name__ == "__main__":
+    text, path = readme(), ROOT/"README.md"
+    if sys.argv[1:] != ["--check"]: write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text: sys.exit("README.md is not what nbs/index.ipynb makes; run: make export")

@@ -1,0 +1,68 @@
+"The graph of modules, read from the sources."
+import ast
+from pathlib import Path
+import pytest
+
+core = {"core"}
+entries = core | {"backbones", "benchmarks", "experiments"}
+model = entries | {"actions", "families", "query", "heads", "policy"}
+tables = entries | {"results", "stats", "figures"}
+# module → what it may import, anywhere in it
+GRAPH = dict(
+    core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
+    actions=core, data=core | {"actions"}, worker=core,
+    families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=model - {"policy"},
+    train=model | {"data", "results"}, vlm_sft=model | {"data", "results", "train", "questions"}, vqa=model | {"data", "results", "questions", "grinningface"},
+    rollout=entries | {"worker", "actions"}, grinningface=core | {"worker", "actions"}, questions=core | {"grinningface", "worker"},
+    results=entries, stats=core | {"results"}, figures=entries | {"results", "stats"},
+    sweep=entries | {"results"}, report=tables, cli=tables | {"sweep", "report"},
+)
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "results", "stats", "figures", "sweep", "report", "cli")
+
+PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
+MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
+
+def imports(name, top=False):
+    "Modules that a module imports; `top`: only while it is being imported itself."
+    tree, found = ast.parse((PACKAGE/f"{name}.py").read_text(encoding="utf-8")), set()
+    inner = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)} if top else set()
+    for n in ast.walk(tree):
+        if id(n) in inner: continue
+        if isinstance(n, ast.Import): found |= {a.name for a in n.names}
+        if isinstance(n, ast.ImportFrom):
+            base = "vlm4vla" + (f".{n.module}" if n.module else "") if n.level else n.module
+            found |= {base} | {f"{base}.{a.name}" for a in n.names}
+    return found
+
+def own(name): return {i.split(".")[1] for i in imports(name) if i.startswith("vlm4vla.")} & set(MODULES) - {name}
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_what_stands_below_it(name):
+    assert name in GRAPH, f"say in tests/test_imports.py what {name} may import"
+    assert own(name) <= GRAPH[name], f"{name} imports {sorted(own(name) - GRAPH[name])}"
+
+def test_the_graph_has_no_cycle():
+    done, left = set(), dict(GRAPH)
+    while left:
+        free = {m for m, needs in left.items() if needs <= done}
+        assert free, f"a cycle among {sorted(left)}"
+        done |= free; left = {m: n for m, n in left.items() if m not in free}
+
+def test_a_simulator_is_imported_in_its_own_module_and_only_when_needed():
+    for name in MODULES:
+        assert not {i for i in imports(name, top=True) if i.split(".")[0] == "pybullet"}, name
+        if name != "grinningface": assert not {i for i in imports(name) if i.split(".")[0] in ("pybullet", "pybullet_data")} or name == "cli", name
+
+@pytest.mark.parametrize("name", [m for m in NO_TORCH if m in MODULES])
+def test_tables_and_figures_need_no_torch(without, name):
+    done = without(["torch", "transformers", "pybullet"], f"import vlm4vla.{name}")
+    assert done.returncode == 0, done.stderr[-500:]
+
+def test_core_is_light(without):
+    heavy = ["torch", "transformers", "numpy", "pandas", "tqdm", "matplotlib", "fastcore", "papermill"]
+    done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.cli")
+    assert done.returncode == 0, done.stderr[-500:]
+
+def test_the_package_needs_no_notebook_tools(without):
+    done = without(["nbdev", "execnb", "IPython", "jupyterlab", "pytest"], "\n".join(f"import vlm4vla.{m}" for m in MODULES))
+    assert done.returncode == 0, done.stderr[-500:]

@@ -1,0 +1,73 @@
+"The registries agree with each other."
+import re
+from dataclasses import fields
+import pytest
+from vlm4vla.backbones import backbones
+from vlm4vla.benchmarks import benchmarks
+from vlm4vla.core import Mistake
+from vlm4vla.experiments import Recipe, check_recipe, experiments, overrides, studies, variants
+
+def test_labels_are_unique():
+    for registry in (backbones, benchmarks):
+        labels = [e.label for e in registry.values()]
+        assert len(set(labels)) == len(labels)
+
+def test_names_are_safe_in_files_and_ids():
+    for registry in (backbones, benchmarks, variants, studies):
+        for name in registry: assert re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name), name
+
+def test_a_family_has_one_colour_and_a_tiny_backbone():
+    colours, tiny = {}, {b.family for b in backbones.values() if b.kind == "tiny"}
+    for b in backbones.values():
+        assert re.fullmatch("#[0-9A-Fa-f]{6}", b.color) and colours.setdefault(b.family, b.color) == b.color, b.name
+        assert b.kind in ("hub", "mini", "tiny") and b.family in tiny, b.name
+        assert bool(b.repo_id) == (b.kind == "hub") and bool(b.folder) == (b.kind == "mini"), b.name
+    assert len(set(colours.values())) == len(colours)
+
+def test_every_family_exists():
+    families = pytest.importorskip("vlm4vla.families").families
+    assert {b.family for b in backbones.values()} <= set(families)
+
+def test_every_experiment_resolves():
+    for run_id, e in experiments.items():
+        assert e.run_id == run_id and check_recipe(e.recipe)
+        micro = backbones[e.backbone].micro_batch
+        assert e.recipe.batch_size % min(micro, e.recipe.batch_size) == 0, f"{run_id}: accumulation is not whole"
+
+def test_variants_and_overrides_change_real_fields_and_say_why():
+    known = {f.name for f in fields(Recipe)}
+    for v in (*variants.values(), *overrides): assert set(v.changes) <= known and v.why.endswith((".", "?"))
+    assert variants["base"].changes == {}
+
+def test_pretrained_and_scratch_differ_in_nothing_else():
+    for a, b in (("base", "scratch"), ("demo", "demo-scratch")):
+        x, y = (experiments[f"mini-qwen3-vl__grinningface__{v}__s0"].recipe for v in (a, b))
+        assert {f.name for f in fields(Recipe) if getattr(x, f.name) != getattr(y, f.name)} == {"init"}
+
+def test_benchmarks_are_consistent():
+    for b in benchmarks.values():
+        assert len(b.action_lo) == len(b.action_hi) == 7 and all(lo < hi for lo, hi in zip(b.action_lo, b.action_hi))
+        assert all(m.lo < m.hi and m.label for m in b.metrics) and b.splits and b.tasks
+
+def test_studies_name_experiments():
+    for s in studies.values():
+        ids = [e.run_id for e in s.rows]
+        assert len(set(ids)) == len(ids) and all(i in experiments for i in ids) and s.question.endswith("?")
+
+def test_a_duplicate_is_refused():
+    with pytest.raises(Mistake, match="registered already"): backbones.add(backbones["tiny-qwen3-vl"])
+
+def test_mini_backbone_is_a_real_one():
+    mini = backbones["mini-qwen3-vl"]
+    try: folder = mini.source
+    except Mistake: pytest.skip("the mini backbone is not here")
+    from pathlib import Path
+    names = {p.name for p in Path(folder).iterdir()}
+    assert {"config.json", "tokenizer.json"} <= names and any(n.endswith(".safetensors") for n in names)
+    size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+    assert size <= 15*2**20, f"the mini backbone has {size/2**20:.1f} MiB; 15 is the limit"
+    from safetensors import safe_open
+    n = 0
+    for f in Path(folder).glob("*.safetensors"):
+        with safe_open(f, "np") as s: n += sum(s.get_slice(k).get_shape() and __import__("math").prod(s.get_slice(k).get_shape()) for k in s.keys())
+    assert abs(n/1e9/mini.params_b - 1) < .1, f"params_b says {mini.params_b}, the file has {n/1e9:.5f}"

@@ -1,0 +1,147 @@
+"Rows: the committed ones are in order, and no accident loses or doubles one."
+import errno, json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pandas as pd, pytest
+from vlm4vla import core, results
+from vlm4vla.core import Mistake
+from vlm4vla.results import append, check, dictionary, load, rebuild_scores, scores, tables
+
+ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5,
+           detail=dict(execution=True, recognition=True))
+def rows(n, start=0, **kw): return [{**ROW, "episode": start+i, **kw} for i in range(n)]
+
+# the committed results
+
+def test_the_committed_results_are_in_order(root):
+    assert check(root/"results") == []
+
+def test_scores_equal_their_rebuild(root):
+    out = root/"results"
+    pd.testing.assert_frame_equal(load("scores", out), scores(load("episodes", out)))
+
+def test_nothing_tiny_is_a_result(root):
+    for name, column in (("episodes", "run_id"), ("runs", "run_id"), ("train_log", "run_id"), ("vqa_measured", "backbone")):
+        assert not load(name, root/"results")[column].str.contains("tiny|smoke|demo").any(), name
+
+def test_every_run_is_a_known_experiment(root):
+    from vlm4vla.experiments import experiments
+    runs = load("runs", root/"results")
+    for r in runs[runs.kind.isin(["train", "eval"])].itertuples():
+        e = experiments[r.run_id]
+        assert (e.backbone, e.benchmark, e.variant, e.seed) == (r.backbone, r.benchmark, r.variant, r.seed)
+
+def test_the_data_dictionary_is_current(root):
+    path = root/"results"/"README.md"
+    if not any((root/"results"/t.file).exists() for t in tables.values()): pytest.skip("no results yet")
+    assert path.read_text(encoding="utf-8") == dictionary(), "run: python -c 'from vlm4vla.results import *; write_dictionary()'"
+
+# writing
+
+def test_the_order_of_workers_does_not_matter(tmp_path):
+    for name, parts in (("a", [rows(3), rows(3, 3)]), ("b", [rows(3, 3)[::-1], rows(3)[::-1]])):
+        for p in parts: append("episodes", p, tmp_path/name)
+    assert (tmp_path/"a"/"episodes.parquet").read_bytes() == (tmp_path/"b"/"episodes.parquet").read_bytes()
+
+def test_a_duplicate_key_is_refused_and_nothing_is_written(tmp_path):
+    append("episodes", rows(5), tmp_path)
+    before = (tmp_path/"episodes.parquet").read_bytes()
+    with pytest.raises(Mistake, match="· 4 · 5 of 10 already; nothing was written"): append("episodes", rows(3, 4), tmp_path)
+    assert (tmp_path/"episodes.parquet").read_bytes() == before
+    append("episodes", rows(5, split="val"), tmp_path)
+    assert len(load("episodes", tmp_path)) == 10
+
+def test_a_file_with_a_duplicate_key_is_refused_when_read(tmp_path):
+    append("episodes", rows(2), tmp_path)
+    df = load("episodes", tmp_path)
+    results._write(tables["episodes"], pd.concat([df, df[:1]]), tmp_path)
+    with pytest.raises(Mistake, match="twice; restore it"): load("episodes", tmp_path)
+    with pytest.raises(Mistake, match="twice"): append("episodes", rows(1, 9), tmp_path)
+    assert len(check(tmp_path)) == 1
+
+@pytest.mark.parametrize("cut", [0, 3, 200, -20])
+def test_a_damaged_file_is_one_sentence_and_is_not_written_over(tmp_path, cut):
+    append("episodes", rows(40), tmp_path)
+    path = tmp_path/"episodes.parquet"
+    path.write_bytes(damaged := path.read_bytes()[:cut])
+    with pytest.raises(Mistake, match=r"episodes.parquet is damaged .*restore it with `git checkout"): load("episodes", tmp_path)
+    with pytest.raises(Mistake, match="damaged"): append("episodes", rows(1, 50), tmp_path)
+    assert path.read_bytes() == damaged
+
+def test_wrong_columns_are_named(tmp_path):
+    for bad, message in (([{**ROW, "sucess": 1}], "no column 'sucess'; did you mean 'success'"), ([{k: v for k, v in ROW.items() if k != "split"}], "'split' is missing"),
+                         ([{**ROW, "n_steps": "many"}], "'n_steps' of row 1 is 'many', not int")):
+        with pytest.raises(Mistake, match=message): append("episodes", bad, tmp_path)
+    (tmp_path/"runs.csv").write_text("run_id,kind,unknown\n")
+    with pytest.raises(Mistake, match="runs.csv: there is no column 'unknown'"): load("runs", tmp_path)
+    (tmp_path/"runs.csv").write_text("run_id,kind\n")
+    with pytest.raises(Mistake, match="runs.csv: column 'backbone' is missing"): load("runs", tmp_path)
+    assert not (tmp_path/"episodes.parquet").exists()
+
+@pytest.mark.parametrize("table,row", [("episodes", ROW), ("runs", dict(run_id="a", kind="train", backbone="b", benchmark="", variant="", seed=0, step=1, checkpoint="",
+                                                                       status="done", git_sha="", started="", seconds=1.))])
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, table, row):
+    append(table, [row], tmp_path)
+    before = (tmp_path/tables[table].file).read_bytes()
+    def full(*a, **kw): raise OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as m:
+        m.setattr("pyarrow.parquet.write_table", full); m.setattr(pd.DataFrame, "to_csv", full)
+        with pytest.raises(Mistake, match="The disk is full"): append(table, [{**row, "run_id": "z"}], tmp_path)
+    assert (tmp_path/tables[table].file).read_bytes() == before and os.listdir(tmp_path) == [tables[table].file]
+    append(table, [{**row, "run_id": "z"}], tmp_path)
+    assert len(load(table, tmp_path)) == 2
+
+WRITE = """
+import sys; from vlm4vla.results import append
+out, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+row = dict(benchmark="grinningface", split="id", task="place", chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5)
+for i in range(0, n, 20): append("episodes", [{**row, "run_id": name, "episode": i+j} for j in range(20)], out)
+"""
+def writer(root, out, name, n): return subprocess.Popen([sys.executable, "-c", WRITE, str(out), name, str(n)], cwd=root)
+
+def test_four_processes_write_1200_rows_at_once(root, tmp_path):
+    began = time.time()
+    running = [writer(root, tmp_path, f"run{i}", 300) for i in range(4)]
+    assert [p.wait(120) for p in running] == [0]*4
+    assert load("episodes", tmp_path).groupby("run_id").size().tolist() == [300]*4
+    assert time.time() - began < 60
+
+def test_kill_at_any_moment_leaves_whole_flushes(root, tmp_path):
+    for i in range(4):
+        p = writer(root, tmp_path, f"run{i}", 100_000)
+        until = time.time() + 60
+        while not len(load("episodes", tmp_path).query(f"run_id == 'run{i}'")) and time.time() < until: time.sleep(.05)
+        time.sleep(.13*i); p.send_signal(signal.SIGKILL); p.wait()
+        counts = load("episodes", tmp_path).groupby("run_id").size()
+        assert counts[f"run{i}"] >= 20 and (counts % 20 == 0).all()
+    append("episodes", rows(1), tmp_path) # the lock went with its holder
+
+def test_replacing_is_for_accounts_of_runs_only(tmp_path):
+    append("train_log", [dict(run_id="a", name="loss", step=i, value=1.) for i in range(4)], tmp_path)
+    append("train_log", [dict(run_id="a", name="loss", step=i, value=2.) for i in range(2, 6)], tmp_path, replace=True)
+    assert load("train_log", tmp_path).value.tolist() == [1., 1., 2., 2., 2., 2.]
+    with pytest.raises(Mistake, match="final"): append("episodes", rows(1), tmp_path, replace=True)
+    with pytest.raises(Mistake, match="derived"): append("scores", [], tmp_path)
+
+def test_absent_stays_absent(tmp_path):
+    append("episodes", rows(2) + rows(1, 5, n_subtasks=0), tmp_path)
+    df = load("episodes", tmp_path)
+    assert df.n_subtasks.isna().tolist() == [True, True, False] and str(df.n_subtasks.dtype) == "Int64"
+    append("bench", [dict(name="train", subject="floor", value=1., unit="s", hardware="h", git_sha="", date="2026-01-01")], tmp_path)
+    assert load("bench", tmp_path).ratio.isna().all()
+
+def test_check_names_what_is_wrong(tmp_path):
+    append("episodes", rows(3), tmp_path)
+    rebuild_scores(tmp_path)
+    assert [p.split(" ", 1)[1] for p in check(tmp_path)] == ["has episodes but no eval row in runs.csv; run its evaluation again."]
+    run = dict(run_id=ROW["run_id"], kind="eval", backbone="b", benchmark="grinningface", variant="c", seed=0, step=1, checkpoint="", status="done", git_sha="", started="", seconds=1.)
+    append("runs", [run], tmp_path)
+    assert "has no account of its eval" in check(tmp_path)[0]
+    core.write_json(tmp_path/"provenance"/f"{ROW['run_id']}.json", dict(run_id=ROW["run_id"], eval={}))
+    assert check(tmp_path) == []
+    s = (tmp_path/"scores.csv").read_text()
+    (tmp_path/"scores.csv").write_text(s.replace(",3,", ",4,"))
+    assert "differs from what the episodes say" in check(tmp_path)[0]
+    rebuild_scores(tmp_path)
+    assert (tmp_path/"scores.csv").read_text() == s
+    append("vqa_measured", [dict(run_id=ROW["run_id"], backbone="b", vqa_benchmark="q", split="val", kind="card", metric="accuracy", value=1.2, ci_low=0., ci_high=1., n=5)], tmp_path)
+    assert "a rate outside 0 … 1" in check(tmp_path)[0]
