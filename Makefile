@@ -33,7 +33,7 @@ test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
 	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)'
 	@echo "tests: what no single notebook can say"
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lab: $(BIN)/.ready ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=nbs $(ARGS)
@@ -75,6 +75,7 @@ $(BIN)/python:
 $(BIN)/.ready: settings.ini setup.py pyproject.toml constraints.txt | $(BIN)/python
 	@mkdir -p "$$HOME"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@$(WITH) --upgrade pip   # the one that comes with Python 3.11 resolves ten times slower
 	@if $(BIN)/python -c 'import importlib.metadata as m; assert m.version("torch").split("+")[0] == "$(TORCH)"' 2>/dev/null; then :; \
 	  elif nvidia-smi >/dev/null 2>&1; then $(WITH) torch==$(TORCH); \
 	  else $(WITH) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) torch==$(TORCH); fi

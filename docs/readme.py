@@ -1,8 +1,9 @@
 "Turn nbs/index.ipynb into README.md: run it, keep the prose, keep what its cells display. `--check` only compares."
 import re, sys
 from pathlib import Path
-from execnb.nbio import read_nb
+from fastcore.nbio import read_nb
 from execnb.shell import CaptureShell
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from vlm4vla.core import write_text
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -37,7 +37,8 @@ BAD = [
     (["train", "mini-qwen3-vl__griningface__base__s0"], "did you mean 'grinningface'?"),
     (["train", "mini-qwen3-vl__grinningface__bass__s0"], "did you mean 'base'?"),
     (["evaluate", "mini-qwen3-vl__grinningface__base__s77"], "There is no seed 's77'"),
-    (["evaluate", "mini-qwen3-vl__grinningface"], "neither a study nor an experiment"),
+    (["evaluate", "mini-qwen3-vl__grinningface"], "is no experiment; write backbone__benchmark__variant__s0"),
+    (["sweep", "everything"], "neither a study nor an experiment"),
 ]
 
 @pytest.mark.parametrize("args,words", BAD, ids=[" ".join(a) or "nothing" for a, _ in BAD])

@@ -5,19 +5,23 @@ import pytest
 
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
-model = entries | {"actions", "families", "query", "heads", "policy"}
+tabletop = core | {"worker", "actions", "data", "grinningface"}
+vlm = entries | {"families", "query", "actions"}
+policy = vlm | {"data", "heads", "policy"}
 tables = entries | {"results", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core | {"actions"}, worker=core,
-    families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=model - {"policy"},
-    train=model | {"data", "results"}, vlm_sft=model | {"data", "results", "train", "questions"}, vqa=model | {"data", "results", "questions", "grinningface"},
-    rollout=entries | {"worker", "actions"}, grinningface=core | {"worker", "actions"}, questions=core | {"grinningface", "worker"},
-    results=entries, stats=core | {"results"}, figures=entries | {"results", "stats"},
-    sweep=entries | {"results"}, report=tables, cli=tables | {"sweep", "report"},
+    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface"},
+    families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
+    train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
+    mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
+    rollout=entries | {"worker", "actions"},
+    results=entries, account=entries | {"results"}, stats=core | {"results"}, figures=entries | {"results", "stats"},
+    sweep=entries | {"results"}, cli=tables | {"sweep"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "results", "stats", "figures", "sweep", "report", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "rollout", "grinningface", "results", "account", "stats", "figures", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

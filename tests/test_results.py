@@ -113,7 +113,8 @@ def test_kill_at_any_moment_leaves_whole_flushes(root, tmp_path):
         time.sleep(.13*i); p.send_signal(signal.SIGKILL); p.wait()
         counts = load("episodes", tmp_path).groupby("run_id").size()
         assert counts[f"run{i}"] >= 20 and (counts % 20 == 0).all()
-    append("episodes", rows(1), tmp_path) # the lock went with its holder
+    append("episodes", rows(1), tmp_path) # the lock went with its holder, and what it left half-written is cleared away
+    assert os.listdir(tmp_path) == ["episodes.parquet"]
 
 def test_replacing_is_for_accounts_of_runs_only(tmp_path):
     append("train_log", [dict(run_id="a", name="loss", step=i, value=1.) for i in range(4)], tmp_path)

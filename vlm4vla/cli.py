@@ -1,4 +1,4 @@
-"""`vlm4vla demo | sweep | evaluate | train | report | doctor`: the workbook from a terminal.
+"""The workbook from a terminal: `vlm4vla demo`, `sweep`, `evaluate`, `train`, `report` and `doctor`.
 
 Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 
@@ -7,7 +7,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 # %% auto #0
 __all__ = ['own', 'simulators', 'say', 'named', 'finding', 'check_python', 'check_packages', 'check_gpu', 'check_kernel',
            'check_assets', 'check_hub', 'check_simulator', 'check_machine', 'check_up', 'table', 'doctor', 'out_of',
-           'run', 'sweep', 'evaluate', 'train', 'report', 'demo', 'Parser', 'parser', 'main']
+           'chosen', 'run', 'sweep', 'train', 'evaluate', 'compared', 'report', 'shown', 'draw', 'demo', 'Parser',
+           'parser', 'main']
 
 # %% ../nbs/54_cli.ipynb #d521972d
 import argparse, os, shutil, sys
@@ -152,18 +153,99 @@ def out_of(args)->Path:
     "Folder of the tables a command reads or writes."
     return Path(args.out).resolve() if args.out else results_dir()
 
+def chosen(args)->dict:
+    "The options of a sweep that were given."
+    return {k: v for k in ("jobs", "retries", "workers") if (v := getattr(args, k, None)) is not None}
+
 def run(experiments, args, out, **kw)->int:
-    "Sweep experiments, say what failed, return how many."
+    "Sweep, say what failed and where to look; the exit status."
     from vlm4vla.sweep import sweep
+    report = sweep(experiments, out, **chosen(args), **kw)
+    if not len(report): say("Nothing to do: every row is there already.")
+    for r in report[report.status != "done"].itertuples():
+        where = f" in cell {r.cell} of {r.executed}" if r.cell else ""
+        say(f"{r.run_id}: {r.notebook} {r.status}{where}: {r.error}")
+    return int((report.status != "done").any())
+
+# %% ../nbs/54_cli.ipynb #916b3d7e
+def sweep(args)->int:
+    "Train and evaluate whatever is not done yet."
+    rows, out = named(args.names), out_of(args)
+    if not args.plan: return run(rows, args, out)
+    from vlm4vla.sweep import plan
+    say(table(plan(rows, out).reset_index().to_dict("records"), ["run_id", "train", "evaluate", "episodes"]))
     return 0
 
-def sweep(args)->int: return 0
-def evaluate(args)->int: return 0
-def train(args)->int: return 0
-def report(args)->int: return 0
-def demo(args)->int: return 0
+def train(args)->int:
+    "Train experiments, without evaluating them."
+    return run(named(args.names), args, out_of(args), only="train")
 
-# %% ../nbs/54_cli.ipynb #68bf167e
+def evaluate(args)->int:
+    "Roll out trained experiments."
+    return run(named(args.names), args, out_of(args), only="evaluate")
+
+# %% ../nbs/54_cli.ipynb #d65473d4
+def compared(
+    study:str, # Entry of `studies`
+    out, # Folder of the tables
+)->list:
+    "A study's rates and paired differences, as lines."
+    from vlm4vla.figures import arms, comparison, table as rates
+    c = comparison(study, out)
+    if not len(c.rates): raise Mistake(f"{out} holds no episode of the study {study!r}; make them with `vlm4vla sweep {study}`.")
+    wide = rates(c).reset_index()
+    lines = [c.study.question, "", table(wide.to_dict("records"), list(wide.columns)), "", "Rates have Wilson 95 % intervals over all seeds."]
+    for p in c.paired.itertuples():
+        lines += [f"{p.split} {p.metric}: {arms[p.a].label} minus {arms[p.b].label} {100*p.difference:+.0f} points [{100*p.ci_low:+.0f}, {100*p.ci_high:+.0f}] on {p.n} shared episodes, McNemar p = {p.p:.2g}"]
+    return lines + [f"Not there yet: {r}" for r in c.waiting]
+
+def report(args)->int:
+    "Print the measured rates, with intervals."
+    from vlm4vla.experiments import studies
+    from vlm4vla.results import check, load
+    out, scores = out_of(args), load("scores", out_of(args))
+    if not len(scores): raise Mistake(f"{out} holds no scores yet; make some with `vlm4vla demo` or `vlm4vla sweep`.")
+    for s in (n for n in args.names if n in studies): say(*compared(s, out), "")
+    runs = {e.run_id for e in named([n for n in args.names if n not in studies])} if args.names else set(scores.run_id)
+    if unknown := runs - set(scores.run_id): raise Mistake(f"{sorted(unknown)[0]} has no episodes in {out}; make them with `vlm4vla sweep {sorted(unknown)[0]}`.")
+    rows = [dict(run_id=r.run_id, split=r.split, metric=r.metric, rate=f"{r.value:.3f}", interval=f"[{r.ci_low:.3f}, {r.ci_high:.3f}]", n=r.n)
+            for r in scores[scores.run_id.isin(runs) & (scores.task == "all")].itertuples()]
+    if rows: say(table(rows, list(rows[0])))
+    problems = check(out)
+    if problems: say("", *problems)
+    return int(bool(problems))
+
+# %% ../nbs/54_cli.ipynb #18f9c11c
+def shown(path)->str:
+    "A path as the reader would type it."
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+def draw(study:str, out)->Path:
+    "Draw a study's comparison beside its tables."
+    from vlm4vla.figures import comparison, draw_comparison, save
+    c = comparison(study, out)
+    n = c.rates[c.rates.metric == c.metrics[0].name].n
+    words = "; ".join(f"{r.arm} {r.split} {r.metric} {r.rate:.0%}" for r in c.rates.itertuples())
+    return save(draw_comparison(c), study, [Path(out)/"scores.csv"], Path(out)/"figures", alt=words,
+                caption=f"One point per run, Wilson 95 % intervals, {n.min()} episodes per run and split; the dashed line is chance.").path
+
+def demo(args)->int:
+    "Train two small policies, roll them out, compare them."
+    from vlm4vla.experiments import studies
+    missing = [r for r in check_up() if r["state"] == "missing"]
+    if missing: raise Mistake(f"The demo needs {missing[0]['what']} ({missing[0]['detail'] or 'missing'}); get it with: {missing[0]['remedy']}")
+    out = Path(args.out).resolve() if args.out else results_dir()/"demo"
+    say("Two policies from the same small VLM, one pretrained, one from scratch; tables, figure and videos go to " + shown(out) + ".")
+    if failed := run(studies["demo"].rows, args, out): return failed
+    say("", *compared("demo", out), "", f"figure   {shown(draw('demo', out).with_suffix('.png'))}")
+    say(*(f"video    {shown(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
+    say(f"tables   {shown(out)}, explained in its README.md", f"runs     {shown(out/'executed')}, the notebooks as they ran", "",
+        "Next: `make lab` opens the notebooks; `vlm4vla sweep pretrained-vs-scratch` measures the same at full size, with three seeds;",
+        "`vlm4vla doctor` says what else this machine can run.")
+    return 0
+
+# %% ../nbs/54_cli.ipynb #d6547cec
 class Parser(argparse.ArgumentParser):
     "Bad arguments are told in one sentence, like every other mistake."
     def _check_value(self, action, value):
@@ -195,7 +277,7 @@ def parser()->argparse.ArgumentParser:
     command(doctor, "Say what this machine can run, and how to get what is missing.")
     return p
 
-# %% ../nbs/54_cli.ipynb #916b3d7e
+# %% ../nbs/54_cli.ipynb #02d5b49e
 def main(
     argv:list=None, # Arguments; those of the process by default
 )->int:
@@ -210,5 +292,5 @@ def main(
     except KeyboardInterrupt:
         sys.stderr.write("vlm4vla: stopped; the same command goes on from here.\n"); return 130
 
-# %% ../nbs/54_cli.ipynb #d65473d4
+# %% ../nbs/54_cli.ipynb #460db680
 if __name__ == "__main__" and Path(sys.argv[0]).name == "cli.py": sys.exit(main())

@@ -65,7 +65,7 @@ class DemoSet:
     def n_blocks(self): return -(-len(self.episodes)//self.block)
 
 demo_sets = Registry("demonstration set")
-for s in (DemoSet("grinningface", 500, 300, 500), DemoSet("grinningface-demo", 120, 60, 120), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
+for s in (DemoSet("grinningface", 500, 100, 300), DemoSet("grinningface-demo", 100, 20, 60), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
 
 # %% ../nbs/41a_demonstrations.ipynb #dbcb4162
 def make_block(name:str, block:int)->list[dict]:

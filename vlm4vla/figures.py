@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/figures.html.md"""
 
 # %% auto #0
 __all__ = ['style', 'arms', 'theme', 'Arm', 'box_points', 'Saved', 'producer', 'save', 'Comparison', 'comparison', 'table',
-           'draw_comparison', 'pretend']
+           'draw_comparison', 'answer', 'caption', 'alt_text', 'publish', 'pretend']
 
 # %% ../nbs/52_figures.ipynb #e99243da
 import base64, hashlib, html, io, json, os
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from .core import Mistake, Registry, file_hash, home, replacing, write_json
 from .benchmarks import benchmarks
 from .experiments import studies
-from .results import append, facts, load
+from .results import append, facts, load, write_table
 from .stats import compare, rates
 
 # %% ../nbs/52_figures.ipynb #e8315ec1
@@ -64,9 +64,10 @@ def box_points(
     order = [arms[a] for a in (order or [a for a in arms if a in set(points.arm)])]
     width = .72/max(len(order), 1)
     for j, arm in enumerate(order):
+        first = next((x for x in xs if x in set(points.x[points.arm == arm.name])), None)
         for i, x in enumerate(xs):
             at, chosen = i + (j - (len(order)-1)/2)*width, (points.x == x) & (points.arm == arm.name)
-            _one(ax, at, width, points[chosen].y.to_numpy(), arm, label=arm.label if i == 0 else None)
+            _one(ax, at, width, points[chosen].y.to_numpy(), arm, label=arm.label if x == first else None)
             if groups is not None:
                 for g in groups[(groups.x == x) & (groups.arm == arm.name)].itertuples():
                     ax.plot([at + width*.36]*2, [g.ci_low, g.ci_high], color=arm.color, lw=1.4, solid_capstyle="butt", zorder=2)
@@ -172,7 +173,7 @@ def table(
     "The comparison as it is printed: one row per split and arm, each rate with its interval and n."
     say = lambda r: f"{r.rate:.0%} [{r.ci_low:.0%}, {r.ci_high:.0%}] n={r.n}"
     cells = {(r.split, arms[r.arm].label, r.metric): say(r) for r in c.rates.itertuples()}
-    index = [(s, arms[a].label) for s in c.splits for a in arms if a in set(c.episodes.arm)]
+    index = [(s, arms[a].label) for s in c.splits for a in arms if ((c.episodes.split == s) & (c.episodes.arm == a)).any()]
     rows = [[cells.get((*i, m.name), "–") for m in c.metrics] for i in index]
     return pd.DataFrame(rows, columns=[m.label for m in c.metrics], index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
 
@@ -190,7 +191,7 @@ def draw_comparison(
             p, g = (d[d.metric == m.name].assign(x=d.split.map(name)[d.metric == m.name]) for d in (c.by_seed, c.rates))
             box_points(ax, p.rename(columns=dict(rate="y")), g, [name(s) for s in c.splits])
             _frame(ax, m)
-        fig.axes[0].legend(loc="lower left", handletextpad=.2)
+        if c.rates.size: fig.axes[0].legend(loc="lower left", handletextpad=.2)
     return fig
 
 def _frame(ax, m):
@@ -204,6 +205,51 @@ def _frame(ax, m):
         ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color="#666666", fontsize=8)
 
 # %% ../nbs/52_figures.ipynb #d9c63758
+def _share(r): return f"{r.rate:.0%} [{r.ci_low:.0%}, {r.ci_high:.0%}] of {int(r.n)}"
+
+def answer(
+    c:Comparison,
+)->str:
+    "What the comparison says about the last split, in a sentence or two of Markdown."
+    split, last = (c.splits or [""])[-1], c.metrics[-1]
+    p = c.paired[(c.paired.split == split) & (c.paired.metric == last.name)]
+    if not len(p): return f"**Not measured yet:** run `vlm4vla sweep {c.study.name}`."
+    p, r = p.iloc[0], c.rates.set_index(["arm", "split", "metric"])
+    pre, raw = r.loc[("pretrained", split, last.name)], r.loc[("scratch", split, last.name)]
+    verdict = "Yes" if p.ci_low > 0 else "No, it hurts" if p.ci_high < 0 else "It cannot be told"
+    place = "at chance" if raw.ci_low <= last.chance <= raw.ci_high else "above chance" if raw.ci_low > last.chance else "below chance"
+    return (f"**{verdict}: on emoji that no demonstration shows, the pretrained policy picks the right card in {_share(pre)} placed episodes, the one from scratch in {_share(raw)}, {place}. "
+            f"On the {int(p.n)} episodes where both placed the cube the difference is {100*p.difference:+.0f} points [{100*p.ci_low:+.0f}, {100*p.ci_high:+.0f}].** "
+            "Placing it on any card: " + "; ".join(f"{arms[a].label} {_share(r.loc[(a, split, 'execution')])}" for a in arms) + ".")
+
+def caption(c:Comparison)->str:
+    seeds = c.episodes.seed.nunique()
+    return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.episodes)} in all. "
+            "Left: the cube was placed on any card. Right: on the right one, given that it was placed; the dashed line is chance.")
+
+def alt_text(c:Comparison)->str:
+    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in c.rates[c.rates.metric == m.name].itertuples())
+    return "Two panels of points, one for each policy and split. " + "; ".join(map(one, c.metrics[1:])) + "."
+
+# %% ../nbs/52_figures.ipynb #26fd2b02
+def publish(
+    c:Comparison,
+    name:str, # Of the figure
+    out=None, # Folder of the tables; `results/` if not given
+    folder=None, # Of the figure; `figures/` if not given
+    table:str="", # Of the tables; the figure's name if not given
+    names:dict=None, # Split → how to print it
+)->Saved:
+    "Write a comparison's tables and its figure."
+    seeds, all_ = c.by_seed.assign(seed=c.by_seed.seed.astype(str), triple="any"), c.rates.assign(seed="all", triple="any")
+    unseen = c.episodes.get("unseen_triple", pd.Series(None, c.episodes.index, dtype=object))
+    triple = c.episodes.assign(triple=unseen.map({True: "unseen", False: "seen"}))
+    rows = pd.concat([all_, seeds, rates(triple, c.metrics, ("arm", "split", "triple")).assign(seed="all")], ignore_index=True)
+    rows = rows[["arm", "split", "triple", "seed", "metric", "k", "n", "rate", "ci_low", "ci_high"]]
+    drawn = [write_table(table or name, rows, out), write_table(f"{table or name}_paired", c.paired, out)]
+    return save(draw_comparison(c, names), name, drawn, folder, caption(c), alt_text(c))
+
+# %% ../nbs/52_figures.ipynb #69f49b0c
 def pretend(
     study:str, # Entry of `studies`
     out, # Folder of the tables, a temporary one

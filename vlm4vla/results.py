@@ -262,7 +262,9 @@ def locked(
 
 def _write(t, df, out):
     if not t.ordered: df = df.sort_values(list(t.key), kind="stable", ignore_index=True)
-    with replacing(Path(out)/t.file) as tmp:
+    path = Path(out)/t.file
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"): left.unlink(missing_ok=True) # by a process that was killed; we hold the lock
+    with replacing(path) as tmp:
         if t.file.endswith(".csv"): df.to_csv(tmp, index=False, lineterminator="\n")
         else:
             import pyarrow as pa, pyarrow.parquet as pq
@@ -398,14 +400,15 @@ def check(
     problems = [p for _, more in found.values() for p in more]
     eps, runs, kept = (found[k][0] for k in ("episodes", "runs", "scores"))
     if problems: return problems
-    evaluated, known = set(runs[runs.kind == "eval"].run_id), set(runs.run_id)
+    evaluated = set(runs[(runs.kind == "eval") & (runs.status == "done")].run_id)
+    known = set(runs.run_id) | {p.stem for p in (out/"provenance").glob("*.json")}
     problems += [f"{r} has episodes but no eval row in runs.csv; run its evaluation again." for r in sorted(set(eps.run_id) - evaluated)]
     for r, kind in sorted(set(zip(runs.run_id, runs.kind))):
         path = out/"provenance"/f"{r}.json"
         if not path.is_file() or kind not in json.loads(path.read_text(encoding="utf-8")):
             problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
     for name in ("train_log", "vqa_measured"):
-        problems += [f"{r} is in {tables[name].file} but not in runs.csv; run it again." for r in sorted(set(found[name][0].run_id) - known)]
+        problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again." for r in sorted(set(found[name][0].run_id) - known)]
     if not kept.equals(scores(eps)): problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with results.rebuild_scores.")
     for name in ("scores", "vqa_measured"):
         problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]

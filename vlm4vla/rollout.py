@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/rollout.html.md"""
 
 # %% auto #0
 __all__ = ['KEY', 'COLUMNS', 'Hand', 'Job', 'Crew', 'due', 'call', 'row_of', 'key_of', 'rates', 'captioned', 'write_video',
-           'outcome', 'film', 'Run', 'rollout']
+           'last_frame', 'outcome', 'film', 'Run', 'rollout']
 
 # %% ../nbs/40_rollout.ipynb #a90cbdf9
 import json, math, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time
@@ -239,6 +239,13 @@ def write_video(
         for p in pages: out.mux(stream.encode(av.VideoFrame.from_ndarray(p, format="rgb24")))
         out.mux(stream.encode())
     return Path(path)
+
+def last_frame(path)->np.ndarray: # height × width × 3, uint8
+    "The picture a film ends with."
+    import av
+    with av.open(str(path)) as f:
+        for frame in f.decode(video=0): pass
+    return frame.to_ndarray(format="rgb24")
 
 # %% ../nbs/40_rollout.ipynb #3112589f
 def outcome(row:dict)->str:
