@@ -1,5 +1,5 @@
 "The commands answer at once, and bad input gets one sentence and status 2."
-import os, re, shutil, subprocess, sys, time
+import os, re, resource, shutil, subprocess, sys
 import pytest
 
 COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "doctor")
@@ -10,14 +10,11 @@ def cli(python): return lambda *args, **kw: python("-m", "vlm4vla.cli", *args, *
 
 @pytest.mark.parametrize("command", [(), *((c,) for c in COMMANDS)])
 def test_help_needs_nothing_and_answers_at_once(without, command):
-    took = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = without(HEAVY, f"import sys; sys.argv = ['vlm4vla', *{list(command)!r}, '--help']\nfrom vlm4vla.cli import main; main()")
-        took.append(time.perf_counter() - started)
-        assert done.returncode == 0 and done.stdout.startswith("usage: vlm4vla"), done.stderr
-        if took[-1] < 1: break
-    assert min(took) < 1, f"{min(took):.2f} s"
+    used = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])   # of the processor, so that a busy machine does not fail it
+    before = used()
+    done = without(HEAVY, f"import sys; sys.argv = ['vlm4vla', *{list(command)!r}, '--help']\nfrom vlm4vla.cli import main; main()")
+    assert done.returncode == 0 and done.stdout.startswith("usage: vlm4vla"), done.stderr
+    assert used() - before < 1, f"{used() - before:.2f} s"
 
 def test_the_console_command_is_installed(root):
     exe = shutil.which("vlm4vla", path=os.path.dirname(sys.executable))

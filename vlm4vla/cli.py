@@ -265,7 +265,7 @@ def parser()->argparse.ArgumentParser:
     opt = lambda *names, **kw: (names, kw)
     out = opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/)")
     workers = opt("--workers", default=None, metavar="N", help="simulator processes (the number of cores)")
-    jobs = opt("--jobs", default=1, metavar="N", help="notebooks at a time (1)")
+    jobs = opt("--jobs", default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), metavar="N", help="notebooks at a time (the number of cores)")
     names = opt("names", nargs="+", metavar="NAME", help="a study, or an experiment: backbone__benchmark__variant__s0")
     command(demo, "Train two small policies, roll them out, compare them.", opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), workers, jobs)
     command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs,

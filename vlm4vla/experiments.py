@@ -78,9 +78,11 @@ class Override:
     changes:dict # Recipe field → value
     family:str="" # Of backbones; empty for all
     suite:str="" # Of benchmarks; empty for all
+    kind:str="" # Of backbones; empty for all
 
 overrides = [
-    Override("Hub models are trained in the precision of the paper.", dict(precision="bfloat16"), family="qwen3_vl"),
+    Override("Hub models are trained in the precision of the paper.", dict(precision="bfloat16"), family="qwen3_vl", kind="hub"),
+    Override("A laptop's budget of steps is short: the rate ends at zero and gradients are clipped.", dict(schedule="cosine", grad_clip=1.), suite="grinningface"),
 ]
 
 # %% ../nbs/03_experiments.ipynb #053a2530
@@ -94,7 +96,7 @@ def resolve(
     values = dict(steps=b.steps, batch_size=b.batch_size, lr=b.lr, chunk_size=b.chunk_size,
                   n_action_steps=b.n_action_steps, eval_episodes=b.episodes, demos=b.demos)
     for o in overrides:
-        if m.kind == "hub" and o.family in ("", m.family) and o.suite in ("", b.suite): values |= o.changes
+        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind): values |= o.changes
     return check_recipe(Recipe(**{**values, **v.changes}))
 
 # %% ../nbs/03_experiments.ipynb #556c6922

@@ -45,14 +45,14 @@ families = Registry("family")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 
 def qwen3_vl_config(hidden=64, layers=2, ff=128, heads=4, vision=32, depth=2, patch=16, vocab=300, image=224, deepstack=(0,)):
-    "A Qwen3-VL of any size."
+    "A Qwen3-VL of any size; weights start at 1/√width, which small widths need to hold still under a usual learning rate."
     return transformers.Qwen3VLConfig(
-        text_config=dict(vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
+        text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
             num_key_value_heads=max(heads//2,1), head_dim=32, tie_word_embeddings=True, max_position_embeddings=1024,
             rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[6,5,5], mrope_interleaved=True)),
-        vision_config=dict(depth=depth, hidden_size=vision, intermediate_size=3*vision, num_heads=max(vision//32,1), out_hidden_size=hidden,
+        vision_config=dict(initializer_range=vision**-.5, depth=depth, hidden_size=vision, intermediate_size=3*vision, num_heads=max(vision//32,1), out_hidden_size=hidden,
             patch_size=patch, num_position_embeddings=(image//patch)**2, deepstack_visual_indexes=list(deepstack)),
-        tie_word_embeddings=True, **{f"{k}_token_id": SPECIALS.index(f"<|{t}|>") for k,t in
+        initializer_range=hidden**-.5, tie_word_embeddings=True, **{f"{k}_token_id": SPECIALS.index(f"<|{t}|>") for k,t in
             dict(image="image_pad", video="video_pad", vision_start="vision_start", vision_end="vision_end").items()})
 
 families.add(Family(

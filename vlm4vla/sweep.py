@@ -128,11 +128,9 @@ def _die_with_parent():
 def environment(
     e:Experiment,
     out, # Folder of the tables
-    jobs:int, # Notebooks at a time
 )->dict:
-    "What a notebook's process is started with: its mark, its share of the cores, this package."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = os.environ.get("VLM4VLA_THREADS") or str(max(1, cores//jobs))
+    "What a notebook's process is started with: its mark, its number of threads, this package."
+    threads = os.environ.get("VLM4VLA_THREADS") or "1"
     path = os.pathsep.join(p for p in (str(assets().parent.parent), os.environ.get("PYTHONPATH")) if p)
     return {**os.environ, MARK: _mark(e, out), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONPATH": path}
 
@@ -151,14 +149,14 @@ def executed(t:Task, out, suffix:str="ipynb")->Path:
     "Where papermill writes what it ran."
     return Path(out)/"executed"/f"{t.e.run_id}.{t.todo[0]}.{suffix}"
 
-def start(t:Task, out, jobs:int, workers:int|None, notebooks):
+def start(t:Task, out, workers:int|None, notebooks):
     "Start the next notebook of a task."
     path = find_notebook(t.todo[0], notebooks)
     given = {k: v for k, v in dict(experiment=t.e.run_id, out=str(out), workers=workers).items() if k in parameters_of(path) and v is not None}
     cmd = [sys.executable, "-m", "papermill", str(path), str(executed(t, out)), "--no-progress-bar", "--stderr-file", str(executed(t, out, "progress"))]
     for k, v in given.items(): cmd += ["-p" if isinstance(v, int) else "-r", k, str(v)]
     with open(executed(t, out, "log"), "w") as log:
-        t.process = subprocess.Popen(cmd, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=path.parent, env=environment(t.e, out, jobs), preexec_fn=_die_with_parent)
+        t.process = subprocess.Popen(cmd, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=path.parent, env=environment(t.e, out), preexec_fn=_die_with_parent)
     t.started, t.tries = time.time(), t.tries + 1
 
 # %% ../nbs/53_sweep.ipynb #2f3c4c14
@@ -215,7 +213,7 @@ class Sweep:
             was, row = len(t.todo), plan([t.e], self.out).iloc[0] # it may have been done meanwhile
             t.todo = [w for w in t.todo if row[w] != "done"]
             self.bar.update(was - len(t.todo))
-            if t.todo: start(t, self.out, self.jobs, self.workers, self.notebooks); self.running.append(t)
+            if t.todo: start(t, self.out, self.workers, self.notebooks); self.running.append(t)
             else: t.lock.close()
 
     def drop(self, t, status, **kw):
@@ -234,7 +232,7 @@ class Sweep:
             end_leftovers(_mark(t.e, self.out))
             cell, error = failure(executed(t, self.out), executed(t, self.out, "log"))
             if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
-        if t.todo: start(t, self.out, self.jobs, self.workers, self.notebooks)
+        if t.todo: start(t, self.out, self.workers, self.notebooks)
         else: t.lock.close(); self.running.remove(t)
 
     def look(self):

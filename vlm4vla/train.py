@@ -38,8 +38,8 @@ def lr_factor(step:int, steps:int, warmup:int, schedule:str="constant")->float: 
 
 # %% ../nbs/30_train.ipynb #b5e9370d
 def set_threads()->int: # threads in use
-    "Use as many threads as `VLM4VLA_THREADS` says."
-    if os.environ.get("VLM4VLA_THREADS"): torch.set_num_threads(int(os.environ["VLM4VLA_THREADS"]))
+    "Use as many threads as `VLM4VLA_THREADS` says, or one."
+    torch.set_num_threads(int(os.environ.get("VLM4VLA_THREADS") or 1))
     return torch.get_num_threads()
 
 def _save(path, module, opt, step, log):
