@@ -8,8 +8,8 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 WORKERS ?= 2
 TORCH   := $(shell sed -n 's/^torch==//p' constraints.txt)
-# where torch's CPU build comes from when the usual index has only the CUDA one
-TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# set TORCH_INDEX to the address of an index with torch's CPU build when the usual one has only the CUDA build
+TORCH_INDEX ?=
 
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
 WITH := $(PIP) install -qq --constraint constraints.txt
@@ -78,7 +78,7 @@ $(BIN)/.ready: settings.ini setup.py pyproject.toml constraints.txt | $(BIN)/pyt
 	@$(WITH) --upgrade pip   # the one that comes with Python 3.11 resolves ten times slower
 	@if $(BIN)/python -c 'import importlib.metadata as m; assert m.version("torch").split("+")[0] == "$(TORCH)"' 2>/dev/null; then :; \
 	  elif nvidia-smi >/dev/null 2>&1; then $(WITH) torch==$(TORCH); \
-	  else $(WITH) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) --extra-index-url $(TORCH_CPU_INDEX) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) torch==$(TORCH); fi
+	  else $(WITH) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch==$(TORCH); fi
 	@$(WITH) --editable '.[dev]'
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name python3 >/dev/null 2>&1
 	@touch $@

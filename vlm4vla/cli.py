@@ -222,13 +222,9 @@ def shown(path)->str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 def draw(study:str, out)->Path:
-    "Draw a study's comparison beside its tables."
-    from vlm4vla.figures import comparison, draw_comparison, save
-    c = comparison(study, out)
-    n = c.rates[c.rates.metric == c.metrics[0].name].n
-    words = "; ".join(f"{r.arm} {r.split} {r.metric} {r.rate:.0%}" for r in c.rates.itertuples())
-    return save(draw_comparison(c), study, [Path(out)/"scores.csv"], Path(out)/"figures", alt=words,
-                caption=f"One point per run, Wilson 95 % intervals, {n.min()} episodes per run and split; the dashed line is chance.").path
+    "Write a study's comparison, tables and figure, beside its rows."
+    from vlm4vla.figures import comparison, publish
+    return publish(comparison(study, out), study, out, Path(out)/"figures").path
 
 def demo(args)->int:
     "Train two small policies, roll them out, compare them."
