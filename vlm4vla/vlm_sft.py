@@ -62,7 +62,7 @@ def conversation(enc:Encoder, qa:list[tuple], # (kind, question, answer, …)
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
         ask = enc.ids(enc.family.question.replace("{question}", q) if i == 0 else "\n" + TURN.format(text=q))
-        answer = enc.ids(a + enc.family.eos)
+        answer = enc.ids(" " + a + enc.family.eos) # with its space, a word is the same token in question and answer
         ids += ask + answer; targets += [-100]*len(ask) + answer
     return ids, targets
 
