@@ -85,11 +85,11 @@ def sft(model, enc:Encoder,
         images:np.ndarray,      # (N, size, size, 3) uint8
         states:list[dict],      # what each picture shows
         *, steps:int, batch_size:int=32, n_questions:int=8, lr:float=1e-3, seed:int=0, folder=None,
-        vision_lr_mult:float=1., # learning rate of the vision tower, as a multiple of `lr`: an aligned one wants care
+        aligned_lr_mult:float=1., # learning rate of vision tower and word embeddings, as a multiple of `lr`: what was aligned must not drift apart
         **kwargs)->list[dict]:
     "Fine-tune a VLM on questions about pictures; the arguments of `fit` pass through."
-    eye = list(model.model.visual.parameters()); ids = {id(p) for p in eye}
-    groups = [dict(params=[p for p in model.parameters() if id(p) not in ids]), dict(params=eye, lr_mult=vision_lr_mult)]
+    aligned = [*model.model.visual.parameters(), model.get_input_embeddings().weight]; ids = {id(p) for p in aligned}
+    groups = [dict(params=[p for p in model.parameters() if id(p) not in ids]), dict(params=aligned, lr_mult=aligned_lr_mult)]
     def loss_at(step):
         idx = epoch_indices(len(images), batch_size, step, seed)
         inputs, targets = _batch(enc, images, states, idx, np.random.default_rng([seed, step]), n_questions)
