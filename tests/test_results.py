@@ -146,3 +146,17 @@ def test_check_names_what_is_wrong(tmp_path):
     assert (tmp_path/"scores.csv").read_text() == s
     append("vqa_measured", [dict(run_id=ROW["run_id"], backbone="b", vqa_benchmark="q", split="val", kind="card", metric="accuracy", value=1.2, ci_low=0., ci_high=1., n=5)], tmp_path)
     assert "a rate outside 0 … 1" in check(tmp_path)[0]
+
+WRITER = """
+import sys; sys.path.insert(0, sys.argv[2])
+from test_results import rows
+from vlm4vla.results import append
+for i in range(60): append("episodes", rows(1, start=i), sys.argv[1])
+"""
+
+def test_a_reader_sees_whole_tables_while_another_process_writes(tmp_path):
+    append("episodes", rows(1, start=1000), tmp_path)
+    writer, seen = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]), []
+    while writer.poll() is None: seen.append(len(load("episodes", tmp_path)))
+    assert writer.returncode == 0 and len(load("episodes", tmp_path)) == 61
+    assert len(set(seen)) > 5 and seen == sorted(seen)

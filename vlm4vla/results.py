@@ -225,7 +225,7 @@ def _restore(path): return f"restore it with `git checkout {path}`, or move it a
 def _read(t, path):
     if t.file.endswith(".csv"): return pd.read_csv(path, dtype=str, keep_default_na=False)
     import pyarrow.parquet as pq
-    df = pq.read_table(path).to_pandas()
+    with open(path, "rb") as f: df = pq.read_table(f).to_pandas() # one open file: a writer may put a new one in its place meanwhile
     right = {f.name: _dtype(f) for f in fields(t.row)}
     if list(df) != list(right) or not all(pd.api.types.is_numeric_dtype(df[c]) for c in df if right[c] == "Int64"): return df
     return df.astype({c: d for c, d in right.items() if d == "Int64"})
