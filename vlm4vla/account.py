@@ -11,8 +11,6 @@ __all__ = ['account']
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
 from types import SimpleNamespace
 from .backbones import backbones
 from .benchmarks import benchmarks

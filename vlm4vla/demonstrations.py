@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from .core import Registry, cache_dir, stable_seed
-from .data import check_dataset, record
+from .data import record
 from .grinningface import HALF_CUBE, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
 # %% ../nbs/41a_demonstrations.ipynb #347b376a

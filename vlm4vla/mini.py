@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 import torch, transformers
 from .backbones import Backbone, backbones
-from .families import Encoder, families, load_model, qwen3_vl_config, small_tokenizer
+from .families import qwen3_vl_config, small_tokenizer
 from .grinningface import emoji
 from .questions import COLORS, KINDS, SIDES, questions
 from .stats import wilson
-from .vqa import vqa
 
 # %% ../nbs/31a_mini.ipynb #8c204841
 def corpus()->list[str]:

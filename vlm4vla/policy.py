@@ -9,7 +9,6 @@ __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy']
 
 # %% ../nbs/22_policy.ipynb #14145150
 import json
-from dataclasses import asdict
 from pathlib import Path
 import numpy as np
 import torch, torch.nn.functional as F

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from .core import replacing, stable_seed
-from .grinningface import EYE, FOV, TARGET, HALF_CUBE, WORKSPACE, Tabletop, _card, emoji, layout
+from .grinningface import EYE, FOV, TARGET, HALF_CUBE, Tabletop, _card, emoji, layout
 
 # %% ../nbs/41b_questions.ipynb #65b0dd74
 COLORS = dict(red=(.85,.1,.1), blue=(.1,.25,.85), green=(.1,.6,.2), yellow=(.95,.8,.1), purple=(.5,.15,.6), black=(.1,.1,.1))

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
 # %% ../nbs/30_train.ipynb #3ab88559
-import math, os, time
+import math, os
 from pathlib import Path
 import numpy as np
 import torch
