@@ -12,7 +12,6 @@ __all__ = ['SYSTEM', 'TURN', 'VISION', 'QWEN_PROMPTS', 'families', 'SPECIALS', '
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Callable
 import torch, transformers
 from .backbones import Backbone, backbones
