@@ -13,7 +13,7 @@ tables = entries | {"results", "stats", "figures"}
 GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core | {"actions"}, worker=core,
-    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface"},
+    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "data"},
     families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},

@@ -7,13 +7,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/mini.html.md"""
 # %% auto #0
 __all__ = ['corpus', 'new_mini', 'at_folder', 'report']
 
-# %% ../nbs/31a_mini.ipynb #f998fe59
+# %% ../nbs/31a_mini.ipynb #466011f7
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
 import torch, transformers
 from .backbones import Backbone, backbones
-from .families import qwen3_vl_config, small_tokenizer
+from .families import mimetic_init, qwen3_vl_config, small_tokenizer
 from .grinningface import emoji
 from .questions import COLORS, KINDS, SIDES, questions
 from .stats import wilson
@@ -30,16 +30,17 @@ def corpus()->list[str]:
     texts += [f"{i} {i}" for i in range(101)]*3 + [*SIDES, "yes", "no", *COLORS]*20
     return 2*(texts + ["system\nYou are a helpful assistant.", "\nuser\n", "\nassistant\n"]*200)
 
-# %% ../nbs/31a_mini.ipynb #88400d92
-def new_mini(folder, hidden:int=128, layers:int=4, ff:int=384, vision:int=96, depth:int=4, patch:int=8, size:int=96, seed:int=0)->Backbone:
+# %% ../nbs/31a_mini.ipynb #fa7039e1
+def new_mini(folder, hidden:int=128, layers:int=4, ff:int=384, head_dim:int=64, vision:int=96, depth:int=4, patch:int=8, size:int=96, seed:int=0)->Backbone:
     "An untrained mini Qwen3-VL in a folder, as a backbone that can be loaded."
     folder, tok = Path(folder), small_tokenizer(corpus(), vocab=1500)
-    config = qwen3_vl_config(hidden=hidden, layers=layers, ff=ff, vision=vision, depth=depth, patch=patch, vocab=len(tok), image=size, deepstack=(1,))
+    config = qwen3_vl_config(hidden=hidden, layers=layers, ff=ff, vision=vision, depth=depth, patch=patch, vocab=len(tok), image=size, deepstack=(1,),
+                             head_dim=head_dim)
     config.text_config.pad_token_id, config.text_config.eos_token_id = tok.pad_token_id, tok.eos_token_id
     processor = transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, image_mean=[.5]*3, image_std=[.5]*3,
                                                       size=dict(shortest_edge=size**2, longest_edge=size**2))
     torch.manual_seed(seed)
-    model = transformers.AutoModelForImageTextToText.from_config(config)
+    model = mimetic_init(transformers.AutoModelForImageTextToText.from_config(config))
     for part in (model, tok, processor): part.save_pretrained(folder)
     return at_folder(folder)
 

@@ -7,12 +7,12 @@ Docs: https://vlm4vla.github.io/vlm4vla/questions.html.md"""
 # %% auto #0
 __all__ = ['COLORS', 'SIDES', 'KINDS', 'ABOUT', 'WEIGHTS', 'BLOCK', 'scenes', 'questions', 'picture_block', 'load_pictures']
 
-# %% ../nbs/41b_questions.ipynb #e0c7d266
+# %% ../nbs/41b_questions.ipynb #174d75e9
 from pathlib import Path
 import numpy as np
-from PIL import Image
 from .core import replacing, stable_seed
-from .grinningface import EYE, FOV, TARGET, HALF_CUBE, Tabletop, _card, emoji, layout
+from .data import resize_images
+from .grinningface import EYE, FOV, TARGET, HALF_CUBE, SCENE_VERSION, Tabletop, _card, emoji, layout
 
 # %% ../nbs/41b_questions.ipynb #65b0dd74
 COLORS = dict(red=(.85,.1,.1), blue=(.1,.25,.85), green=(.1,.6,.2), yellow=(.95,.8,.1), purple=(.5,.15,.6), black=(.1,.1,.1))
@@ -35,7 +35,7 @@ def _pose(env, r):
     env.p.resetBasePositionAndOrientation(env.cube, block, env.p.getQuaternionFromEuler([0,0,r.uniform(-.3,.3)]), **env.kw)
     return held, block
 
-# %% ../nbs/41b_questions.ipynb #1092cce6
+# %% ../nbs/41b_questions.ipynb #010d632c
 def scenes(split:str, start:int, n:int, size:int, # picture numbers start … start+n-1, resized to `size`
           )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
     "Pictures of the table and their states, the same for the same numbers."
@@ -57,11 +57,12 @@ def _picture(env, l, r, states, size):
     held, block = _pose(env, r)
     states.append(dict(cards=l.cards, card_px=[_pixel([*xy,0]) for xy in l.card_xy], block=_pixel(block), hand=_pixel(env.tip()),
                        height=float(env.tip()[2]), held=held, color=color))
-    return np.asarray(Image.fromarray(env.render()).resize((size,size), Image.BICUBIC))
+    return resize_images(env.render()[None], size)[0]
 
-# %% ../nbs/41b_questions.ipynb #40dc3d75
+# %% ../nbs/41b_questions.ipynb #81d4e63c
 SIDES = ("left", "middle", "right")
 def _at(xy): return " ".join(str(int(round(100*float(np.clip(v,0,1))))) for v in xy)
+def _name(s, k): return emoji()[s["cards"][k]]["name"]
 def _group(s, r):
     g = str(r.choice(sorted({e["group"] for e in emoji()})))
     return f"how many cards are of the kind {g}?", str(sum(emoji()[i]["group"]==g for i in s["cards"]))
@@ -77,26 +78,27 @@ KINDS = { # kind of question → (question, answer) about a state, for card k wh
     "held":       lambda s,k,name,r: ("is the gripper holding the block?", "yes" if s["held"] else "no"),
     "colour":     lambda s,k,name,r: ("what colour is the block?", s["color"]),
     "how many":   lambda s,k,name,r: _group(s, r),
+    "places":     lambda s,k,name,r: ("where is each emoji?", ", ".join(f"{_name(s,j)} {SIDES[j]}" for j in r.permutation(3))),
 }
 ABOUT = ("which card", "goal", "what", "point") # kinds whose answer depends on the emoji
-WEIGHTS = dict(zip(KINDS, (3,3,3,2,2,2,1,1,.5,.5))) # how often training asks each
+WEIGHTS = dict(zip(KINDS, (3,3,3,2,2,2,1,1,.5,.5,2))) # how often training asks each
 
 def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one each; or
-              n:int=0,                                       # so many kinds drawn by weight
+              n:int=0, weights:dict=WEIGHTS,                 # so many kinds, drawn by weight
               )->list[tuple[str,str,str,str]]:               # (kind, question, answer, split of the emoji it is about)
     "Questions about a picture and their answers."
-    w = np.array(list(WEIGHTS.values())); kinds = kinds or r.choice(list(KINDS), n, p=w/w.sum())
+    w = np.array(list(weights.values())); kinds = kinds or r.choice(list(weights), n, p=w/w.sum())
     out = []
     for kind in kinds:
         k = int(r.integers(3)); e = emoji()[state["cards"][k]]
         out.append((str(kind), *KINDS[kind](state, k, e["name"], r), e["split"] if kind in ABOUT else "all"))
     return out
 
-# %% ../nbs/41b_questions.ipynb #a62eed94
+# %% ../nbs/41b_questions.ipynb #d6b0458b
 BLOCK = 500
 def picture_block(folder:Path, split:str, block:int, size:int)->Path: # the block's file
     "Render block number `block` unless its file is there."
-    path = Path(folder)/f"{split}-{size}-{block:04d}.npz"
+    path = Path(folder)/f"scene{SCENE_VERSION}-{split}-{size}-{block:04d}.npz"
     if not path.exists():
         images, states = scenes(split, block*BLOCK, BLOCK, size)
         with replacing(path) as tmp, open(tmp, "wb") as f: np.savez(f, images=images, states=np.array(states, dtype=object))
