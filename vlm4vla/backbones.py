@@ -37,12 +37,12 @@ class Backbone:
             raise Mistake(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the repository out again.")
         return str(path)
 
-# %% ../nbs/01_backbones.ipynb #ae199c1d
+# %% ../nbs/01_backbones.ipynb #9bd0ef4a
 backbones = Registry("backbone")
 
 qwen3_vl = dict(family="qwen3_vl", color="#0072B2")
 backbones.add(Backbone(name="tiny-qwen3-vl", label="Qwen3-VL tiny", kind="tiny", params_b=.0003, **qwen3_vl))
-backbones.add(Backbone(name="mini-qwen3-vl", label="Qwen3-VL mini", kind="mini", folder="mini-qwen3-vl", params_b=.0018, micro_batch=64, **qwen3_vl))
+backbones.add(Backbone(name="mini-qwen3-vl", label="Qwen3-VL mini", kind="mini", folder="mini-qwen3-vl", params_b=.0020, micro_batch=64, **qwen3_vl))
 backbones.add(Backbone(name="qwen3-vl-2b", label="Qwen3-VL-2B", repo_id="Qwen/Qwen3-VL-2B-Instruct", params_b=2.13, **qwen3_vl))
 backbones.add(Backbone(name="qwen3-vl-4b", label="Qwen3-VL-4B", repo_id="Qwen/Qwen3-VL-4B-Instruct", params_b=4.44, micro_batch=8, **qwen3_vl))
 backbones.add(Backbone(name="qwen3-vl-8b", label="Qwen3-VL-8B", repo_id="Qwen/Qwen3-VL-8B-Instruct", params_b=8.77, micro_batch=4, **qwen3_vl))
