@@ -14,15 +14,23 @@ from .core import replacing, stable_seed
 from .data import resize_images
 from .grinningface import EYE, FOV, TARGET, HALF_CUBE, SCENE_VERSION, Tabletop, _card, emoji, layout
 
-# %% ../nbs/41b_questions.ipynb #65b0dd74
+# %% ../nbs/41b_questions.ipynb #c6886b1c
 COLORS = dict(red=(.85,.1,.1), blue=(.1,.25,.85), green=(.1,.6,.2), yellow=(.95,.8,.1), purple=(.5,.15,.6), black=(.1,.1,.1))
+
+def _axes(): # unit vectors forward, right and up; half the image's width at distance one
+    "How the camera stands."
+    f = np.array(TARGET)-np.array(EYE); f = f/np.linalg.norm(f); r = np.cross(f, [0,0,1]); r /= np.linalg.norm(r)
+    return f, r, np.cross(r, f), np.tan(np.radians(FOV/2))
 
 def _pixel(xyz): # position in the image, 0…1 from the left and from the top
     "Project a point of the table into the camera image."
-    eye, f = np.array(EYE), np.array(TARGET)-np.array(EYE)
-    f = f/np.linalg.norm(f); r = np.cross(f, [0,0,1]); r /= np.linalg.norm(r); u = np.cross(r, f)
-    d = np.asarray(xyz)-eye; t = np.tan(np.radians(FOV/2))*(d@f)
-    return np.array([(1+d@r/t)/2, (1-d@u/t)/2])
+    f, r, u, t = _axes(); d = np.asarray(xyz)-EYE
+    return np.array([(1+d@r/(t*(d@f)))/2, (1-d@u/(t*(d@f)))/2])
+
+def _point(px, z:float): # (3,) in metres
+    "The point at height `z` that is seen at a place of the image."
+    f, r, u, t = _axes(); d = f + t*(2*px[0]-1)*r + t*(1-2*px[1])*u
+    return EYE + d*(z-EYE[2])/d[2]
 
 def _pose(env, r):
     "Put hand and block somewhere a rollout might meet, or nearby."
@@ -59,13 +67,18 @@ def _picture(env, l, r, states, size):
                        height=float(env.tip()[2]), held=held, color=color))
     return resize_images(env.render()[None], size)[0]
 
-# %% ../nbs/41b_questions.ipynb #81d4e63c
+# %% ../nbs/41b_questions.ipynb #10534fe0
 SIDES = ("left", "middle", "right")
 def _at(xy): return " ".join(str(int(round(100*float(np.clip(v,0,1))))) for v in xy)
 def _name(s, k): return emoji()[s["cards"][k]]["name"]
 def _group(s, r):
     g = str(r.choice(sorted({e["group"] for e in emoji()})))
     return f"how many cards are of the kind {g}?", str(sum(emoji()[i]["group"]==g for i in s["cards"]))
+
+def _offset(s):
+    "How far the block is from the gripper, over the table, in centimetres."
+    x, y = (0, 0) if s["held"] else np.rint(100*(_point(s["block"], HALF_CUBE) - _point(s["hand"], s["height"]))[:2]).astype(int)
+    return f"{'left' if y < 0 else 'right'} {abs(y)} {'far' if x < 0 else 'near'} {abs(x)}"
 
 KINDS = { # kind of question → (question, answer) about a state, for card k whose emoji is called name
     "which card": lambda s,k,name,r: (f"which card shows the {name}?", SIDES[k]),
@@ -75,13 +88,14 @@ KINDS = { # kind of question → (question, answer) about a state, for card k wh
     "block":      lambda s,k,name,r: ("where is the block?", _at(s["block"])),
     "gripper":    lambda s,k,name,r: ("where is the gripper?", _at(s["hand"])),
     "height":     lambda s,k,name,r: ("how many centimetres is the gripper above the table?", str(int(round(100*s["height"])))),
+    "offset":     lambda s,k,name,r: ("how far is the block from the gripper?", _offset(s)),
     "held":       lambda s,k,name,r: ("is the gripper holding the block?", "yes" if s["held"] else "no"),
     "colour":     lambda s,k,name,r: ("what colour is the block?", s["color"]),
     "how many":   lambda s,k,name,r: _group(s, r),
     "places":     lambda s,k,name,r: ("where is each emoji?", ", ".join(f"{_name(s,j)} {SIDES[j]}" for j in r.permutation(3))),
 }
 ABOUT = ("which card", "goal", "what", "point") # kinds whose answer depends on the emoji
-WEIGHTS = dict(zip(KINDS, (3,3,3,2,2,2,1,1,.5,.5,2))) # how often training asks each
+WEIGHTS = dict(zip(KINDS, (3,3,3,2,2,2,1,4,1,.5,.5,2))) # how often training asks each
 
 def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one each; or
               n:int=0, weights:dict=WEIGHTS,                 # so many kinds, drawn by weight

@@ -7,7 +7,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/vqa.html.md"""
 # %% auto #0
 __all__ = ['TOLERANCE', 'answer', 'correct', 'vqa']
 
-# %% ../nbs/32_vqa.ipynb #134028c6
+# %% ../nbs/32_vqa.ipynb #9ebc6973
+import re
 import numpy as np
 import torch
 from .families import Encoder
@@ -26,13 +27,18 @@ def answer(model, enc:Encoder, images:np.ndarray, asked:list[str], # (N, size, s
         out += enc.tok.batch_decode(new[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
     return [a.strip() for a in out]
 
-# %% ../nbs/32_vqa.ipynb #f7f66700
-TOLERANCE = dict(point=5, block=5, gripper=5, height=2)
+# %% ../nbs/32_vqa.ipynb #d431aed3
+TOLERANCE = dict(point=5, block=5, gripper=5, height=2, offset=2)
+
+def _numbers(text:str)->np.ndarray:
+    "The numbers of an answer, those to the left and far negative."
+    words = re.sub(r"\b(left|far) ", "-", re.sub(r"\b(right|near) ", "", text)).split()
+    return np.array([float(w) for w in words])
 
 def correct(kind:str, said:str, truth:str)->bool:
     "Is an answer right?"
     if kind not in TOLERANCE: return sorted(said.split(", ")) == sorted(truth.split(", "))
-    try: a, b = (np.array([float(v) for v in t.split()]) for t in (said, truth))
+    try: a, b = _numbers(said), _numbers(truth)
     except ValueError: return False
     return len(a) == len(b) and bool((abs(a-b) <= TOLERANCE[kind]).all())
 
