@@ -4,6 +4,7 @@
 """
 import json, os, re, shutil, subprocess, sys
 from pathlib import Path
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY, SRC, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"_site"
@@ -20,8 +21,14 @@ def heading(source):
     "YAML front matter as a title and a quoted subtitle."
     found = re.match(r"\s*---\n(.*?)\n---\s*", source, re.S)
     if not found: return source
-    facts = dict(re.findall(r"^(\w+): (.*)$", found[1], re.M))
+    facts = yaml.safe_load(found[1])
     return "\n\n".join(filter(None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
+
+def linked(text):
+    "A list of notebooks as the site has them: pages, and bare names where there is no page."
+    text = re.sub(r"^---$", "", "".join(text), flags=re.M)
+    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", text)
+    return text.replace("](nbs/", "](")
 
 def page(path):
     "A processed notebook as Sphinx wants it."
@@ -35,7 +42,7 @@ def page(path):
         if cell["cell_type"] == "markdown": source = re.sub(r"^---$", "", source, flags=re.M)   # rules around documentation mean nothing to Sphinx
         cell["source"] = source
         for o in cell.get("outputs", []):
-            if "text/markdown" in o.get("data", {}): o["data"]["text/markdown"] = re.sub(r"^---$", "", "".join(o["data"]["text/markdown"]), flags=re.M)
+            if "text/markdown" in o.get("data", {}): o["data"]["text/markdown"] = linked(o["data"]["text/markdown"])
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 
