@@ -64,7 +64,7 @@ class Benchmark:
         "Interpreter that runs its simulator."
         return os.environ.get(self.python_setting) or sys.executable
 
-# %% ../nbs/02_benchmarks.ipynb #3d8dc0f1
+# %% ../nbs/02_benchmarks.ipynb #90de345b
 benchmarks = Registry("benchmark")
 
 benchmarks.add(Benchmark(
@@ -74,4 +74,4 @@ benchmarks.add(Benchmark(
     metric=Metric(name="success", column="success", label="success rate"),
     others=(Metric(name="execution", column="execution", label="placed on any card"),
             Metric(name="recognition", column="recognition", label="right card, given placed", chance=1/3, given="execution")),
-    batch_size=32, lr=8e-4, steps=1000, demos="grinningface"))
+    batch_size=16, lr=3e-4, steps=3000, demos="grinningface"))

@@ -7,14 +7,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/demonstrations.html.md"""
 # %% auto #0
 __all__ = ['demo_sets', 'record_episode', 'DemoSet', 'make_block', 'make_demonstrations']
 
-# %% ../nbs/41a_demonstrations.ipynb #101caf6a
+# %% ../nbs/41a_demonstrations.ipynb #26692f80
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np
 from .core import Registry, cache_dir, stable_seed
 from .data import record
-from .grinningface import HALF_CUBE, SCENE_VERSION, SUBSTEPS, Tabletop, expert
+from .grinningface import HALF_CUBE, MAX_STEP, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
 # %% ../nbs/41a_demonstrations.ipynb #347b376a
 def _start(env:Tabletop, kind:str, r:np.random.Generator):
@@ -35,9 +35,9 @@ def _disturb(action, r):
     if r.random() < .03: a[6] = 1
     return a.astype(np.float32)
 
-# %% ../nbs/41a_demonstrations.ipynb #c4d5c7ca
+# %% ../nbs/41a_demonstrations.ipynb #f279ef28
 def record_episode(env:Tabletop, kind:str, # demo, noise or recovery
-                   number:int, max_steps:int=60)->dict: # an episode as `vlm4vla.data` writes it
+                   number:int, max_steps:int=90)->dict: # an episode as `vlm4vla.data` writes it
     "Let the expert act from a start, and note what it saw and did."
     r = np.random.default_rng(stable_seed("demonstrations", kind, number))
     obs = env.reset(number, "train"); _start(env, kind, r)
@@ -67,7 +67,7 @@ class DemoSet:
 demo_sets = Registry("demonstration set")
 for s in (DemoSet("grinningface", 500, 100, 300), DemoSet("grinningface-demo", 100, 20, 60), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
 
-# %% ../nbs/41a_demonstrations.ipynb #dbcb4162
+# %% ../nbs/41a_demonstrations.ipynb #cfdb0ab8
 def make_block(name:str, block:int)->list[dict]:
     "The episodes of one file of a demonstration set."
     s, env = demo_sets[name], Tabletop("train")
@@ -78,5 +78,5 @@ def make_block(name:str, block:int)->list[dict]:
 def make_demonstrations(name:str="grinningface", workers:int=2, folder=None)->Path: # the dataset's folder
     "Record a demonstration set, or go on recording it; one that is there and sound is left alone."
     s = demo_sets[name]; folder = Path(folder or cache_dir()/"data"/name)
-    record(folder, s.n_blocks, partial(make_block, name), workers=workers, fps=240/SUBSTEPS, settings=dict(asdict(s), scene=SCENE_VERSION))
+    record(folder, s.n_blocks, partial(make_block, name), workers=workers, fps=240/SUBSTEPS, settings=dict(asdict(s), scene=SCENE_VERSION, max_step=MAX_STEP))
     return folder

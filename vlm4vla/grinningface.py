@@ -30,13 +30,13 @@ def emoji_ids(split:str # `train`, `val`, or `all`
     "The emoji that a split may show."
     return np.array([i for i,e in enumerate(emoji()) if split in (e["split"], "all")])
 
-# %% ../nbs/41_grinningface.ipynb #4a5f7981
+# %% ../nbs/41_grinningface.ipynb #0bb67bd6
 SPLITS = dict(train="train", id="train", val="val", vqa="all", vqa_test="all") # split → the emoji it shows
 HALF_CARD, HALF_CUBE = .07, .02         # half sides of a card and of the cube, in metres
 CARDS_AT = np.array([[.62,-.18],[.62,0],[.62,.18]]) # card centres, left to right in the image
 CUBE_AT, HAND_AT = np.array([.42,0]), np.array([.42,0,.20])
 TRAIN_EPISODES = 2000                   # demonstrations may use training episodes 0 … 1999
-SCENE_VERSION = 1                       # raise it when scene, physics or expert change: recorded data are made anew
+SCENE_VERSION = 1                       # raise it when scene or physics change: pictures and demonstrations are made anew
 
 @dataclass(frozen=True)
 class Layout:
@@ -245,8 +245,8 @@ def make(split:str="id", **kwargs)->Tabletop:
     "The simulator interface: one environment of a split."
     return Tabletop(split, **kwargs)
 
-# %% ../nbs/41_grinningface.ipynb #26980759
-CARRY, HOVER, PINCH, MAX_STEP = .12, .09, .016, .05 # heights in metres; longest move of one action
+# %% ../nbs/41_grinningface.ipynb #43dc736f
+CARRY, HOVER, PINCH, MAX_STEP = .12, .09, .016, .025 # heights in metres; longest move of one action
 
 def _toward(delta): # a displacement of at most MAX_STEP
     "Shorten a displacement to one action's length, keeping its direction."
