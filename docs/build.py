@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-COPY, SRC, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"_site"
+COPY, SRC, HTML, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"build"/"html", ROOT/"_site"
 PARTS = [("The library", "[0-9]*.ipynb"), ("Runs", "runs/*.ipynb"), ("Analysis", "analysis/*.ipynb")]
 PROC = "from nbdev.serve import proc_nbs; proc_nbs()"   # the command of that name would fetch Quarto first
 SKIP = shutil.ignore_patterns(".*", "bench", "__pycache__")
@@ -48,7 +48,7 @@ def page(path):
 
 def build():
     "Run the notebooks, make pages and a table of contents, render the site."
-    for folder in (COPY, SRC): shutil.rmtree(folder, ignore_errors=True)
+    for folder in (COPY, SRC, HTML): shutil.rmtree(folder, ignore_errors=True)
     COPY.mkdir(parents=True)
     for f in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT/f, COPY)
     for folder in ("nbs", "vlm4vla"): shutil.copytree(ROOT/folder, COPY/folder, ignore=SKIP)
@@ -66,7 +66,9 @@ def build():
         toc = ["```{toctree}", ":hidden:", f":caption: {title}", "", *names, "```"]
         if names: index["cells"].append(dict(cell_type="markdown", id=f"toc{len(index['cells'])}", metadata={}, source="\n".join(toc)))
     (SRC/"index.ipynb").write_text(json.dumps(index), encoding="utf-8")
-    tool("sphinx-build", "-q", "-b", "html", "-c", "docs", "-d", "build/doctrees", SRC, SITE)
+    tool("sphinx-build", "-q", "-b", "html", "-c", "docs", "-d", "build/doctrees", SRC, HTML)   # its by-products land beside the pages, in build/
+    shutil.rmtree(SITE, ignore_errors=True)
+    HTML.rename(SITE)
     sys.stdout.write(f"the site is {SITE.relative_to(ROOT)}/index.html\n")
 
 if __name__ == "__main__": build()
