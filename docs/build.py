@@ -25,8 +25,8 @@ def heading(source):
     return "\n\n".join(filter(None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
 
 def linked(text):
-    "A list of notebooks as the site has them: pages, and bare names where there is no page."
-    text = re.sub(r"^---$", "", "".join(text), flags=re.M)
+    "Markdown as the site has it: links lead to pages, or are bare names where there is none."
+    text = re.sub(r"^---$", "", "".join(text), flags=re.M)   # rules around documentation mean nothing to Sphinx
     text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", text)
     return text.replace("](nbs/", "](")
 
@@ -39,7 +39,7 @@ def page(path):
         if re.search(r"^#\|\s*echo:\s*false", source, re.M): tags.append("remove-input")
         if re.search(r"^#\|\s*(hide|include:\s*false)\b", source, re.M): tags.append("remove-cell")
         if cell["cell_type"] == "code": source = re.sub(r"^#\|.*\n?", "", source, flags=re.M)
-        if cell["cell_type"] == "markdown": source = re.sub(r"^---$", "", source, flags=re.M)   # rules around documentation mean nothing to Sphinx
+        if cell["cell_type"] == "markdown": source = linked(source)
         cell["source"] = source
         for o in cell.get("outputs", []):
             if "text/markdown" in o.get("data", {}): o["data"]["text/markdown"] = linked(o["data"]["text/markdown"])
