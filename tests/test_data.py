@@ -6,8 +6,8 @@ import numpy as np, pytest
 import pyarrow.parquet as pq
 
 from vlm4vla.core import Mistake, tree_hash
-from vlm4vla.data import (IMAGE, Samples, block_path, block_paths, check_dataset, finish, load_episodes, read_episode, record,
-                          resize_images, write_block)
+from vlm4vla.data import IMAGE, block_path, block_paths, check_dataset, finish, load_episodes, read_episode, record, write_block
+from vlm4vla.samples import Samples, resize_images
 
 MAKER = '''
 import os, sys, time

@@ -5,23 +5,23 @@ import pytest
 
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
-tabletop = core | {"worker", "actions", "data", "grinningface"}
+tabletop = core | {"worker", "actions", "data", "samples", "grinningface"}
 vlm = entries | {"families", "query", "actions"}
-policy = vlm | {"data", "heads", "policy"}
-tables = entries | {"results", "stats", "figures"}
+policy = vlm | {"data", "samples", "heads", "policy"}
+tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    actions=core, data=core | {"actions"}, worker=core,
-    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "data"},
+    actions=core, data=core, samples=core | {"actions", "data"}, worker=core,
+    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     rollout=entries | {"worker", "actions"},
-    results=entries, account=entries | {"results"}, stats=core | {"results"}, figures=entries | {"results", "stats"},
-    sweep=entries | {"results"}, cli=tables | {"sweep"},
+    results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, figures=tables - {"figures"},
+    sweep=entries | {"results", "scores"}, cli=tables | {"sweep"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "rollout", "grinningface", "results", "account", "stats", "figures", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "rollout", "grinningface", "results", "account", "scores", "stats", "figures", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

@@ -4,7 +4,8 @@ from pathlib import Path
 import pandas as pd, pytest
 from vlm4vla import core, results
 from vlm4vla.core import Mistake
-from vlm4vla.results import append, check, dictionary, load, rebuild_scores, scores, tables
+from vlm4vla.results import append, dictionary, load, tables
+from vlm4vla.scores import check, rebuild_scores, scores
 
 ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5,
            detail=dict(execution=True, recognition=True))

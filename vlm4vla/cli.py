@@ -184,7 +184,7 @@ def evaluate(args)->int:
     "Roll out trained experiments."
     return run(named(args.names), args, out_of(args), only="evaluate")
 
-# %% ../nbs/54_cli.ipynb #d65473d4
+# %% ../nbs/54_cli.ipynb #8f6c433b
 def compared(
     study:str, # Entry of `studies`
     out, # Folder of the tables
@@ -202,7 +202,8 @@ def compared(
 def report(args)->int:
     "Print the measured rates, with intervals."
     from vlm4vla.experiments import studies
-    from vlm4vla.results import check, load
+    from vlm4vla.results import load
+    from vlm4vla.scores import check
     out, scores = out_of(args), load("scores", out_of(args))
     if not len(scores): raise Mistake(f"{out} holds no scores yet; make some with `vlm4vla demo` or `vlm4vla sweep`.")
     for s in (n for n in args.names if n in studies): say(*compared(s, out), "")

@@ -1,4 +1,4 @@
-"""Demonstrations on disk and in memory: record LeRobot v3 in parallel, check it, read it as training samples.
+"""Demonstrations on disk: record LeRobot v3 in parallel, check it, read it back.
 
 Docs: https://vlm4vla.github.io/vlm4vla/data.html.md"""
 
@@ -10,12 +10,11 @@ __all__ = ['VERSION', 'IMAGE', 'DATA_PATH', 'EPISODES_PATH', 'PER_CHUNK', 'NUMBE
            'check_episode', 'episode_columns', 'vector_column', 'block_table', 'features', 'datasets_features',
            'block_facts', 'save_table', 'write_block', 'read_facts', 'number_block', 'number_stats', 'episode_rows',
            'total_stats', 'write_meta', 'finish', 'read_info', 'check_hashes', 'check_counts', 'check_dataset',
-           'locked', 'settings_of', 'is_whole', 'tidy', 'record', 'load_episodes', 'read_episode', 'resize_images',
-           'image_cache', 'Samples']
+           'locked', 'settings_of', 'is_whole', 'tidy', 'record', 'load_episodes', 'read_episode']
 
-# %% ../nbs/11_data.ipynb #88ef8acc
+# %% ../nbs/11_data.ipynb #7a1328b1
 import fcntl, functools, json, os, threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,8 +22,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
-from .actions import chunk
-from .core import Mistake, cache_dir, check_int, file_hash, plain, progress, replacing, write_json
+from .core import Mistake, check_int, file_hash, plain, progress, replacing, write_json
 
 # %% ../nbs/11_data.ipynb #4cdf1d61
 VERSION = "v3.0"
@@ -407,99 +405,3 @@ def read_episode(
     numbers = {n: np.array(table[n].to_pylist(), np.float32) for n in table.schema.names if n not in (IMAGE, *NUMBERING)}
     return dict(task=row.task, kind=row.get("kind", "demo"), images=np.stack([decode_png(b["bytes"]) for b in table[IMAGE].to_pylist()]),
                 actions=numbers.pop("action"), detail=row.get("detail", {}), **numbers)
-
-# %% ../nbs/11_data.ipynb #e2e50499
-def resize_images(
-    images:np.ndarray, # Batch × height × width × 3, uint8
-    size:int, # New height and width
-)->np.ndarray: # Batch × size × size × 3, uint8
-    "Resize images, bicubic and antialiased."
-    images = np.asarray(images)
-    if images.shape[1:3] == (size, size): return images
-    return np.stack([np.asarray(Image.fromarray(im).resize((size, size), Image.Resampling.BICUBIC)) for im in images])
-
-# %% ../nbs/11_data.ipynb #03490e85
-def _cores()->int: return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-def _small(path, size:int)->bytes:
-    "The images of a block, resized, as plain bytes."
-    data = pq.read_table(path, columns=[IMAGE])[IMAGE].combine_chunks().field("bytes")
-    return b"".join(resize_images(decode_png(d.as_py())[None], size).tobytes() for d in data)
-
-def image_cache(
-    folder, # The dataset
-    info:dict, # From `check_dataset`
-    size:int, # Height and width
-    workers:int=None, # Threads; by default one for each core
-)->np.ndarray: # Frames × size × size × 3, uint8, mapped from a file
-    "All images at one size, decoded once and kept in the cache folder."
-    path = cache_dir()/"samples"/f"{info['hash'][:16]}-{size}.npy"
-    shape = (info["total_frames"], size, size, 3)
-    with locked(path.parent):
-        for p in path.parent.glob(f".{path.stem}.*{path.suffix}"): p.unlink()
-        if not path.is_file():
-            with replacing(path) as tmp, open(tmp, "wb") as f, ThreadPoolExecutor(workers or _cores()) as pool:
-                np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=shape))
-                paths = block_paths(folder)
-                for part in progress(_ahead(pool, _small, paths, size, 2*(workers or _cores())), total=len(paths), desc=f"decoding at {size} px"): f.write(part)
-    return np.load(path, mmap_mode="r")
-
-# %% ../nbs/11_data.ipynb #c82c3138
-def _ahead(pool, f, items, size:int, n:int):
-    "Results of `f` in order, working at most `n` items ahead."
-    jobs, items = [], iter(items)
-    for x in items:
-        jobs.append(pool.submit(f, x, size))
-        if len(jobs) >= n: yield jobs.pop(0).result()
-    while jobs: yield jobs.pop(0).result()
-
-# %% ../nbs/11_data.ipynb #c23cba41
-class Samples:
-    "A dataset as training samples: image, instruction, action chunk, mask."
-    def __init__(self,
-        folder, # The dataset
-        size:int, # Height and width of the images, in pixels
-        chunk_size:int, # Actions per label
-        kinds:tuple=None, # Which kinds of episodes, such as ("demo", "recovery"); by default all
-        workers:int=None, # Threads that decode
-    ):
-        self.info, self.size, self.chunk_size = check_dataset(folder), size, chunk_size
-        if self.info["features"].get(IMAGE, {}).get("dtype") != "image":
-            raise Mistake(f"The dataset {folder} has no images in a column {IMAGE}; record it with `record`, or convert its videos to images with LeRobot.")
-        self.episodes = load_episodes(folder)
-        self.frames = image_cache(folder, self.info, size, workers)
-        self._read(folder, kinds)
-
-    @property
-    def hash(self)->str: return self.info["hash"]
-    def __len__(self): return len(self.rows)
-    def __getitem__(self, i)->dict:
-        b = self.batch([i])
-        return {k: v[0] for k, v in b.items()} | {"instruction": self.instructions[b["instruction_ids"][0]]}
-
-# %% ../nbs/11_data.ipynb #395f593a
-from fastcore.basics import patch
-
-@patch
-def _read(self:Samples, folder, kinds):
-    "Load everything but the images."
-    table = pa.concat_tables([pq.read_table(p, columns=["action", "episode_index", "task_index"]).replace_schema_metadata(None) for p in block_paths(folder)])
-    action = table["action"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    self.episode_ids = table["episode_index"].to_numpy()
-    keep = self.episodes if kinds is None else self.episodes[self.episodes.kind.isin(kinds)]
-    if not len(keep): raise Mistake(f"The dataset {folder} has no episodes of the kinds {', '.join(kinds)}; it has {', '.join(sorted(set(self.episodes.kind)))}.")
-    parts = [chunk(action[a:b], self.chunk_size) for a, b in zip(keep.dataset_from_index, keep.dataset_to_index)]
-    self.rows = np.flatnonzero(np.isin(self.episode_ids, keep.episode_index))
-    self.actions, self.chunks, self.mask = action[self.rows], np.concatenate([c for c, _ in parts]), np.concatenate([m for _, m in parts])
-    self.episode_ids = self.episode_ids[self.rows]
-    tasks = pq.read_table(Path(folder)/"meta"/"tasks.parquet").to_pandas()
-    self.instructions = list(tasks.sort_values("task_index").index)
-    self.instruction_ids = table["task_index"].to_numpy()[self.rows]
-
-@patch
-def batch(self:Samples,
-    indices, # Which samples
-)->dict: # images (B, size, size, 3) uint8, instruction_ids (B), actions (B, K, 7), mask (B, K)
-    "Some samples, as arrays."
-    i = np.asarray(indices)
-    return dict(images=self.frames[self.rows[i]], instruction_ids=self.instruction_ids[i], actions=self.chunks[i], mask=self.mask[i])

@@ -7,32 +7,33 @@ Docs: https://vlm4vla.github.io/vlm4vla/demonstrations.html.md"""
 # %% auto #0
 __all__ = ['demo_sets', 'record_episode', 'DemoSet', 'make_block', 'make_demonstrations']
 
-# %% ../nbs/41a_demonstrations.ipynb #26692f80
+# %% ../nbs/41a_demonstrations.ipynb #bcb26849
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np
 from .core import Registry, cache_dir, stable_seed
 from .data import record
-from .grinningface import HALF_CUBE, MAX_STEP, SCENE_VERSION, SUBSTEPS, Tabletop, expert
+from .grinningface import EYE, HALF_CUBE, MAX_STEP, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
-# %% ../nbs/41a_demonstrations.ipynb #347b376a
+# %% ../nbs/41a_demonstrations.ipynb #bc6caa03
 def _start(env:Tabletop, kind:str, r:np.random.Generator):
     "Bring about the situation that an episode starts from."
     if kind != "recovery": return
-    case = r.choice(["anywhere", "beside", "carrying"], p=[.35,.35,.3])
+    case = r.choice(["anywhere", "beside", "before", "carrying"], p=[.3,.25,.2,.25])
     block = np.r_[r.uniform([.35,-.15], [.50,.15]), HALF_CUBE]
     hand = r.uniform([.32,-.24,.02], [.68,.24,.24])
     if case == "beside": hand = np.r_[block[:2] + r.normal(0,.02,2), r.uniform(.012,.08)]
-    env.teleport(hand, grip=.5 if case == "carrying" else float(r.random() < .7))
+    if case == "before": hand = block + (EYE-block)*r.uniform(.04,.2)/EYE[2] + r.normal(0,.01,3)
+    env.teleport(hand, grip=.5 if case == "carrying" else float(r.random() < .6))
     if case == "carrying": block = env.tip() + [0,0,.003]
     env.p.resetBasePositionAndOrientation(env.cube, block, env.p.getQuaternionFromEuler([0,0,r.uniform(-.25,.25)]), **env.kw)
     if case == "carrying": env.grip = 0.; env._drive(SUBSTEPS)
 
 def _disturb(action, r):
-    "The action with shaky hands: off by a centimetre, and rarely letting go."
+    "The action with shaky hands: off by a centimetre, and rarely the hand opens or closes at the wrong moment."
     a = action.copy(); a[:3] += r.normal(0, .01, 3)
-    if r.random() < .03: a[6] = 1
+    if r.random() < .04: a[6] = 1-a[6]
     return a.astype(np.float32)
 
 # %% ../nbs/41a_demonstrations.ipynb #f279ef28

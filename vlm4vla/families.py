@@ -6,7 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/families.html.md"""
 
 # %% auto #0
 __all__ = ['SYSTEM', 'TURN', 'VISION', 'QWEN_PROMPTS', 'families', 'SPECIALS', 'Family', 'qwen3_vl_config', 'mimetic_init',
-           'small_tokenizer', 'load_config', 'load_model', 'load_tokenizer', 'image_facts', 'patchify', 'Encoder']
+           'quicken', 'small_tokenizer', 'load_config', 'load_model', 'load_tokenizer', 'image_facts', 'patchify',
+           'Encoder']
 
 # %% ../nbs/20_families.ipynb #3c848798
 import json
@@ -75,6 +76,41 @@ def mimetic_init(model,               # with Qwen3-style attention, with or with
         if ".deepstack_merger_list." in n and ".linear_fc2." in n: w.zero_()
     return model
 
+# %% ../nbs/20_families.ipynb #be782fdb
+import torch.nn.functional as F
+from transformers.models.qwen3_vl import modeling_qwen3_vl as hf
+
+class _Patches(torch.nn.Conv3d):
+    "A patch embedding as the matrix product it is."
+    def forward(self, x): return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)
+
+class _Norm(hf.Qwen3VLTextRMSNorm):
+    "RMSNorm in one operation."
+    def forward(self, x):
+        if x.dtype != self.weight.dtype: return super().forward(x)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+
+def _rotate(x, cos, sin): a, b = x.chunk(2, -1); return x*cos + torch.cat((-b, a), -1)*sin
+
+class _Attention(hf.Qwen3VLVisionAttention):
+    "One attention call for all images, where they are of one size."
+    def forward(self, x, cu_seqlens, position_embeddings=None, **kwargs):
+        S, B = len(x), len(cu_seqlens)-1
+        if self.config._attn_implementation != "sdpa" or (cu_seqlens.diff() != S//B).any(): return super().forward(x, cu_seqlens, position_embeddings=position_embeddings, **kwargs)
+        q, k, v = self.qkv(x).view(B, S//B, 3, self.num_heads, -1).permute(2,0,3,1,4)
+        cos, sin = (t.view(B, 1, S//B, -1) for t in position_embeddings)
+        o = F.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v)
+        return self.proj(o.transpose(1,2).reshape(S, -1))
+
+# %% ../nbs/20_families.ipynb #686eaf22
+def quicken(model):
+    "Modules of a model that compute the same numbers in fewer operations."
+    swaps = {hf.Qwen3VLTextRMSNorm: _Norm, hf.Qwen3VLVisionAttention: _Attention}
+    for m in model.modules():
+        m.__class__ = swaps.get(type(m), type(m))
+        if isinstance(m, hf.Qwen3VLVisionPatchEmbed): m.proj.__class__ = _Patches
+    return model
+
 # %% ../nbs/20_families.ipynb #aace0faa
 def small_tokenizer(texts, vocab:int=2048): # texts to learn the words of
     "A byte-level BPE tokenizer with Qwen's special tokens, learnt from `texts`."
@@ -110,7 +146,7 @@ def load_config(b:Backbone):
     if config.model_type != family.model_type: raise Mistake(f"{src} is a {config.model_type}, not a {family.model_type}: correct the family of {b.name!r}.")
     return config
 
-# %% ../nbs/20_families.ipynb #61f07614
+# %% ../nbs/20_families.ipynb #72550892
 def load_model(b:Backbone, # a backbone
                init:str="pretrained", # or "scratch": same architecture, own random weights
                headless:bool=True,    # without the language-model head, as a policy wants it
@@ -122,9 +158,9 @@ def load_model(b:Backbone, # a backbone
     auto = transformers.AutoModel if headless else transformers.AutoModelForImageTextToText
     if b.kind == "tiny" or init == "scratch":
         model = auto.from_config(config, dtype=dtype, attn_implementation=attn)
-        return mimetic_init(model) if b.kind == "mini" else model
+        return quicken(mimetic_init(model) if b.kind == "mini" else model)
     src, kw = _source(b)
-    try: return auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw)
+    try: return quicken(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw))
     except (OSError, ValueError) as e: raise _explain(b, e) from None
 
 # %% ../nbs/20_families.ipynb #ffa2ce80

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/figures.html.md"""
 __all__ = ['style', 'arms', 'theme', 'Arm', 'box_points', 'Saved', 'producer', 'save', 'Comparison', 'comparison', 'table',
            'draw_comparison', 'answer', 'caption', 'alt_text', 'publish', 'pretend']
 
-# %% ../nbs/52_figures.ipynb #e99243da
+# %% ../nbs/52_figures.ipynb #40014cb3
 import base64, hashlib, html, io, json, os
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from .core import Mistake, Registry, file_hash, home, replacing, write_json
 from .benchmarks import benchmarks
 from .experiments import studies
-from .results import append, facts, load, write_table
+from .results import append, load
+from .scores import facts, write_table
 from .stats import compare, rates
 
 # %% ../nbs/52_figures.ipynb #e8315ec1

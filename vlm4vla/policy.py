@@ -7,18 +7,19 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 # %% auto #0
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy']
 
-# %% ../nbs/22_policy.ipynb #14145150
-import json
+# %% ../nbs/22_policy.ipynb #4ae366dc
+import json, shutil
 from pathlib import Path
 import numpy as np
 import torch, torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 from .actions import ActionStats, decode, encode
 from .backbones import Backbone, backbones
 from .benchmarks import benchmarks
 from .core import Mistake, replacing, write_json
-from .data import resize_images
+from .samples import resize_images
 from .experiments import Experiment, experiments
 from .families import Encoder, load_model
 from .query import ActionQuery, query_states
@@ -54,7 +55,7 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
     grip = (F.binary_cross_entropy_with_logits(logit_BK, target_BKA[...,6], reduction="none")*m).sum()/n
     return arm + weight*grip, dict(arm=arm.item(), gripper=grip.item())
 
-# %% ../nbs/22_policy.ipynb #762f23ae
+# %% ../nbs/22_policy.ipynb #d79c8162
 class Policy(nn.Module):
     "Backbone, action query and head."
     def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper", precision:str="float32"):
@@ -65,7 +66,7 @@ class Policy(nn.Module):
         self.vlm = load_model(backbone, init)
         self.query = ActionQuery(self.vlm, self.encoder.query_id)
         self.head = MLPHead(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
-        self.stats = None
+        self.stats, self.multiple = None, 1
     @classmethod
     def new(cls, e:Experiment):
         "The untrained policy of an experiment."
@@ -74,7 +75,7 @@ class Policy(nn.Module):
     @property
     def device(self): return self.query.vectors.device
 
-# %% ../nbs/22_policy.ipynb #54fb90bf
+# %% ../nbs/22_policy.ipynb #9a9ae3be
 from fastcore.basics import patch
 
 @patch
@@ -90,7 +91,7 @@ def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->t
 def loss(self:Policy, batch:dict)->tuple[torch.Tensor, dict]: # loss, its parts
     "The loss of a batch of `Samples`."
     target = torch.as_tensor(encode(batch["actions"], self.stats), dtype=torch.float32, device=self.device)
-    arm, logit = self(torch.as_tensor(batch["images"]), batch["instructions"])
+    arm, logit = self(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
     return losses(arm, logit, target, torch.as_tensor(batch["mask"], device=self.device), self.facts["loss"])
 
 # %% ../nbs/22_policy.ipynb #2e932856
@@ -102,6 +103,17 @@ def act(self:Policy, images:np.ndarray, # (B, H, W, 3) uint8, as the simulator g
     small = resize_images(resize_images(images, 224), self.encoder.facts["size"])
     arm, logit = self(torch.from_numpy(small), instructions, multiple=32) # rows of one length, whoever shares the batch
     return decode(torch.cat([arm, (logit > 0).float()[...,None]], -1).cpu().numpy(), self.stats)
+
+# %% ../nbs/22_policy.ipynb #e2ca6931
+@patch
+def compile_layers(self:Policy)->Policy: # itself
+    "Compile every layer of the VLM where it stands."
+    if self.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise Mistake("VLM4VLA_COMPILE needs a C++ compiler and there is none; install g++, or unset the variable.")
+    for m in self.vlm.modules():
+        if isinstance(m, GradientCheckpointingLayer): m.compile(dynamic=False)
+    self.multiple = 16
+    return self
 
 # %% ../nbs/22_policy.ipynb #57c092cb
 @patch

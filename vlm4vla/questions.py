@@ -7,11 +7,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/questions.html.md"""
 # %% auto #0
 __all__ = ['COLORS', 'SIDES', 'KINDS', 'ABOUT', 'WEIGHTS', 'BLOCK', 'scenes', 'questions', 'picture_block', 'load_pictures']
 
-# %% ../nbs/41b_questions.ipynb #174d75e9
+# %% ../nbs/41b_questions.ipynb #157cc43b
 from pathlib import Path
 import numpy as np
 from .core import replacing, stable_seed
-from .data import resize_images
+from .samples import resize_images
 from .grinningface import EYE, FOV, TARGET, HALF_CUBE, SCENE_VERSION, Tabletop, _card, emoji, layout
 
 # %% ../nbs/41b_questions.ipynb #c6886b1c
@@ -67,7 +67,7 @@ def _picture(env, l, r, states, size):
                        height=float(env.tip()[2]), held=held, color=color))
     return resize_images(env.render()[None], size)[0]
 
-# %% ../nbs/41b_questions.ipynb #10534fe0
+# %% ../nbs/41b_questions.ipynb #84b5b641
 SIDES = ("left", "middle", "right")
 def _at(xy): return " ".join(str(int(round(100*float(np.clip(v,0,1))))) for v in xy)
 def _name(s, k): return emoji()[s["cards"][k]]["name"]
@@ -95,7 +95,7 @@ KINDS = { # kind of question → (question, answer) about a state, for card k wh
     "places":     lambda s,k,name,r: ("where is each emoji?", ", ".join(f"{_name(s,j)} {SIDES[j]}" for j in r.permutation(3))),
 }
 ABOUT = ("which card", "goal", "what", "point") # kinds whose answer depends on the emoji
-WEIGHTS = dict(zip(KINDS, (3,3,3,2,2,2,1,4,1,.5,.5,2))) # how often training asks each
+WEIGHTS = dict(zip(KINDS, (3,3,3,2,3,3,2,2,1,.5,.5,2))) # how often training asks each
 
 def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one each; or
               n:int=0, weights:dict=WEIGHTS,                 # so many kinds, drawn by weight

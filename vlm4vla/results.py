@@ -6,20 +6,17 @@ Docs: https://vlm4vla.github.io/vlm4vla/results.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow', 'VqaScoreRow',
-           'BenchRow', 'Table', 'frame', 'load', 'locked', 'append', 'done_keys', 'facts', 'wilson', 'mean_interval',
-           'counted', 'scores', 'rebuild_scores', 'write_table', 'check', 'dictionary', 'write_dictionary']
+           'BenchRow', 'Table', 'frame', 'load', 'locked', 'append', 'done_keys', 'dictionary', 'write_dictionary']
 
-# %% ../nbs/50_results.ipynb #38c3bbcb
+# %% ../nbs/50_results.ipynb #b235d2d2
 import fcntl, json, math, os
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from statistics import NormalDist
 from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
-from .core import Mistake, Registry, near_miss, replacing, results_dir, stable_seed, write_text
-from .benchmarks import benchmarks
+from .core import Mistake, Registry, near_miss, replacing, results_dir, write_text
 
 # %% ../nbs/50_results.ipynb #c7b3f8f5
 @dataclass(frozen=True, kw_only=True)
@@ -299,125 +296,6 @@ def done_keys(
     "The episodes of a run that are on disk already."
     df = load("episodes", out)
     return set(df.loc[df.run_id == run_id, list(columns)].itertuples(index=False, name=None))
-
-# %% ../nbs/50_results.ipynb #8bf36c78
-def facts(
-    episodes:pd.DataFrame, # Rows of the table `episodes`
-)->pd.DataFrame:
-    "Episodes with the keys of `detail` as columns; flags are True, False or absent."
-    more = pd.DataFrame([json.loads(d or "{}") for d in episodes.detail], index=episodes.index)
-    for c in more:
-        if more[c].dropna().map(lambda v: isinstance(v, bool)).all(): more[c] = more[c].astype("boolean")
-    return episodes.drop(columns="detail").join(more)
-
-# %% ../nbs/50_results.ipynb #e59fba59
-def wilson(
-    k, # Successes: a number or an array
-    n, # Trials, at least 1
-    level:float=.95, # Confidence
-)->tuple: # lower end, upper end
-    "Wilson's score interval for a share."
-    if np.any(np.less(n, 1)): raise Mistake("An interval needs at least one trial, but n is 0; leave the row out.")
-    if np.any(np.less(k, 0) | np.greater(k, n)): raise Mistake(f"{k} successes of {n} trials is no share; count again.")
-    z, p = NormalDist().inv_cdf(.5 + level/2), np.divide(k, n)
-    centre, half = (p + z*z/(2*np.asarray(n)))/(1 + z*z/n), z/(1 + z*z/n)*np.sqrt(p*(1-p)/n + z*z/(4*np.square(n, dtype=float)))
-    low, high = np.where(np.equal(k, 0), 0., centre-half), np.where(np.equal(k, n), 1., centre+half)
-    return (low, high) if np.ndim(low) else (float(low), float(high))
-
-def mean_interval(
-    values, # One per episode
-    seed:int=0, # Of the resampling
-    level:float=.95, # Confidence
-)->tuple:
-    "Percentile bootstrap interval for a mean."
-    v = np.asarray(values, float)
-    means = v[np.random.default_rng(seed).integers(0, len(v), (2000, len(v)))].mean(1)
-    return tuple(float(q) for q in np.quantile(means, [.5-level/2, .5+level/2]))
-
-# %% ../nbs/50_results.ipynb #8f95632c
-def counted(
-    df:pd.DataFrame, # Episodes with their facts
-    metric, # Of a benchmark
-)->pd.Series:
-    "The values of a metric, one for each episode that counts."
-    has = lambda c: df[c] if c in df else pd.Series(pd.NA, df.index, dtype="boolean")
-    if metric.given: df = df[has(metric.given).fillna(False).astype(bool)]
-    return has(metric.column).astype("Float64").fillna(0).astype(float)
-
-def _score(df, metric):
-    v = counted(df, metric)
-    if not len(v): return None
-    share = metric.unit == "share"
-    low, high = wilson(v.sum(), len(v)) if share else mean_interval(v, stable_seed(metric.name))
-    return dict(metric=metric.name, value=round(v.mean(), 6), ci_low=round(low, 6), ci_high=round(high, 6), n=len(v)), "Wilson" if share else "bootstrap"
-
-# %% ../nbs/50_results.ipynb #06bcb9e7
-def scores(
-    episodes:pd.DataFrame, # Rows of the table `episodes`
-)->pd.DataFrame:
-    "Every rate that can be derived from episodes, as rows of `scores.csv`."
-    rows = []
-    for (run_id, bench, split, mode), g in facts(episodes).groupby(["run_id", "benchmark", "split", "chunk_mode"]):
-        parts = [("all", g)] + (list(g.groupby("task")) if g.task.nunique() > 1 else [])
-        for task, h in parts:
-            for m in benchmarks[bench].metrics:
-                if found := _score(h, m):
-                    rows.append(dict(run_id=run_id, benchmark=bench, split=split, task=task, method=f"{found[1]} 95 %, chunk {mode}", **found[0]))
-    df = frame("scores", rows)
-    return df.sort_values(list(tables["scores"].key), ignore_index=True)
-
-def rebuild_scores(
-    out=None, # Folder of the tables; `results/` if not given
-)->pd.DataFrame:
-    "Write `scores.csv` from `episodes.parquet`."
-    out = Path(out or results_dir())
-    with locked(out):
-        df = scores(load("episodes", out))
-        if len(df): _write(tables["scores"], df, out)
-    return df
-
-# %% ../nbs/50_results.ipynb #27a18852
-def write_table(
-    name:str, # File name, without its ending
-    df:pd.DataFrame, # What a page shows
-    out=None, # Folder of the tables; `results/` if not given
-)->Path:
-    "Write `tables/<name>.csv`, the same bytes for the same numbers."
-    path = Path(out or results_dir())/"tables"/f"{name}.csv"
-    with replacing(path) as tmp: df.to_csv(tmp, index=False, lineterminator="\n", float_format="%.6g")
-    return path
-
-# %% ../nbs/50_results.ipynb #619e8279
-def _loads(name, out):
-    try: return load(name, out), []
-    except Mistake as e: return None, [str(e)]
-
-def check(
-    out=None, # Folder of the tables; `results/` if not given
-)->list: # Sentences
-    "What is wrong with a folder of results: schemas, keys, joins, provenance, derived tables."
-    out, found = Path(out or results_dir()), {name: _loads(name, out or results_dir()) for name in tables}
-    problems = [p for _, more in found.values() for p in more]
-    eps, runs, kept = (found[k][0] for k in ("episodes", "runs", "scores"))
-    if problems: return problems
-    evaluated = set(runs[(runs.kind == "eval") & (runs.status == "done")].run_id)
-    known = set(runs.run_id) | {p.stem for p in (out/"provenance").glob("*.json")}
-    problems += [f"{r} has episodes but no eval row in runs.csv; run its evaluation again." for r in sorted(set(eps.run_id) - evaluated)]
-    for r, kind in sorted(set(zip(runs.run_id, runs.kind))):
-        path = out/"provenance"/f"{r}.json"
-        if not path.is_file() or kind not in json.loads(path.read_text(encoding="utf-8")):
-            problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
-    for name in ("train_log", "vqa_measured"):
-        problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again." for r in sorted(set(found[name][0].run_id) - known)]
-    if not kept.equals(scores(eps)): problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with results.rebuild_scores.")
-    for name in ("scores", "vqa_measured"):
-        problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]
-    return problems
-
-def _odd(df):
-    "Rows of rates that cannot be."
-    share = df.metric.isin({"accuracy"} | {m.name for b in benchmarks.values() for m in b.metrics if m.unit == "share"})
-    return list(df[(df.n < 1) | share & ~df.value.between(0, 1)].itertuples())
 
 # %% ../nbs/50_results.ipynb #aa5c650d
 def dictionary()->str:

@@ -7,11 +7,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/stats.html.md"""
 # %% auto #0
 __all__ = ['shared', 'cluster_bootstrap', 'mcnemar_exact', 'paired', 'rates', 'compare']
 
-# %% ../nbs/51_stats.ipynb #d851d486
+# %% ../nbs/51_stats.ipynb #f1ddd166
 import math
 import numpy as np, pandas as pd
 from .core import Mistake
-from .results import counted, wilson
+from .scores import counted, wilson
 
 # %% ../nbs/51_stats.ipynb #3dfd5f69
 def cluster_bootstrap(

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sweep.html.md"""
 __all__ = ['WORK', 'MARK', 'weights', 'wanted', 'plan', 'find_notebook', 'parameters_of', 'check_kernel', 'leftovers',
            'end_leftovers', 'environment', 'Task', 'executed', 'start', 'failure', 'Sweep', 'sweep']
 
-# %% ../nbs/53_sweep.ipynb #a5879f23
+# %% ../nbs/53_sweep.ipynb #5ec36615
 import ast, ctypes, fcntl, json, os, signal, subprocess, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,8 @@ import pandas as pd
 from .core import Mistake, assets, check_int, home, progress, results_dir
 from .benchmarks import benchmarks
 from .experiments import Experiment, experiments as registry
-from .results import load, rebuild_scores, write_dictionary
+from .results import load, write_dictionary
+from .scores import rebuild_scores
 
 # %% ../nbs/53_sweep.ipynb #b3098163
 WORK = dict(train="train", evaluate="eval") # run notebook → kind of row it leaves in runs.csv
@@ -183,7 +184,7 @@ def _last(path:Path)->str: # of a notebook's error stream, where its progress ba
     except OSError: return ""
     return tail.rsplit("\n", 1)[-1].strip()[:70]
 
-# %% ../nbs/53_sweep.ipynb #066017e5
+# %% ../nbs/53_sweep.ipynb #8fb37ef0
 @dataclass
 class Sweep:
     "A running sweep."
@@ -197,54 +198,66 @@ class Sweep:
     running:list=field(default_factory=list)
     report:list=field(default_factory=list)
 
-    def note(self, t, status, cell=0, error="", seconds=0.):
-        "A row of the report."
-        self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell, error=error,
-                                executed=str(executed(t, self.out)) if t.tries else ""))
+# %% ../nbs/53_sweep.ipynb #bc66ae16
+from fastcore.basics import patch
 
-    def fill(self):
-        "Start tasks while there is room."
-        while self.queue and len(self.running) < self.jobs:
-            t = self.queue.pop(0)
-            t.lock = _hold(t.e, self.out)
-            if not t.lock:
-                self.drop(t, "busy", error="another sweep is running it"); continue
-            end_leftovers(_mark(t.e, self.out))
-            was, row = len(t.todo), plan([t.e], self.out).iloc[0] # it may have been done meanwhile
-            t.todo = [w for w in t.todo if row[w] != "done"]
-            self.bar.update(was - len(t.todo))
-            if t.todo: start(t, self.out, self.workers, self.notebooks); self.running.append(t)
-            else: t.lock.close()
+@patch
+def note(self:Sweep, t, status, cell=0, error="", seconds=0.):
+    "A row of the report."
+    self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell, error=error,
+                            executed=str(executed(t, self.out)) if t.tries else ""))
 
-    def drop(self, t, status, **kw):
-        "Report the next notebook of a task as `status` and the ones after it as skipped."
-        while t.todo:
-            self.note(t, status, **kw); self.bar.update()
-            t.todo, t.tries, status, kw = t.todo[1:], 0, "skipped", dict(error=f"{t.todo[0]} did not succeed")
+# %% ../nbs/53_sweep.ipynb #93e123a1
+@patch
+def fill(self:Sweep):
+    "Start tasks while there is room."
+    while self.queue and len(self.running) < self.jobs:
+        t = self.queue.pop(0)
+        t.lock = _hold(t.e, self.out)
+        if not t.lock:
+            self.drop(t, "busy", error="another sweep is running it"); continue
+        end_leftovers(_mark(t.e, self.out))
+        was, row = len(t.todo), plan([t.e], self.out).iloc[0] # it may have been done meanwhile
+        t.todo = [w for w in t.todo if row[w] != "done"]
+        self.bar.update(was - len(t.todo))
+        if t.todo: start(t, self.out, self.workers, self.notebooks); self.running.append(t)
+        else: t.lock.close()
 
-    def ended(self, t):
-        "Take note of a notebook that ended; go on to the task's next one."
-        seconds = time.time() - t.started
-        if t.process.returncode == 0:
-            self.note(t, "done", seconds=seconds); self.bar.update()
-            t.todo, t.tries = t.todo[1:], 0
-        else:
-            end_leftovers(_mark(t.e, self.out))
-            cell, error = failure(executed(t, self.out), executed(t, self.out, "log"))
-            if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
-        if t.todo: start(t, self.out, self.workers, self.notebooks)
-        else: t.lock.close(); self.running.remove(t)
+@patch
+def drop(self:Sweep, t, status, **kw):
+    "Report the next notebook of a task as `status` and the ones after it as skipped."
+    while t.todo:
+        self.note(t, status, **kw); self.bar.update()
+        t.todo, t.tries, status, kw = t.todo[1:], 0, "skipped", dict(error=f"{t.todo[0]} did not succeed")
 
-    def look(self):
-        "See to whatever ended; show what the others are doing."
-        for t in [t for t in self.running if t.process.poll() is not None]: self.ended(t)
-        if self.running:
-            t = self.running[-1]
-            self.bar.set_postfix_str(f"{t.todo[0]} {t.e.variant} s{t.e.seed}: {_last(executed(t, self.out, 'progress'))}", refresh=sys.stderr.isatty())
+# %% ../nbs/53_sweep.ipynb #e4524725
+@patch
+def ended(self:Sweep, t):
+    "Take note of a notebook that ended; go on to the task's next one."
+    seconds = time.time() - t.started
+    if t.process.returncode == 0:
+        self.note(t, "done", seconds=seconds); self.bar.update()
+        t.todo, t.tries = t.todo[1:], 0
+    else:
+        end_leftovers(_mark(t.e, self.out))
+        cell, error = failure(executed(t, self.out), executed(t, self.out, "log"))
+        if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
+    if t.todo: start(t, self.out, self.workers, self.notebooks)
+    else: t.lock.close(); self.running.remove(t)
 
-    def stop(self):
-        "End what is running: the sweep itself is ending."
-        for t in self.running: t.process.kill(); t.process.wait(); end_leftovers(_mark(t.e, self.out)); t.lock.close()
+# %% ../nbs/53_sweep.ipynb #22d98e86
+@patch
+def look(self:Sweep):
+    "See to whatever ended; show what the others are doing."
+    for t in [t for t in self.running if t.process.poll() is not None]: self.ended(t)
+    if self.running:
+        t = self.running[-1]
+        self.bar.set_postfix_str(f"{t.todo[0]} {t.e.variant} s{t.e.seed}: {_last(executed(t, self.out, 'progress'))}", refresh=sys.stderr.isatty())
+
+@patch
+def stop(self:Sweep):
+    "End what is running: the sweep itself is ending."
+    for t in self.running: t.process.kill(); t.process.wait(); end_leftovers(_mark(t.e, self.out)); t.lock.close()
 
 # %% ../nbs/53_sweep.ipynb #f20b8687
 def sweep(

@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 # %% auto #0
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
-# %% ../nbs/30_train.ipynb #3ab88559
+# %% ../nbs/30_train.ipynb #fc8631f9
 import math, os
 from pathlib import Path
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from .actions import quantiles
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
-from .data import Samples
+from .samples import Samples
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 
@@ -111,7 +111,7 @@ def with_text(samples:Samples, indices)->dict:
     b = samples.batch(indices)
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #bafde7ce
+# %% ../nbs/30_train.ipynb #af0bb506
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
           stop_at:int=None,          # leave early, as a kill would (tests)
@@ -124,6 +124,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     policy = Policy.new(e)
     samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size)
     policy.stats = quantiles(samples.actions)
+    if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     def loss_at(step): return policy.loss(with_text(samples, epoch_indices(len(samples), r.batch_size, step, e.seed)))
     log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
               grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at)
