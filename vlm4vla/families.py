@@ -76,15 +76,15 @@ def mimetic_init(model,               # with Qwen3-style attention, with or with
         if ".deepstack_merger_list." in n and ".linear_fc2." in n: w.zero_()
     return model
 
-# %% ../nbs/20_families.ipynb #be782fdb
+# %% ../nbs/20_families.ipynb #f3e4a43b
 import torch.nn.functional as F
-from transformers.models.qwen3_vl import modeling_qwen3_vl as hf
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen
 
 class _Patches(torch.nn.Conv3d):
     "A patch embedding as the matrix product it is."
     def forward(self, x): return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)
 
-class _Norm(hf.Qwen3VLTextRMSNorm):
+class _Norm(qwen.Qwen3VLTextRMSNorm):
     "RMSNorm in one operation."
     def forward(self, x):
         if x.dtype != self.weight.dtype: return super().forward(x)
@@ -92,7 +92,7 @@ class _Norm(hf.Qwen3VLTextRMSNorm):
 
 def _rotate(x, cos, sin): a, b = x.chunk(2, -1); return x*cos + torch.cat((-b, a), -1)*sin
 
-class _Attention(hf.Qwen3VLVisionAttention):
+class _Attention(qwen.Qwen3VLVisionAttention):
     "One attention call for all images, where they are of one size."
     def forward(self, x, cu_seqlens, position_embeddings=None, **kwargs):
         S, B = len(x), len(cu_seqlens)-1
@@ -102,13 +102,13 @@ class _Attention(hf.Qwen3VLVisionAttention):
         o = F.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v)
         return self.proj(o.transpose(1,2).reshape(S, -1))
 
-# %% ../nbs/20_families.ipynb #686eaf22
+# %% ../nbs/20_families.ipynb #8482f159
 def quicken(model):
     "Modules of a model that compute the same numbers in fewer operations."
-    swaps = {hf.Qwen3VLTextRMSNorm: _Norm, hf.Qwen3VLVisionAttention: _Attention}
+    swaps = {qwen.Qwen3VLTextRMSNorm: _Norm, qwen.Qwen3VLVisionAttention: _Attention}
     for m in model.modules():
         m.__class__ = swaps.get(type(m), type(m))
-        if isinstance(m, hf.Qwen3VLVisionPatchEmbed): m.proj.__class__ = _Patches
+        if isinstance(m, qwen.Qwen3VLVisionPatchEmbed): m.proj.__class__ = _Patches
     return model
 
 # %% ../nbs/20_families.ipynb #aace0faa
