@@ -205,23 +205,27 @@ def _frame(ax, m):
         ax.axhline(m.chance, color="#666666", lw=1, ls=(0, (4, 3)), zorder=0)
         ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color="#666666", fontsize=8)
 
-# %% ../nbs/52_figures.ipynb #d9c63758
+# %% ../nbs/52_figures.ipynb #6aa1f83d
 def _share(r): return f"{r.rate:.0%} [{r.ci_low:.0%}, {r.ci_high:.0%}] of {int(r.n)}"
+
+def _verdict(p): return "Yes" if p.ci_low > 0 else "No, it hurts" if p.ci_high < 0 else "It cannot be told"
+def _luck(r, chance): return "" if chance is None else ", at chance" if r.ci_low <= chance <= r.ci_high else ", above chance" if r.ci_low > chance else ", below chance"
+
+def _by_arm(c, split, m):
+    "A metric of every policy, in words; one that never got so far is named."
+    r = {r.arm: r for r in c.rates[(c.rates.split == split) & (c.rates.metric == m.name)].itertuples()}
+    return "; ".join(f"{arms[a].label} {_share(r[a])}{_luck(r[a], m.chance)}" if a in r else f"{arms[a].label} nothing to count" for a in arms)
 
 def answer(
     c:Comparison,
 )->str:
-    "What the comparison says about the last split, in a sentence or two of Markdown."
-    split, last = (c.splits or [""])[-1], c.metrics[-1]
-    p = c.paired[(c.paired.split == split) & (c.paired.metric == last.name)]
+    "What the comparison says about the last split, in a few sentences of Markdown."
+    split, first = (c.splits or [""])[-1], c.metrics[0]
+    p = c.paired[(c.paired.split == split) & (c.paired.metric == first.name)]
     if not len(p): return f"**Not measured yet:** run `vlm4vla sweep {c.study.name}`."
-    p, r = p.iloc[0], c.rates.set_index(["arm", "split", "metric"])
-    pre, raw = r.loc[("pretrained", split, last.name)], r.loc[("scratch", split, last.name)]
-    verdict = "Yes" if p.ci_low > 0 else "No, it hurts" if p.ci_high < 0 else "It cannot be told"
-    place = "at chance" if raw.ci_low <= last.chance <= raw.ci_high else "above chance" if raw.ci_low > last.chance else "below chance"
-    return (f"**{verdict}: on emoji that no demonstration shows, the pretrained policy picks the right card in {_share(pre)} placed episodes, the one from scratch in {_share(raw)}, {place}. "
-            f"On the {int(p.n)} episodes where both placed the cube the difference is {100*p.difference:+.0f} points [{100*p.ci_low:+.0f}, {100*p.ci_high:+.0f}].** "
-            "Placing it on any card: " + "; ".join(f"{arms[a].label} {_share(r.loc[(a, split, 'execution')])}" for a in arms) + ".")
+    p = p.iloc[0]; gap = f"{100*p.difference:+.0f} points [{100*p.ci_low:+.0f}, {100*p.ci_high:+.0f}]"
+    return " ".join([f"**{_verdict(p)}. On emoji that no demonstration shows, the cube ends on the right card: {_by_arm(c, split, first)}. The difference over {int(p.n)} pairs of episodes is {gap}.**",
+                     *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])])
 
 def caption(c:Comparison)->str:
     seeds = c.episodes.seed.nunique()
