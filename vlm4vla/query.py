@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from .core import Mistake
 
-# %% ../nbs/21_query.ipynb #045f7770
+# %% ../nbs/21_query.ipynb #98a0f92f
 class ActionQuery(nn.Module):
     "Learnable vectors in the places of one token id."
     def __init__(self, model,     # gets the hooks
@@ -20,7 +20,7 @@ class ActionQuery(nn.Module):
                  n:int=1):        # how many queries a row may hold
         super().__init__()
         emb = model.get_input_embeddings(); self.query_id = query_id
-        self.vectors = nn.Parameter(torch.randn(n, emb.weight.shape[1], dtype=emb.weight.dtype)*emb.weight.detach().float().std().to(emb.weight.dtype))
+        self.vectors = nn.Parameter(torch.zeros(n, emb.weight.shape[1], dtype=emb.weight.dtype))
         emb.register_forward_pre_hook(self._before); emb.register_forward_hook(self._after)
     def _before(self, _, args):
         self.at = args[0] == self.query_id
