@@ -178,7 +178,7 @@ def table(
     rows = [[cells.get((*i, m.name), "–") for m in c.metrics] for i in index]
     return pd.DataFrame(rows, columns=[m.label for m in c.metrics], index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
 
-# %% ../nbs/52_figures.ipynb #99aafba6
+# %% ../nbs/52_figures.ipynb #e31436d2
 def draw_comparison(
     c:Comparison,
     names:dict=None, # Split → how to print it
@@ -192,7 +192,7 @@ def draw_comparison(
             p, g = (d[d.metric == m.name].assign(x=d.split.map(name)[d.metric == m.name]) for d in (c.by_seed, c.rates))
             box_points(ax, p.rename(columns=dict(rate="y")), g, [name(s) for s in c.splits])
             _frame(ax, m)
-        if c.rates.size: fig.axes[0].legend(loc="lower left", handletextpad=.2)
+        if c.rates.size: fig.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=len(arms), handletextpad=.2, borderaxespad=.1)
     return fig
 
 def _frame(ax, m):
