@@ -10,10 +10,10 @@ __all__ = ['own', 'simulators', 'say', 'named', 'finding', 'check_python', 'chec
            'chosen', 'run', 'sweep', 'train', 'evaluate', 'compared', 'report', 'shown', 'draw', 'demo', 'Parser',
            'parser', 'main']
 
-# %% ../nbs/54_cli.ipynb #d521972d
+# %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
 from pathlib import Path
-from .core import Mistake, assets, cache_dir, check_int, gpus, hardware, home, near_miss, results_dir, versions
+from .core import Mistake, assets, cache_dir, check_int, cores, gpus, hardware, home, near_miss, results_dir, versions
 
 # %% ../nbs/54_cli.ipynb #22acbdd3
 def say(*lines):
@@ -242,7 +242,7 @@ def demo(args)->int:
         "`vlm4vla doctor` says what else this machine can run.")
     return 0
 
-# %% ../nbs/54_cli.ipynb #d6547cec
+# %% ../nbs/54_cli.ipynb #33f6a409
 class Parser(argparse.ArgumentParser):
     "Bad arguments are told in one sentence, like every other mistake."
     def _check_value(self, action, value):
@@ -262,7 +262,7 @@ def parser()->argparse.ArgumentParser:
     opt = lambda *names, **kw: (names, kw)
     out = opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/)")
     workers = opt("--workers", default=None, metavar="N", help="simulator processes (the number of cores)")
-    jobs = opt("--jobs", default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), metavar="N", help="notebooks at a time (the number of cores)")
+    jobs = opt("--jobs", default=cores(), metavar="N", help="notebooks at a time (the number of cores)")
     names = opt("names", nargs="+", metavar="NAME", help="a study, or an experiment: backbone__benchmark__variant__s0")
     command(demo, "Train two small policies, roll them out, compare them.", opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), workers, jobs)
     command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs,

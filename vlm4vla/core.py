@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/core.html.md"""
 # %% auto #0
 __all__ = ['FULL', 'Mistake', 'check_int', 'Registry', 'near_miss', 'home', 'results_dir', 'cache_dir', 'assets', 'stable_seed',
            'seed_everything', 'is_full', 'replacing', 'plain', 'write_text', 'write_json', 'file_hash', 'tree_hash',
-           'progress', 'git_sha', 'versions', 'gpus', 'hardware', 'stamp']
+           'progress', 'git_sha', 'versions', 'gpus', 'cores', 'hardware', 'stamp']
 
 # %% ../nbs/00_core.ipynb #1aea03dc
 import errno, hashlib, json, os, random, secrets, shutil, sys, time
@@ -201,19 +201,22 @@ def versions(
         except PackageNotFoundError: pass
     return found
 
-# %% ../nbs/00_core.ipynb #3bc3b6ca
+# %% ../nbs/00_core.ipynb #f326db56
 def gpus()->list:
     "Names of the NVIDIA devices here, without importing torch."
     return [l.strip() for l in _say("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines() if l.strip()]
+
+def cores()->int:
+    "How many cores this process may use."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 def hardware()->dict:
     "The machine: platform, processor, cores this process may use, memory, devices."
     import platform
     info = Path("/proc/cpuinfo")
     cpu = [l.split(":", 1)[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
-    return dict(platform=platform.platform(terse=True), cpu=cpu[0] if cpu else platform.machine(), cores=cores,
+    return dict(platform=platform.platform(terse=True), cpu=cpu[0] if cpu else platform.machine(), cores=cores(),
                 memory_gb=round(memory/2**30, 1), gpus=gpus())
 
 # %% ../nbs/00_core.ipynb #a004783b

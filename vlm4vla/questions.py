@@ -14,12 +14,12 @@ from .core import replacing, stable_seed
 from .samples import resize_images
 from .grinningface import EYE, FOV, TARGET, HALF_CUBE, SCENE_VERSION, Tabletop, _card, emoji, layout
 
-# %% ../nbs/41b_questions.ipynb #c6886b1c
+# %% ../nbs/41b_questions.ipynb #4a79bb62
 COLORS = dict(red=(.85,.1,.1), blue=(.1,.25,.85), green=(.1,.6,.2), yellow=(.95,.8,.1), purple=(.5,.15,.6), black=(.1,.1,.1))
 
 def _axes(): # unit vectors forward, right and up; half the image's width at distance one
     "How the camera stands."
-    f = np.array(TARGET)-np.array(EYE); f = f/np.linalg.norm(f); r = np.cross(f, [0,0,1]); r /= np.linalg.norm(r)
+    f = TARGET-EYE; f = f/np.linalg.norm(f); r = np.cross(f, [0,0,1]); r /= np.linalg.norm(r)
     return f, r, np.cross(r, f), np.tan(np.radians(FOV/2))
 
 def _pixel(xyz): # position in the image, 0…1 from the left and from the top

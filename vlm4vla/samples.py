@@ -7,14 +7,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/samples.html.md"""
 # %% auto #0
 __all__ = ['resize_images', 'image_cache', 'Samples']
 
-# %% ../nbs/11a_samples.ipynb #0415a629
-import os
+# %% ../nbs/11a_samples.ipynb #93a01030
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from .actions import chunk
-from .core import Mistake, cache_dir, progress, replacing
+from .core import Mistake, cache_dir, cores, progress, replacing
 from .data import IMAGE, block_paths, check_dataset, decode_png, load_episodes, locked
 
 # %% ../nbs/11a_samples.ipynb #0c6c0612
@@ -27,9 +26,7 @@ def resize_images(
     if images.shape[1:3] == (size, size): return images
     return np.stack([np.asarray(Image.fromarray(im).resize((size, size), Image.Resampling.BICUBIC)) for im in images])
 
-# %% ../nbs/11a_samples.ipynb #c2225f27
-def _cores()->int: return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
+# %% ../nbs/11a_samples.ipynb #09caf986
 def _small(path, size:int)->bytes:
     "The images of a block, resized, as plain bytes."
     data = pq.read_table(path, columns=[IMAGE])[IMAGE].combine_chunks().field("bytes")
@@ -47,10 +44,10 @@ def image_cache(
     with locked(path.parent):
         for p in path.parent.glob(f".{path.stem}.*{path.suffix}"): p.unlink()
         if not path.is_file():
-            with replacing(path) as tmp, open(tmp, "wb") as f, ThreadPoolExecutor(workers or _cores()) as pool:
+            with replacing(path) as tmp, open(tmp, "wb") as f, ThreadPoolExecutor(workers or cores()) as pool:
                 np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=shape))
                 paths = block_paths(folder)
-                for part in progress(_ahead(pool, _small, paths, size, 2*(workers or _cores())), total=len(paths), desc=f"decoding at {size} px"): f.write(part)
+                for part in progress(_ahead(pool, _small, paths, size, 2*(workers or cores())), total=len(paths), desc=f"decoding at {size} px"): f.write(part)
     return np.load(path, mmap_mode="r")
 
 # %% ../nbs/11a_samples.ipynb #096cd6ba
