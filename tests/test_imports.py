@@ -17,11 +17,11 @@ GRAPH = dict(
     families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
-    rollout=entries | {"worker", "actions"},
+    video=core, rollout=entries | {"worker", "actions", "video"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, figures=tables - {"figures"},
     sweep=entries | {"results", "scores"}, cli=tables | {"sweep"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "rollout", "grinningface", "results", "account", "scores", "stats", "figures", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "figures", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
