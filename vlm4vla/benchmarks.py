@@ -74,4 +74,4 @@ benchmarks.add(Benchmark(
     metric=Metric(name="success", column="success", label="success rate"),
     others=(Metric(name="execution", column="execution", label="placed on any card"),
             Metric(name="recognition", column="recognition", label="right card, given placed", chance=1/3, given="execution")),
-    batch_size=16, lr=3e-4, steps=3000, demos="grinningface"))
+    batch_size=16, lr=3e-4, steps=4000, demos="grinningface"))
