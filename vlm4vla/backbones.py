@@ -7,9 +7,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/backbones.html.md"""
 # %% auto #0
 __all__ = ['backbones', 'qwen3_vl', 'Backbone']
 
-# %% ../nbs/01_backbones.ipynb #a5ade7da
+# %% ../nbs/01_backbones.ipynb #264c9e3c
 from dataclasses import dataclass
-from pathlib import Path
 from .core import Mistake, Registry, assets
 
 # %% ../nbs/01_backbones.ipynb #9a7d67d6

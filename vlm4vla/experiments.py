@@ -8,8 +8,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/experiments.html.md"""
 __all__ = ['choices', 'variants', 'smoke', 'demo', 'overrides', 'seeds', 'experiments', 'studies', 'Recipe', 'check_recipe',
            'Variant', 'Override', 'resolve', 'Experiment', 'Experiments', 'grid', 'Study']
 
-# %% ../nbs/03_experiments.ipynb #99a7a545
-from dataclasses import dataclass, field, fields
+# %% ../nbs/03_experiments.ipynb #33bb2a8b
+from dataclasses import dataclass, field
 from .core import Mistake, Registry, near_miss
 from .backbones import backbones
 from .benchmarks import benchmarks

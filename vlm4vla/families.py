@@ -9,8 +9,7 @@ __all__ = ['SYSTEM', 'TURN', 'VISION', 'QWEN_PROMPTS', 'families', 'SPECIALS', '
            'quicken', 'small_tokenizer', 'load_config', 'load_model', 'load_tokenizer', 'image_facts', 'patchify',
            'Encoder']
 
-# %% ../nbs/20_families.ipynb #3c848798
-import json
+# %% ../nbs/20_families.ipynb #b6247110
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable

@@ -8,8 +8,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/figures.html.md"""
 __all__ = ['style', 'arms', 'theme', 'Arm', 'box_points', 'Saved', 'producer', 'save', 'Comparison', 'comparison', 'table',
            'draw_comparison', 'answer', 'caption', 'alt_text', 'publish', 'pretend']
 
-# %% ../nbs/52_figures.ipynb #40014cb3
-import base64, hashlib, html, io, json, os
+# %% ../nbs/52_figures.ipynb #bf17f884
+import base64, html, io, os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path

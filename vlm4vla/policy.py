@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 # %% auto #0
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy']
 
-# %% ../nbs/22_policy.ipynb #4ae366dc
+# %% ../nbs/22_policy.ipynb #c994de79
 import json, shutil
 from pathlib import Path
 import numpy as np
@@ -17,10 +17,9 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from .actions import ActionStats, decode, encode
 from .backbones import Backbone, backbones
-from .benchmarks import benchmarks
 from .core import Mistake, replacing, write_json
 from .samples import resize_images
-from .experiments import Experiment, experiments
+from .experiments import Experiment
 from .families import Encoder, load_model
 from .query import ActionQuery, query_states
 

@@ -7,8 +7,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/worker.html.md"""
 # %% auto #0
 __all__ = ['SETTING', 'Observation', 'pack', 'unpack', 'to_python', 'serve', 'main']
 
-# %% ../nbs/39_worker.ipynb #f20b995c
-import importlib, json, os, signal, sys, threading, time, traceback
+# %% ../nbs/39_worker.ipynb #41d99931
+import importlib, json, os, signal, threading, time, traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client
 import numpy as np
