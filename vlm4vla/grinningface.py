@@ -264,7 +264,7 @@ def tip(self:Tabletop)->np.ndarray:
     "Where the fingertips really are."
     return np.array(self.p.getLinkState(self.robot, TIP, **self.kw)[0])
 
-# %% ../nbs/41_grinningface.ipynb #3160da53
+# %% ../nbs/41_grinningface.ipynb #7a890686
 def _carry(env, pos):
     "The cube is in the hand: over the named card, down, let go."
     goal = env.layout.card_xy[env.layout.named]; off = goal - pos[:2]; far = np.linalg.norm(off)
@@ -277,6 +277,7 @@ def _fetch(env, pos):
     "The hand is empty: above the cube, down, close."
     off = pos[:2] - env.xyz[:2]; far = np.linalg.norm(off)
     if env.grip < .5: return (0,0,.03,1)
+    if np.linalg.norm(env.layout.card_xy - pos[:2], axis=1).min() <= REACH: return (0,0,MAX_STEP,1) # let go, but still touching it
     if far < .008 and env.xyz[2] < PINCH+.006: return (0,0,0,0)
     if far < .02: return (*off, max(PINCH-env.xyz[2], -MAX_STEP), 1)
     lift = HOVER-env.xyz[2]
