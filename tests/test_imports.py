@@ -18,10 +18,11 @@ GRAPH = dict(
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     video=core, rollout=entries | {"worker", "actions", "video"},
-    results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, figures=tables - {"figures"},
+    results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
+    paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"},
     sweep=entries | {"results", "scores"}, cli=tables | {"sweep"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "figures", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

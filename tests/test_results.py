@@ -161,3 +161,19 @@ def test_a_reader_sees_whole_tables_while_another_process_writes(tmp_path):
     while writer.poll() is None: seen.append(len(load("episodes", tmp_path)))
     assert writer.returncode == 0 and len(load("episodes", tmp_path)) == 61
     assert len(set(seen)) > 5 and seen == sorted(seen)
+
+
+
+def test_the_transcription_is_complete_and_its_findings_are_known():
+    "Every cell is there, and only the cells that the paper itself prints wrong differ from what follows from the others."
+    from vlm4vla.paper import paper_tables, rebuilt, reported
+    cells = {name: len(reported(name)) for name in paper_tables}
+    assert cells == dict(table1=77, table2=84, table3=39, table4=10, table5=12, table6=12, table7=18, table8=18, table9=72, table10=61, figure3=18, figure4=162, appendix4=6, headtohead=24)
+    wrong = {(name, r.row) for name in paper_tables for r in rebuilt(name).itertuples() if not r.agrees}
+    assert wrong == {("table1", "pi0* (Paligemma-1)"), ("table8", "Qwen2.5VL-7B + from scratch"), ("table10", "Qwen2.5VL-7B + Omni-Generation")}
+
+@pytest.mark.parametrize("change, says", [
+    (lambda d: d.drop(columns="unit"), "column 'unit' is missing"), (lambda d: d.assign(value="many"), "column 'value' of row 1 is 'many'"), (lambda d: pd.concat([d, d.head(1)]), "twice")])
+def test_a_damaged_file_of_published_cells_is_named(root, tmp_path, change, says):
+    change(pd.read_csv(root/"results"/"reported.csv", dtype=str, keep_default_na=False)).to_csv(tmp_path/"reported.csv", index=False)
+    with pytest.raises(Mistake, match=says): load("reported", tmp_path)

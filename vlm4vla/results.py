@@ -6,7 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/results.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow', 'VqaScoreRow',
-           'BenchRow', 'Table', 'frame', 'load', 'locked', 'append', 'done_keys', 'dictionary', 'write_dictionary']
+           'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'locked', 'append', 'done_keys', 'dictionary',
+           'write_dictionary']
 
 # %% ../nbs/50_results.ipynb #b235d2d2
 import fcntl, json, math, os
@@ -88,7 +89,7 @@ class VqaMeasuredRow:
     ci_high:float # Upper end
     n:int # Questions
 
-# %% ../nbs/50_results.ipynb #61b2c175
+# %% ../nbs/50_results.ipynb #863707bd
 @dataclass(frozen=True, kw_only=True)
 class ReportedRow:
     "One published cell: somebody else's number."
@@ -120,6 +121,13 @@ class VqaScoreRow:
     note:str="" # Anything a reader must know
 
 @dataclass(frozen=True, kw_only=True)
+class SizeRow:
+    "Parameters of a part of a policy, counted on our own modules."
+    backbone:str # As in the other tables
+    part:str # "backbone", "head", "head trunk", "query"; "hidden size" counts dimensions
+    parameters:int # How many
+
+@dataclass(frozen=True, kw_only=True)
 class BenchRow:
     "One timing of a performance notebook."
     name:str # What is timed
@@ -131,7 +139,7 @@ class BenchRow:
     git_sha:str # Commit
     date:str # UTC day
 
-# %% ../nbs/50_results.ipynb #8509e1c0
+# %% ../nbs/50_results.ipynb #d635b2c8
 @dataclass(frozen=True, kw_only=True)
 class Table:
     "A file of `results/`."
@@ -154,6 +162,7 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
           Table(name="vqa_measured", file="vqa_measured.csv", row=VqaMeasuredRow, key=("run_id", "vqa_benchmark", "split", "kind", "metric")),
           Table(name="reported", file="reported.csv", row=ReportedRow, key=("source", "table", "row_label", "benchmark", "task", "metric"), ordered=True),
           Table(name="vqa_scores", file="vqa_scores.csv", row=VqaScoreRow, key=("backbone", "vqa_benchmark", "split", "metric", "variant", "source"), ordered=True),
+          Table(name="sizes", file="sizes.csv", row=SizeRow, key=("backbone", "part"), ordered=True),
           Table(name="bench", file="bench.csv", row=BenchRow, key=("name", "subject", "hardware", "git_sha", "date"), ordered=True)):
     tables.add(t)
 
