@@ -103,7 +103,7 @@ def write_table(
     with replacing(path) as tmp: df.to_csv(tmp, index=False, lineterminator="\n", float_format="%.6g")
     return path
 
-# %% ../nbs/50b_scores.ipynb #97c6374e
+# %% ../nbs/50b_scores.ipynb #5e329488
 def _loads(name, out):
     try: return load(name, out), []
     except Mistake as e: return None, [str(e)]
@@ -130,6 +130,11 @@ def check(
         problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]
     problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it." for r in _odd_cells(found["reported"][0])]
     return problems
+
+def _odd(df):
+    "Rows of rates that cannot be."
+    share = df.metric.isin({"accuracy"} | {m.name for b in benchmarks.values() for m in b.metrics if m.unit == "share"})
+    return list(df[(df.n < 1) | share & ~df.value.between(0, 1)].itertuples())
 
 def _odd_cells(df):
     "Published cells that cannot be rates."
