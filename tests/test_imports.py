@@ -1,5 +1,5 @@
 "The graph of modules, read from the sources."
-import ast
+import ast, json
 from pathlib import Path
 import pytest
 
@@ -71,3 +71,13 @@ def test_core_is_light(without):
 def test_the_package_needs_no_notebook_tools(without):
     done = without(["nbdev", "execnb", "IPython", "jupyterlab", "pytest"], "\n".join(f"import vlm4vla.{m}" for m in MODULES))
     assert done.returncode == 0, done.stderr[-500:]
+
+ANALYSIS = sorted((PACKAGE.parent/"nbs"/"analysis").glob("*.ipynb"))
+
+@pytest.mark.parametrize("path", ANALYSIS, ids=lambda p: p.stem)
+def test_an_analysis_page_needs_no_torch(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tree = ast.parse("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))
+    found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert not {m for m in found if m.split(".")[0] in ("torch", "transformers")}
+    assert {m.split(".")[1] for m in found if m.startswith("vlm4vla.")} <= set(NO_TORCH)
