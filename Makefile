@@ -36,7 +36,7 @@ test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 lab: $(BIN)/.ready ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=nbs $(ARGS)
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs $(ARGS)
 
 analysis: $(BIN)/.ready ## rebuild every table and figure from results/
 	@$(BIN)/nbdev-test nbs/analysis --n-workers $(WORKERS)
@@ -46,8 +46,9 @@ export: $(BIN)/.ready ## notebooks → vlm4vla/ and README.md
 	@$(BIN)/nbdev-clean
 	@$(BIN)/python docs/readme.py
 
-docs: $(BIN)/.ready-docs ## the site, in _site/
-	@$(BIN)/python docs/build.py
+docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running the notebooks again)
+	@WORKERS=$(WORKERS) $(BIN)/python docs/build.py $(ARGS)
+	@$(BIN)/python -m pytest -rs tests/test_site.py
 
 bench: $(BIN)/.ready ## our speed against the obvious way, in one run
 	@set -e; for nb in nbs/bench/*.ipynb; do echo "$$nb"; \

@@ -1,21 +1,54 @@
 """Build the site into _site/: a copy of the notebooks is run, nbdev turns them into pages, Sphinx renders those.
 
-`nbdev-proc-nbs` adds the documentation of every exported symbol. What it leaves in Quarto's dialect (front matter, `#| echo: false`) is put into Sphinx's here.
+`--no-run` skips the running, which takes most of the time: every cell shows what it showed the last time. What `nbdev` leaves in Quarto's dialect
+(front matter, `#| echo: false`) is put into Sphinx's here, and every exported symbol is described as in the API.
 """
-import json, os, re, shutil, subprocess, sys
+import itertools, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
+import api
+
 COPY, SRC, HTML, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"build"/"html", ROOT/"_site"
-PARTS = [("The library", "[0-9]*.ipynb"), ("Runs", "runs/*.ipynb"), ("Analysis", "analysis/*.ipynb")]
 PROC = "from nbdev.serve import proc_nbs; proc_nbs()"   # the command of that name would fetch Quarto first
 SKIP = shutil.ignore_patterns(".*", "bench", "__pycache__")
+DATA = shutil.ignore_patterns(".*", "checkpoints", "demo", "executed", "videos")
 
 def tool(name, *args, cwd=ROOT):
     "Run one of the environment's commands; its own words say what is wrong."
-    done = subprocess.run([Path(sys.executable).parent/name, *args], cwd=cwd, env={**os.environ, "VLM4VLA_HOME": str(ROOT)})
+    path = os.pathsep.join(filter(None, [str(cwd), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run([Path(sys.executable).parent/name, *args], cwd=cwd, env={**os.environ, "VLM4VLA_HOME": str(ROOT), "PYTHONPATH": path})
     if done.returncode: sys.exit(f"{name} failed; see above.")
+
+def read(path): return json.loads(path.read_text(encoding="utf-8"))
+def write(path, nb):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(nb) if isinstance(nb, dict) else nb, encoding="utf-8")
+
+# --- running ---
+
+def last_outputs():
+    "What every cell of the copy showed when it was last run, by page and source."
+    found = {p.relative_to(COPY): read(p)["cells"] for p in (COPY/"nbs").rglob("*.ipynb")}
+    return {(p, "".join(c["source"])): c["outputs"] for p, cells in found.items() for c in cells if c["cell_type"] == "code"}
+
+def run(again=True):
+    "A copy of the notebooks with what their cells show: run, or remembered."
+    shown = {} if again else last_outputs()
+    shutil.rmtree(COPY, ignore_errors=True)
+    COPY.mkdir(parents=True)
+    for f in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT/f, COPY)
+    for folder in ("nbs", "vlm4vla"): shutil.copytree(ROOT/folder, COPY/folder, ignore=SKIP)
+    if again: return tool("nbdev-test", "nbs", "--save", "--n-workers", os.environ.get("WORKERS", "2"), cwd=COPY)
+    for path in (COPY/"nbs").rglob("*.ipynb"):
+        nb = read(path)
+        for c in nb["cells"]:
+            if c["cell_type"] == "code": c["outputs"] = shown.get((path.relative_to(COPY), "".join(c["source"])), [])
+        write(path, nb)
+
+# --- pages ---
 
 def heading(source):
     "YAML front matter as a title and a quoted subtitle."
@@ -24,51 +57,140 @@ def heading(source):
     facts = yaml.safe_load(found[1])
     return "\n\n".join(filter(None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
 
-def linked(text):
-    "Markdown as the site has it: links lead to pages, or are bare names where there is none."
-    text = re.sub(r"^---$", "", "".join(text), flags=re.M)   # rules around documentation mean nothing to Sphinx
-    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", text)
-    return text.replace("](nbs/", "](")
+def linked(text, depth):
+    "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
+    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](")
+    return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 
-def page(path):
+def symbol(cell, module):
+    "The symbol that a cell shows, or nothing."
+    found = re.search(r"^show_doc\((\w+(?:\.\w+)*)", "".join(cell["source"]), re.M)
+    return api.find(module, found[1]) if found and module else None
+
+def described(cells, module):
+    "Cells with a description of each symbol where nbdev shows it; the symbols of one exported cell come in the order of the source."
+    for shown, group in itertools.groupby(cells, lambda c: symbol(c, module) is not None):
+        if not shown: yield from group; continue
+        for s in sorted((symbol(c, module) for c in group), key=lambda s: s.line):
+            yield dict(cell_type="markdown", id=f"symbol-{s.line}", metadata={}, source=api.lesson(s, 4 if "." in s.name else 3))
+
+def page(nb, where, module):
     "A processed notebook as Sphinx wants it."
-    nb = json.loads(path.read_text(encoding="utf-8"))
+    depth, folded = len(where.parts) - 1, where.parts[0] == "analysis"   # who reads results may open the code
+    nb["cells"] = list(described(nb["cells"], module))
     for i, cell in enumerate(nb["cells"]):
-        source, tags = "".join(cell["source"]), cell.setdefault("metadata", {}).setdefault("tags", [])
+        source, meta = "".join(cell["source"]), cell.setdefault("metadata", {})
+        tags = meta.setdefault("tags", [])
         if cell["cell_type"] in ("markdown", "raw") and i == 0: source, cell["cell_type"] = heading(source), "markdown"
         if re.search(r"^#\|\s*echo:\s*false", source, re.M): tags.append("remove-input")
+        elif folded: tags.append("hide-input")
         if re.search(r"^#\|\s*(hide|include:\s*false)\b", source, re.M): tags.append("remove-cell")
+        if alt := re.search(r"^#\|\s*fig-alt:\s*(.+)", source, re.M): meta["mystnb"] = dict(image=dict(alt=alt[1].strip()))
         if cell["cell_type"] == "code": source = re.sub(r"^#\|.*\n?", "", source, flags=re.M)
-        if cell["cell_type"] == "markdown": source = linked(source)
+        else: source = linked(re.sub(r"<!-- WARNING.*?-->", "", source), depth)
         cell["source"] = source
         for o in cell.get("outputs", []):
-            if "text/markdown" in o.get("data", {}): o["data"]["text/markdown"] = linked(o["data"]["text/markdown"])
+            for kind in ("text/markdown", "text/html"):
+                if kind in o.get("data", {}): o["data"][kind] = linked(o["data"][kind], depth)
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 
-def build():
-    "Run the notebooks, make pages and a table of contents, render the site."
-    for folder in (COPY, SRC, HTML): shutil.rmtree(folder, ignore_errors=True)
-    COPY.mkdir(parents=True)
-    for f in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT/f, COPY)
-    for folder in ("nbs", "vlm4vla"): shutil.copytree(ROOT/folder, COPY/folder, ignore=SKIP)
-    tool("nbdev-test", "nbs", "--save", "--n-workers", os.environ.get("WORKERS", "2"), cwd=COPY)
+def title(path):
+    "Title and subtitle of a notebook."
+    first = "".join(read(path)["cells"][0]["source"]).splitlines()
+    return first[0][2:], first[1][2:]
+
+def toc(*parts):
+    "Hidden tables of contents: pairs of a caption and pages."
+    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, "```"]) for caption, pages in parts if pages)
+
+def listing(pages):
+    "A table of pages, each with its one line."
+    rows = [f"| [{title(ROOT/'nbs'/f'{p}.ipynb')[0]}]({p}.ipynb) | {api.safe(title(ROOT/'nbs'/f'{p}.ipynb')[1])} |" for p in pages]
+    return "\n".join(["| page | in one line |", "|---|---|", *rows])
+
+def names(pattern): return sorted(p.relative_to(SRC).with_suffix("").as_posix() for p in SRC.glob(pattern))
+
+def data_page():
+    "The data dictionary, and the tables themselves."
+    text = (ROOT/"results"/"README.md").read_text(encoding="utf-8").replace("# results\n", "# The data\n", 1)
+    there = lambda folder, *kinds: [p.relative_to(ROOT).as_posix() for k in kinds for p in sorted((ROOT/folder).glob(f"*.{k}"))]
+    files = lambda paths: " · ".join(f'<a href="{p}">{Path(p).name}</a>' for p in paths)
+    rows = [("Tables", there("results", "csv", "parquet")), ("What the pages show", there("results/tables", "csv")), ("How each run was made", there("results/provenance", "json")), ("Figures", there("figures", "svg", "png", "json"))]
+    return text.replace("\n## ", "\n## The files\n\n" + "\n\n".join(f"{what}: {files(paths)}." for what, paths in rows if paths) + "\n\n## ", 1)
+
+RESULTS = """# Results
+
+> What was measured, one question a page.
+
+Every page reads the committed tables of `results/` and nothing else, so its tables and figures can be made again on any machine with `make analysis`. Measured and published numbers never
+share a table. [The data](data.md) says what each column means and has every table to take away.
+
+"""
+LIBRARY = """# Library
+
+> The notebooks that the package is made from, in reading order.
+
+Each page explains one module and shows it at work: the cells are the lessons that run whenever the site is built, and a module's public functions stand where they are explained. [API](api.md) lists the same functions by name.
+
+"""
+RUNS = """
+## Runs
+
+The notebooks that do the work of an experiment. `vlm4vla sweep` runs them with papermill, one process each; opened by hand they are a smoke test.
+
+"""
+API = """# API
+
+> Every public function and class, by module.
+
+This list is made from the source. The link *lesson* beside each leads to the place in the library where it is explained and shown at work.
+
+"""
+
+def sections():
+    "The pages that lead through the others."
+    analysis, library, runs = names("analysis/*.ipynb"), names("[0-9]*.ipynb"), names("runs/*.ipynb")
+    write(SRC/"data.md", data_page())
+    write(SRC/"results.md", RESULTS + listing(analysis) + "\n\n" + toc(("", [*analysis, "data"])))
+    write(SRC/"library.md", LIBRARY + listing(library) + RUNS + listing(runs) + "\n\n" + toc(("Modules", library), ("Runs", runs)))
+    rows = []
+    for module, notebook in api.modules().items():
+        said = title(ROOT/"nbs"/f"{notebook}.ipynb")
+        write(SRC/"api"/f"{module}.md", api.module_page(module, notebook, *said))
+        rows.append(f"| [{module}](api/{module}.md) | {api.safe(said[1])}<br>" + ", ".join(f'<a href="api/{module}.html#vlm4vla.{s.anchor}">{s.name}</a>' for s in api.symbols(module)) + " |")
+    write(SRC/"api.md", API + "\n".join(["| module | what it is for, and what it exports |", "|---|---|", *rows]) + "\n\n" + toc(("", [f"api/{m}" for m in api.modules()])))
+    index = read(SRC/"index.ipynb")
+    index["cells"].append(dict(cell_type="markdown", id="sections", metadata={}, source=toc(("", ["Home <self>", "results", "guide/index", "library", "api"]))))
+    write(SRC/"index.ipynb", index)
+
+def process():
+    "What nbdev makes of the notebooks."
     tool("python", "-c", PROC, cwd=COPY)
-    pages = COPY/"_proc"
-    for path in pages.rglob("*.ipynb"):
-        to = SRC/path.relative_to(pages)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(json.dumps(page(path)), encoding="utf-8")
-    if (ROOT/"figures").is_dir(): shutil.copytree(ROOT/"figures", SRC/"figures")
-    index = json.loads((SRC/"index.ipynb").read_text(encoding="utf-8"))
-    for title, pattern in PARTS:
-        names = sorted(p.relative_to(SRC).with_suffix("").as_posix() for p in SRC.glob(pattern))
-        toc = ["```{toctree}", ":hidden:", f":caption: {title}", "", *names, "```"]
-        if names: index["cells"].append(dict(cell_type="markdown", id=f"toc{len(index['cells'])}", metadata={}, source="\n".join(toc)))
-    (SRC/"index.ipynb").write_text(json.dumps(index), encoding="utf-8")
+
+def pages():
+    "What Sphinx reads: the processed notebooks, the guide, the API, the data."
+    shutil.rmtree(SRC, ignore_errors=True)
+    module = {notebook: m for m, notebook in api.modules().items()}
+    for path in (COPY/"_proc").rglob("*.ipynb"):
+        where = path.relative_to(COPY/"_proc")
+        write(SRC/where, page(read(path), where, module.get(where.with_suffix("").as_posix())))
+    shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
+    for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA)
+    (SRC/"results"/"README.md").unlink()   # it is the page about the data
+    sections()
+
+# --- the site ---
+
+def render():
+    "Pages to HTML, and the data beside them."
+    shutil.rmtree(HTML, ignore_errors=True)
     tool("sphinx-build", "-q", "-b", "html", "-c", "docs", "-d", "build/doctrees", SRC, HTML)   # its by-products land beside the pages, in build/
+    for folder in ("figures", "results"): shutil.copytree(SRC/folder, HTML/folder)
     shutil.rmtree(SITE, ignore_errors=True)
     HTML.rename(SITE)
     sys.stdout.write(f"the site is {SITE.relative_to(ROOT)}/index.html\n")
 
-if __name__ == "__main__": build()
+def build(again=True): run(again); process(); pages(); render()
+
+if __name__ == "__main__": build("--no-run" not in sys.argv[1:])

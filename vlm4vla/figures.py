@@ -90,11 +90,19 @@ class Saved:
     path:Path # The SVG; PNG and JSON lie beside it
     caption:str
     alt:str
+    tables:tuple=() # Files that it was drawn from
 
     def _repr_html_(self):
         src = base64.b64encode(self.path.read_bytes()).decode()
+        data = ", ".join(_link(t, self.path.stem) for t in (*self.tables, self.path.with_suffix(".json")))
         return (f'<figure><img src="data:image/svg+xml;base64,{src}" alt="{html.escape(self.alt)}" style="max-width:100%">'
-                f'<figcaption>{html.escape(self.caption)}</figcaption></figure>')
+                f'<figcaption>{html.escape(self.caption)} Data: {data}.</figcaption></figure>')
+
+def _link(path, figure):
+    "A file as a link from the figure's notebook; only its name where there is no way from there."
+    notebook, name = producer(figure), html.escape(path.name)
+    if not notebook or not path.is_relative_to(home()): return name
+    return f'<a href="{html.escape(Path(os.path.relpath(path, (home()/notebook).parent)).as_posix())}">{name}</a>'
 
 def _bytes(fig, name, alt, fmt):
     with mpl.rc_context({"svg.hashsalt": name}):
@@ -127,7 +135,7 @@ def save(
         with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
     write_json(out/f"{name}.json", dict(figure=name, notebook=producer(name), caption=caption, alt=alt,
                                         tables={Path(os.path.relpath(t, base)).as_posix(): file_hash(t) for t in tables}))
-    return Saved(out/f"{name}.svg", caption, alt)
+    return Saved(out/f"{name}.svg", caption, alt, tuple(tables))
 
 # %% ../nbs/52_figures.ipynb #b8ca29ea
 @dataclass(frozen=True)
@@ -228,11 +236,13 @@ def answer(
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])])
 
 def caption(c:Comparison)->str:
+    "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
     return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.episodes)} in all. "
             "Left: the cube was placed on any card. Right: on the right one, given that it was placed; the dashed line is chance.")
 
 def alt_text(c:Comparison)->str:
+    "The figure of a comparison for a reader who cannot see it."
     one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in c.rates[c.rates.metric == m.name].itertuples())
     return "Two panels of points, one for each policy and split. " + "; ".join(map(one, c.metrics[1:])) + "."
 
