@@ -5,14 +5,14 @@ import pytest
 
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
-tabletop = core | {"worker", "actions", "data", "samples", "grinningface"}
+tabletop = core | {"worker", "actions", "data", "samples", "recording", "grinningface"}
 vlm = entries | {"families", "query", "actions"}
 policy = vlm | {"data", "samples", "heads", "policy"}
 tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    actions=core, data=core, samples=core | {"actions", "data"}, worker=core,
+    actions=core, data=core, samples=core | {"actions", "data"}, recording=core | {"data"}, worker=core,
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},

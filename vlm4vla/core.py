@@ -7,10 +7,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/core.html.md"""
 # %% auto #0
 __all__ = ['FULL', 'SETTINGS', 'Mistake', 'check_int', 'Registry', 'near_miss', 'home', 'results_dir', 'cache_dir', 'assets',
            'stable_seed', 'seed_everything', 'is_full', 'replacing', 'plain', 'write_text', 'write_json', 'file_hash',
-           'tree_hash', 'progress', 'git_sha', 'versions', 'gpus', 'cores', 'hardware', 'stamp']
+           'tree_hash', 'progress', 'locked', 'git_sha', 'versions', 'gpus', 'cores', 'hardware', 'stamp']
 
-# %% ../nbs/00_core.ipynb #1aea03dc
-import errno, hashlib, json, os, random, secrets, shutil, sys, time
+# %% ../nbs/00_core.ipynb #e2be7df5
+import errno, fcntl, hashlib, json, os, random, secrets, shutil, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime, timezone
@@ -174,6 +174,19 @@ def progress(
     "A progress bar on the error stream, where it never mixes with results."
     from tqdm import tqdm
     return tqdm(it, total=total, desc=desc, file=sys.stderr, mininterval=.5, dynamic_ncols=True)
+
+# %% ../nbs/00_core.ipynb #10a2fc5f
+@contextmanager
+def locked(
+    folder, # Folder that only one process may write to; made if it is not there
+):
+    "Hold a folder's lock; others wait."
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally: os.close(fd)
 
 # %% ../nbs/00_core.ipynb #72209f56
 def _say(*cmd, cwd=None)->str:

@@ -1,4 +1,4 @@
-"""Demonstrations on disk: record LeRobot v3 in parallel, check it, read it back.
+"""Demonstrations on disk: LeRobot v3, written block by block, checked, read back.
 
 Docs: https://vlm4vla.github.io/vlm4vla/data.html.md"""
 
@@ -10,19 +10,15 @@ __all__ = ['VERSION', 'IMAGE', 'DATA_PATH', 'EPISODES_PATH', 'PER_CHUNK', 'NUMBE
            'check_episode', 'episode_columns', 'vector_column', 'block_table', 'features', 'datasets_features',
            'block_facts', 'save_table', 'write_block', 'read_facts', 'number_block', 'number_stats', 'episode_rows',
            'total_stats', 'write_meta', 'finish', 'read_info', 'check_hashes', 'check_counts', 'check_dataset',
-           'locked', 'settings_of', 'is_whole', 'tidy', 'record', 'load_episodes', 'read_episode']
+           'load_episodes', 'read_episode']
 
-# %% ../nbs/11_data.ipynb #7a1328b1
-import fcntl, functools, json, os, threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+# %% ../nbs/11_data.ipynb #936486c1
+import json
 from io import BytesIO
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
-from .core import Mistake, check_int, file_hash, plain, progress, replacing, write_json
+from .core import Mistake, file_hash, plain, replacing, write_json
 
 # %% ../nbs/11_data.ipynb #4cdf1d61
 VERSION = "v3.0"
@@ -293,93 +289,6 @@ def check_dataset(
     whole = check_hashes(folder, info)
     check_counts(folder, info)
     return info | {"hash": whole}
-
-# %% ../nbs/11_data.ipynb #ae6af3fd
-@contextmanager
-def locked(folder):
-    "Wait until nobody else works on a folder."
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(folder)/".lock", "w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
-
-def settings_of(make_block)->dict:
-    "The name and arguments of a function that makes blocks."
-    args, kwargs = (), {}
-    while isinstance(make_block, functools.partial): make_block, args, kwargs = make_block.func, make_block.args + args, make_block.keywords | kwargs
-    return plain(dict(make=f"{make_block.__module__}.{make_block.__qualname__}", args=args, kwargs=kwargs))
-
-def is_whole(folder, block:int, settings:dict)->bool:
-    "Is a block there, made with these settings, undamaged?"
-    path = block_path(folder, block)
-    if not path.is_file(): return False
-    try:
-        facts = read_facts(path)
-        return facts["settings"] == plain(settings) and pq.read_metadata(path).num_rows == sum(e["length"] for e in facts["episodes"])
-    except (Mistake, pa.ArrowInvalid, OSError): return False
-
-# %% ../nbs/11_data.ipynb #2d0612e9
-def tidy(folder, n_blocks:int):
-    "Remove what an earlier recording left behind: temporary files, blocks too many, damaged blocks."
-    folder, path = Path(folder), Path(folder)/"meta"/"hashes.json"
-    for pattern in ("data/chunk-*/.file-*", "meta/.*.*", "meta/episodes/chunk-*/.file-*"):
-        for p in folder.glob(pattern): p.unlink()
-    for p in block_paths(folder):
-        if p not in {block_path(folder, b) for b in range(n_blocks)}: p.unlink()
-    try: known = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError): known = {}
-    for name, want in known.items():
-        if name.startswith("data/") and (folder/name).is_file() and (folder/"meta"/"info.json").is_file() and file_hash(folder/name) != want: (folder/name).unlink()
-
-# %% ../nbs/11_data.ipynb #501fb111
-def _end_with_parent():
-    "In a worker: end as soon as the process that started it is gone."
-    def watch(): parent_process().join(); os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
-
-def _make(folder, make_block, block:int, settings:dict)->int:
-    "In a worker: make one block and write it."
-    write_block(folder, block, make_block(block), settings)
-    return block
-
-def _make_all(folder, make_block, blocks:list[int], settings:dict, workers:int, bar):
-    "Make blocks, here or in processes."
-    if workers == 1 or len(blocks) < 2:
-        for b in blocks: _make(folder, make_block, b, settings); bar.update(1)
-        return
-    with ProcessPoolExecutor(min(workers, len(blocks)), get_context("spawn"), _end_with_parent) as pool:
-        jobs = [pool.submit(_make, folder, make_block, b, settings) for b in blocks]
-        try:
-            for j in as_completed(jobs): j.result(); bar.update(1)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-# %% ../nbs/11_data.ipynb #f2b546df
-def record(
-    folder, # Where the dataset shall be
-    n_blocks:int, # How many blocks it has
-    make_block, # A function of a module (or a `functools.partial` of one): block number → list of episodes
-    workers:int=1, # Processes
-    fps:float=5, # Actions per second
-    robot_type:str="panda", # As LeRobot calls it
-    settings:dict=None, # What the blocks depend on; by default the name and arguments of `make_block`
-)->dict: # As `check_dataset` returns it
-    "Record a dataset, or what is missing of it."
-    folder, workers, n_blocks = Path(folder), check_int("workers", workers), check_int("n_blocks", n_blocks)
-    settings = plain(settings) if settings is not None else settings_of(make_block)
-    with locked(folder):
-        tidy(folder, n_blocks)
-        todo = [b for b in range(n_blocks) if not is_whole(folder, b, settings)]
-        if not todo:
-            try: return check_dataset(folder)
-            except Mistake: return finish(folder, fps, robot_type)
-        with progress(total=n_blocks, desc=f"recording {folder.name}") as bar:
-            bar.update(n_blocks - len(todo))
-            try: _make_all(folder, make_block, todo, settings, workers, bar)
-            except BrokenProcessPool:
-                raise Mistake(f"A process that recorded {folder} died (out of memory?); run again with fewer workers, whole blocks are kept.") from None
-        return finish(folder, fps, robot_type)
 
 # %% ../nbs/11_data.ipynb #0b0f4ab7
 def load_episodes(

@@ -7,13 +7,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/demonstrations.html.md"""
 # %% auto #0
 __all__ = ['TEACHING', 'demo_sets', 'record_episode', 'DemoSet', 'make_block', 'make_demonstrations']
 
-# %% ../nbs/41a_demonstrations.ipynb #4edb6c53
+# %% ../nbs/41a_demonstrations.ipynb #abf5a67c
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np
 from .core import Registry, cache_dir, stable_seed
-from .data import record
+from .recording import record
 from .grinningface import EYE, HALF_CUBE, REACH, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
 # %% ../nbs/41a_demonstrations.ipynb #16c22239

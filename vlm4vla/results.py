@@ -6,18 +6,16 @@ Docs: https://vlm4vla.github.io/vlm4vla/results.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow', 'VqaScoreRow',
-           'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'locked', 'append', 'done_keys', 'dictionary',
-           'write_dictionary']
+           'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'append', 'done_keys', 'dictionary', 'write_dictionary']
 
-# %% ../nbs/50_results.ipynb #b235d2d2
-import fcntl, json, math, os
-from contextlib import contextmanager
+# %% ../nbs/50_results.ipynb #75e6bf41
+import json, math
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
-from .core import Mistake, Registry, near_miss, replacing, results_dir, write_text
+from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, write_text
 
 # %% ../nbs/50_results.ipynb #c7b3f8f5
 @dataclass(frozen=True, kw_only=True)
@@ -253,19 +251,7 @@ def load(
 
 def _name(row, t): return " · ".join(str(row[k]) for k in t.key)
 
-# %% ../nbs/50_results.ipynb #8ffe0e54
-@contextmanager
-def locked(
-    folder, # Folder that only one process may write to
-):
-    "Hold a folder's lock; others wait."
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally: os.close(fd)
-
+# %% ../nbs/50_results.ipynb #42fae018
 def _write(t, df, out):
     if not t.ordered: df = df.sort_values(list(t.key), kind="stable", ignore_index=True)
     path = Path(out)/t.file

@@ -7,14 +7,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/samples.html.md"""
 # %% auto #0
 __all__ = ['resize_images', 'image_cache', 'Samples']
 
-# %% ../nbs/11a_samples.ipynb #93a01030
+# %% ../nbs/11a_samples.ipynb #613a8d2f
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from .actions import chunk
-from .core import Mistake, cache_dir, cores, progress, replacing
-from .data import IMAGE, block_paths, check_dataset, decode_png, load_episodes, locked
+from .core import Mistake, cache_dir, cores, locked, progress, replacing
+from .data import IMAGE, block_paths, check_dataset, decode_png, load_episodes
 
 # %% ../nbs/11a_samples.ipynb #0c6c0612
 def resize_images(

@@ -7,14 +7,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/scores.html.md"""
 # %% auto #0
 __all__ = ['facts', 'wilson', 'mean_interval', 'counted', 'scores', 'rebuild_scores', 'write_table', 'check']
 
-# %% ../nbs/50b_scores.ipynb #b60bb088
+# %% ../nbs/50b_scores.ipynb #09d557fb
 import json
 from pathlib import Path
 from statistics import NormalDist
 import numpy as np, pandas as pd
 from .benchmarks import benchmarks
-from .core import Mistake, replacing, results_dir, stable_seed
-from .results import _write, frame, load, locked, tables
+from .core import Mistake, locked, replacing, results_dir, stable_seed
+from .results import _write, frame, load, tables
 
 # %% ../nbs/50b_scores.ipynb #7a18e176
 def facts(
