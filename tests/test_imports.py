@@ -6,7 +6,8 @@ import pytest
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
 tabletop = core | {"worker", "actions", "data", "samples", "recording", "grinningface"}
-vlm = entries | {"families", "query", "actions"}
+kinds = {"family", "qwen", "paligemma", "kosmos", "internvl"}
+vlm = entries | kinds | {"families", "query", "actions"}
 policy = vlm | {"data", "samples", "heads", "policy"}
 tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
@@ -14,7 +15,8 @@ GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core, samples=core | {"actions", "data"}, recording=core | {"data"}, worker=core,
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
-    families=core | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
+    family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"},
+    families=core | kinds | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     video=core, rollout=entries | {"worker", "actions", "video"},

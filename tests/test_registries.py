@@ -28,6 +28,28 @@ def test_every_family_exists():
     families = pytest.importorskip("vlm4vla.families").families
     assert {b.family for b in backbones.values()} <= set(families)
 
+def test_a_family_is_told_what_to_read():
+    families = pytest.importorskip("vlm4vla.families").families
+    for f in families.values():
+        c = f.tiny()
+        assert c.model_type == f.model_type and "long" in f.prompts and f.specials.count(f.image_token) == 1, f.name
+        for text in (*f.prompts.values(), f.question): assert text.count("{image}") == 1
+        for text in f.prompts.values(): assert text.count("{instruction}") == 1
+        assert {f.pad, f.eos} <= set(f.specials) and set(f.parts) == {"vision", "projector", "language", "embedding"}, f.name
+        known = getattr(c, "image_token_id", None)
+        assert known is None or known == f.specials.index(f.image_token), f.name
+
+def test_sizes_are_those_that_were_counted():
+    from vlm4vla.results import load
+    counted = load("sizes").query("part == 'backbone'").set_index("backbone").parameters
+    assert len(counted) == 9
+    for name, n in counted.items(): assert round(n/1e9, 2) == backbones[name].params_b, name
+
+def test_published_backbones_are_registered():
+    from vlm4vla.results import load
+    named = set(load("reported").backbone.dropna()) - {""}
+    assert {b for b in named if b.startswith(("qwen", "pali", "kosmos"))} <= set(backbones)
+
 def test_every_experiment_resolves():
     for run_id, e in experiments.items():
         assert e.run_id == run_id and check_recipe(e.recipe)

