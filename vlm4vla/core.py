@@ -34,7 +34,15 @@ def check_int(
         raise Mistake(f"{name} must be a whole number of at least {lo}, not {value!r}.")
     return whole
 
-# %% ../nbs/00_core.ipynb #cc48cd08
+# %% ../nbs/00_core.ipynb #b287ae67
+def _content(v):
+    "What an entry says, in a form that compares equal when a cell is run again."
+    if is_dataclass(v) and not isinstance(v, type): return type(v).__name__, tuple(_content(getattr(v, f.name)) for f in fields(v))
+    if isinstance(v, dict): return {k: _content(x) for k, x in v.items()}
+    if isinstance(v, (tuple, list)): return tuple(map(_content, v))
+    return v.__qualname__ if callable(v) and hasattr(v, "__qualname__") else v
+
+# %% ../nbs/00_core.ipynb #6db72ed0
 class Registry(dict):
     "Name → entry: refuses duplicates, suggests near misses, displays itself as a table."
     def __init__(self,
@@ -47,7 +55,7 @@ class Registry(dict):
     def add(self, entry):
         "Register `entry` and return it."
         name = getattr(entry, self.key)
-        if name in self: raise Mistake(f"The {self.kind} {name!r} is registered already; give the new one another name.")
+        if name in self and _content(self[name]) != _content(entry): raise Mistake(f"The {self.kind} {name!r} is registered already; give the new one another name.")
         self[name] = entry
         return entry
 
