@@ -162,8 +162,6 @@ def test_a_reader_sees_whole_tables_while_another_process_writes(tmp_path):
     assert writer.returncode == 0 and len(load("episodes", tmp_path)) == 61
     assert len(set(seen)) > 5 and seen == sorted(seen)
 
-
-
 def test_the_transcription_is_complete_and_its_findings_are_known():
     "Every cell is there, and only the cells that the paper itself prints wrong differ from what follows from the others."
     from vlm4vla.paper import paper_tables, rebuilt, reported
