@@ -8,14 +8,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/audit.html.md"""
 __all__ = ['VERDICTS', 'claims', 'CAL', 'SIM', 'LIB', 'Claim', 'claim', 'totals', 'apart', 'changes', 'against_base',
            'task_rates', 'noise', 'audit']
 
-# %% ../nbs/52c_audit.ipynb #d6232726
+# %% ../nbs/52c_audit.ipynb #2f456525
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable
 import numpy as np, pandas as pd
 from .core import Registry
 from .correlation import best_of, best_of_models, fit, reliability, sampling_variance
-from .paper import CAPABILITY, rebuilt, reported, uncertain, uncountable
+from .paper import CAPABILITY, checkpoints, rebuilt, reported, steadiness, uncertain, uncountable
 from .results import load
 
 # %% ../nbs/52c_audit.ipynb #e20f5429
@@ -280,23 +280,16 @@ def _():
     n = s.groupby("backbone").vqa_benchmark.nunique()
     return (None if n.min() < 18 else True), f"{n.min()} to {n.max()} of 18; PaliGemma and Kosmos-2 use other lists with a down-weighting that is not stated"
 
-# %% ../nbs/52c_audit.ipynb #ea7700e1
-@lru_cache
-def _boxes()->pd.DataFrame: # panel, group, mean, sd, high
-    "Mean and spread of the three recovered checkpoints of every box of Figure 4."
-    f = reported("figure4").query("task == 'all'")
-    g = f.assign(panel=f.row_label.str.split(" ").str[0], group=f.row_label.str.split(" ").str[1], value=5*f.value).groupby(["panel", "group"], sort=False).value
-    d = g.agg(["mean", "std", "max", "median"]).reset_index()
-    base = d[d.group == "Baseline"].set_index("panel")
-    return d.assign(less=d.panel.map(base["mean"]) - d["mean"], wider=d["std"] > d.panel.map(base["std"])).query("group != 'Baseline'")
+# %% ../nbs/52c_audit.ipynb #e8e1d4a2
+def _boxes(): return steadiness(checkpoints()).query("group != 'Baseline'")
 
 @claim("five checkpoints", "Each box shows five checkpoints.", "caption of Figure 4", "values that the recovered boxes need")
 def _(): return False, "in all 54 boxes the edges lie midway between the middle and the outer values, as they do for three"
 
 @claim("all below baseline", "All fine-tuned backbones underperform their baseline.", "§4.2", "mean of the recovered checkpoints")
 def _():
-    b = _boxes(); up = b[b.less < 0]
-    return not len(up), f"{len(b) - len(up)} of {len(b)}; above: " + _list(f"{r.group} by {-r.less:.3f}" for r in up.itertuples())
+    b = _boxes(); up = b[b.difference > 0]
+    return not len(up), f"{len(b) - len(up)} of {len(b)}; above: " + _list(f"{r.group} by {r.difference:.3f}" for r in up.itertuples())
 
 @claim("more variance", "Fine-tuning clearly increases the variance.", "§4.2", "standard deviation of the recovered checkpoints")
 def _():
@@ -310,8 +303,8 @@ def _():
 
 @claim("VQA-Mix is best of 7B", "Of the 7B's fine-tunings VQA-Mix degrades least, to nearly the baseline.", "§4.2", "mean of the recovered checkpoints")
 def _():
-    b = _boxes().query("panel == 'Qwen2.5VL-7B'").set_index("group").less
-    return b.idxmin() == "VQA-Mix", _list(f"{k} −{v:.3f}" for k, v in b.items())
+    b = _boxes().query("panel == 'Qwen2.5VL-7B'").set_index("group").difference
+    return b.idxmax() == "VQA-Mix", _list(f"{k} {v:.3f}".replace("-0", "−0") for k, v in b.items())
 
 @claim("best results in Table 10", "Table 10 prints the best result of each setting.", "caption of Table 10", "against the highest recovered checkpoint")
 def _():

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/paper.html.md"""
 
 # %% auto #0
 __all__ = ['paper_tables', 'CAPABILITY', 'PARTS', 'PaperTable', 'reported', 'heading', 'printed', 'decimals', 'rebuilt',
-           'countable', 'uncountable', 'length_sd', 'uncertain', 'beside']
+           'countable', 'uncountable', 'length_sd', 'uncertain', 'checkpoints', 'steadiness', 'beside']
 
 # %% ../nbs/52a_paper.ipynb #6f848759
 from dataclasses import dataclass
@@ -162,6 +162,23 @@ def uncertain(
             low, high = r.value - 1.96*sd/r.n**.5, r.value + 1.96*sd/r.n**.5
         rows.append(dict(row=r.row_label, backbone=r.backbone, variant=r.variant, benchmark=r.benchmark, value=r.value, ci_low=round(low, 3), ci_high=round(high, 3), n=r.n, method=how))
     return pd.DataFrame(rows)
+
+# %% ../nbs/52a_paper.ipynb #7ce0eb99
+def checkpoints(
+    out=None, # Folder of the tables; `results/` if not given
+)->pd.DataFrame: # panel (backbone), group (fine-tuning), which, value in tasks
+    "The recovered checkpoints of Figure 4, average length."
+    f = reported("figure4", out).query("task == 'all'")
+    panel, group = zip(*(r.split(" ", 1) for r in f.row_label))
+    return pd.DataFrame(dict(panel=panel, group=group, which=f.metric.str.split(" ").str[0], value=5*f.value))
+
+def steadiness(
+    values:pd.DataFrame, # As `checkpoints` returns them
+)->pd.DataFrame: # panel, group, mean, std, max, difference from the baseline, wider than it
+    "Mean and spread of the checkpoints of each group, beside their baseline's."
+    d = values.groupby(["panel", "group"], sort=False).value.agg(["mean", "std", "max"]).reset_index()
+    base = d[d.group == "Baseline"].set_index("panel")
+    return d.assign(difference=d["mean"] - d.panel.map(base["mean"]), wider=d["std"] > d.panel.map(base["std"]))
 
 # %% ../nbs/52a_paper.ipynb #0318787e
 def beside(
