@@ -62,7 +62,7 @@ def record_episode(env:Tabletop, kind:str, # demo, noise or recovery
     return dict(task=obs.instruction, kind=kind, images=np.stack(images), actions=np.stack(actions), executed=np.stack(executed),
                 detail=dict(episode=number, cards=env.layout.names, success=bool(env.success)))
 
-# %% ../nbs/41a_demonstrations.ipynb #7539aa6a
+# %% ../nbs/41a_demonstrations.ipynb #515068c3
 TEACHING = 2 # raise it when the expert or the situations change: demonstrations are made anew
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class DemoSet:
     def n_blocks(self): return -(-len(self.episodes)//self.block)
 
 demo_sets = Registry("demonstration set")
-for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 80, 10, 60), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
+for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
 
 # %% ../nbs/41a_demonstrations.ipynb #21676352
 def make_block(name:str, block:int)->list[dict]:

@@ -51,7 +51,7 @@ def check_recipe(r:Recipe)->Recipe:
         raise Mistake(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
     return r
 
-# %% ../nbs/03_experiments.ipynb #a126d1c3
+# %% ../nbs/03_experiments.ipynb #dd9d033c
 @dataclass(frozen=True)
 class Variant:
     "A named change of the recipe."
@@ -61,7 +61,7 @@ class Variant:
 
 variants = Registry("variant")
 smoke = dict(steps=3, batch_size=4, warmup_steps=1, eval_episodes=1, checkpoint_every=2, demos="grinningface-smoke")
-demo = dict(steps=1100, eval_episodes=10, checkpoint_every=200, demos="grinningface-demo")
+demo = dict(steps=950, eval_episodes=10, checkpoint_every=200, demos="grinningface-demo")
 for v in (Variant("base", "The paper's recipe."),
           Variant("scratch", "What does pretraining bring? The same architecture with random weights.", dict(init="scratch")),
           Variant("release", "The loss of the released code.", dict(loss="release")),
