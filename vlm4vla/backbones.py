@@ -1,4 +1,4 @@
-"""Every VLM of the workbook, one entry each, the tiny and the mini one among them.
+"""Every VLM of the workbook, one entry each, tiny and mini ones among them.
 
 Docs: https://vlm4vla.github.io/vlm4vla/backbones.html.md"""
 
@@ -36,41 +36,48 @@ class Backbone:
             raise Mistake(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the repository out again.")
         return str(path)
 
-# %% ../nbs/01_backbones.ipynb #f80145cb
+# %% ../nbs/01_backbones.ipynb #6cc891bb
 backbones = Registry("backbone")
 
 def _add(name, label, params_b, family, **kwargs): backbones.add(Backbone(name=name, label=label, params_b=params_b, **family, **kwargs))
+def _mini(name, label, params_b, family): _add(name, f"{label} mini", params_b, family, kind="mini", folder=name, micro_batch=64)
 def _tiny(name, label, params_b, family): _add(name, f"{label} tiny", params_b, family, kind="tiny")
 
 qwen3_vl = dict(family="qwen3_vl", color="#0072B2")
 _tiny("tiny-qwen3-vl", "Qwen3-VL", .0003, qwen3_vl)
-_add("mini-qwen3-vl", "Qwen3-VL mini", .0020, qwen3_vl, kind="mini", folder="mini-qwen3-vl", micro_batch=64)
+_mini("mini-qwen3-vl", "Qwen3-VL", .0020, qwen3_vl)
 _add("qwen3-vl-2b", "Qwen3-VL-2B", 2.13, qwen3_vl, repo_id="Qwen/Qwen3-VL-2B-Instruct")
 _add("qwen3-vl-4b", "Qwen3-VL-4B", 4.44, qwen3_vl, repo_id="Qwen/Qwen3-VL-4B-Instruct", micro_batch=8)
 _add("qwen3-vl-8b", "Qwen3-VL-8B", 8.77, qwen3_vl, repo_id="Qwen/Qwen3-VL-8B-Instruct", micro_batch=4)
 
-# %% ../nbs/01_backbones.ipynb #7e575b10
+# %% ../nbs/01_backbones.ipynb #81c3e495
 moe = dict(family="qwen3_vl_moe", color="#332288")
 _tiny("tiny-qwen3-vl-moe", "Qwen3-VL-MoE", .00025, moe)
+_mini("mini-qwen3-vl-moe", "Qwen3-VL-MoE", .0020, moe)
 _add("qwen3-vl-30b-a3b", "Qwen3-VL-30B-A3B", 31.07, moe, repo_id="Qwen/Qwen3-VL-30B-A3B-Instruct", micro_batch=2)
 
 qwen2_5_vl = dict(family="qwen2_5_vl", color="#56B4E9")
 _tiny("tiny-qwen2.5-vl", "Qwen2.5-VL", .00018, qwen2_5_vl)
+_mini("mini-qwen2.5-vl", "Qwen2.5-VL", .0017, qwen2_5_vl)
 _add("qwen2.5-vl-3b", "Qwen2.5-VL-3B", 3.75, qwen2_5_vl, repo_id="Qwen/Qwen2.5-VL-3B-Instruct", micro_batch=8)
 _add("qwen2.5-vl-7b", "Qwen2.5-VL-7B", 8.29, qwen2_5_vl, repo_id="Qwen/Qwen2.5-VL-7B-Instruct", micro_batch=4)
 
-# %% ../nbs/01_backbones.ipynb #bee53440
+# %% ../nbs/01_backbones.ipynb #52c3124f
 paligemma = dict(family="paligemma", color="#E69F00")
 _tiny("tiny-paligemma", "PaliGemma", .0002, paligemma)
+_mini("mini-paligemma", "PaliGemma", .0028, paligemma)
 _add("paligemma-1", "PaliGemma-1 3B", 2.92, paligemma, repo_id="google/paligemma-3b-pt-224", micro_batch=8)
 paligemma2 = dict(family="paligemma2", color="#D55E00")
 _tiny("tiny-paligemma-2", "PaliGemma-2", .0002, paligemma2)
+_mini("mini-paligemma-2", "PaliGemma-2", .0028, paligemma2)
 _add("paligemma-2", "PaliGemma-2 3B", 3.03, paligemma2, repo_id="google/paligemma2-3b-pt-224", micro_batch=8)
 
 kosmos2 = dict(family="kosmos2", color="#009E73")
 _tiny("tiny-kosmos-2", "Kosmos-2", .0002, kosmos2)
+_mini("mini-kosmos-2", "Kosmos-2", .0026, kosmos2)
 _add("kosmos-2", "Kosmos-2", 1.66, kosmos2, repo_id="microsoft/kosmos-2-patch14-224")
 
 internvl = dict(family="internvl", color="#CC79A7")
 _tiny("tiny-internvl", "InternVL", .0002, internvl)
+_mini("mini-internvl", "InternVL", .0016, internvl)
 _add("internvl3.5-4b", "InternVL3.5-4B", 4.73, internvl, repo_id="OpenGVLab/InternVL3_5-4B-HF", micro_batch=8)

@@ -56,7 +56,7 @@ def check_gpu()->dict:
     if devices and not usable: return finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", "rm -rf .venv && make setup")
     return finding("GPU", usable, ", ".join(devices) or "none: the mini and tiny backbones run on the CPU", "run hub backbones on a machine with an NVIDIA driver")
 
-# %% ../nbs/54_cli.ipynb #2167dd77
+# %% ../nbs/54_cli.ipynb #46d55b63
 def check_kernel()->dict:
     "The Jupyter kernel that papermill starts."
     try: from jupyter_client.kernelspec import KernelSpecManager
@@ -68,10 +68,11 @@ def check_kernel()->dict:
 def check_assets()->list:
     "The package's own data."
     from vlm4vla.backbones import backbones
+    from vlm4vla.experiments import studies
     rows = [finding("emoji sheet", (assets()/"emoji"/"emoji.png").is_file(), "", "git checkout -- vlm4vla/assets", needed=True)]
-    for b in backbones.values():
-        if b.kind == "mini":
-            rows.append(finding(f"backbone {b.name}", (assets()/b.folder/"config.json").is_file(), b.label, "git checkout -- vlm4vla/assets", needed=True))
+    for b in (b for b in backbones.values() if b.kind == "mini"):
+        needed = any(e.backbone == b.name for e in studies["demo"].rows)
+        rows.append(finding(f"backbone {b.name}", (assets()/b.folder/"config.json").is_file(), b.label, "git checkout -- vlm4vla/assets, or make it with nbs/runs/pretrain_mini.ipynb", needed))
     return rows
 
 def check_hub()->list:

@@ -7,17 +7,17 @@ Docs: https://vlm4vla.github.io/vlm4vla/families.html.md"""
 # %% auto #0
 __all__ = ['load_config', 'load_model', 'load_tokenizer', 'image_facts', 'Encoder']
 
-# %% ../nbs/20_families.ipynb #551f90a4
+# %% ../nbs/20_families.ipynb #8aa3f6bd
 from functools import lru_cache
 import torch, transformers
 from .backbones import Backbone, backbones
 from .core import Mistake
-from .family import SYSTEM, TURN, Family, families, part_of, small_tokenizer
-from .qwen import mimetic_init, quicken, qwen3_vl_config
+from .family import Family, families, mimetic_init, part_of, small_tokenizer
+from .qwen import quicken
 from .paligemma import attention
 import vlm4vla.kosmos, vlm4vla.internvl # registers their families
 
-# %% ../nbs/20_families.ipynb #8fcb1adf
+# %% ../nbs/20_families.ipynb #a70d3f4c
 def _source(b:Backbone):
     "What `from_pretrained` is given, with its revision."
     return b.source, ({} if b.kind == "mini" else dict(revision=b.revision))
@@ -34,14 +34,14 @@ def _explain(b:Backbone, e:Exception)->Mistake:
 def load_config(b:Backbone):
     "The transformers config of a backbone."
     family = families[b.family]
-    if b.kind == "tiny": return family.tiny()
+    if b.kind == "tiny": return family.config()
     src, kw = _source(b)
     try: config = transformers.AutoConfig.from_pretrained(src, trust_remote_code=False, **kw)
     except (OSError, ValueError) as e: raise _explain(b, e) from None
     if config.model_type != family.model_type: raise Mistake(f"{src} is a {config.model_type}, not a {family.model_type}: correct the family of {b.name!r}.")
     return config
 
-# %% ../nbs/20_families.ipynb #7bb46b67
+# %% ../nbs/20_families.ipynb #47e218c8
 def load_model(b:Backbone, # a backbone
                init:str="pretrained", # or "scratch": same architecture, own random weights
                headless:bool=True,    # without the language-model head, as a policy wants it
@@ -53,7 +53,7 @@ def load_model(b:Backbone, # a backbone
     auto, attn = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), attention(families[b.family], attn)
     if b.kind == "tiny" or init == "scratch":
         model = auto.from_config(config, dtype=dtype, attn_implementation=attn)
-        return quicken(mimetic_init(model) if b.kind == "mini" else model)
+        return quicken(mimetic_init(model, families[b.family]) if b.kind == "mini" else model)
     src, kw = _source(b)
     try: return quicken(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw))
     except (OSError, ValueError) as e: raise _explain(b, e) from None

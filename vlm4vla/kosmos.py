@@ -12,19 +12,27 @@ import transformers
 from .family import Family, families, normalise
 from .qwen import CLIP
 
-# %% ../nbs/19c_kosmos.ipynb #f4515c3d
+# %% ../nbs/19c_kosmos.ipynb #6bb1d26e
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<image>", "</image>", "<phrase>", "</phrase>", "<grounding>", "<patch_index_0000>")
 
-def kosmos2_config(latents:int=16): # visual tokens
-    "A Kosmos-2 of two layers."
+def kosmos2_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224, latents=16):
+    "A Kosmos-2 of any size; its heads share the width, so `head_dim` must be `hidden`/`heads`. `latents` are its visual tokens."
     return transformers.Kosmos2Config(
-        text_config=dict(vocab_size=300, embed_dim=64, layers=2, ffn_dim=128, attention_heads=4, max_position_embeddings=2048, bos_token_id=0, pad_token_id=1, eos_token_id=2),
-        vision_config=dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=28), latent_query_num=latents)
+        text_config=dict(init_std=hidden**-.5, vocab_size=vocab, embed_dim=hidden, layers=layers, ffn_dim=ff, attention_heads=heads, max_position_embeddings=2048, dropout=0.,
+            bos_token_id=0, pad_token_id=1, eos_token_id=2),
+        vision_config=dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), image_size=image, patch_size=patch),
+        latent_query_num=latents)
 
-# %% ../nbs/19c_kosmos.ipynb #3ee95941
+def _processor(f, size, patch):
+    "The image processor of a small Kosmos-2."
+    return transformers.CLIPImageProcessorPil(size=dict(shortest_edge=size), crop_size=dict(height=size, width=size), use_square_size=True, image_mean=list(f.mean), image_std=list(f.std))
+
+# %% ../nbs/19c_kosmos.ipynb #2789edf3
 families.add(Family(
     name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"), image_token="<patch_index_0000>",
-    question="<s><image>{image}</image><grounding>Question: {question} Answer:", specials=SPECIALS, pad="<pad>", eos="</s>",
+    question="<s><image>{image}</image><grounding>Question: {question} Answer:", again="\nQuestion: {question} Answer:", words=("Question:", " Answer:", "\n"),
+    mini=dict(heads=2, patch=16, vision=192, latents=36), processor=_processor, specials=SPECIALS, pad="<pad>", eos="</s>",
     parts=dict(vision=("vision_model.",), projector=("image_to_text_projection.",), language=("text_model.",), embedding=("text_model.model.embed_tokens.",)),
-    tiny=kosmos2_config, sizes=lambda c, p: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
+    config=kosmos2_config, features=lambda model, inputs: transformers.Kosmos2Model.get_image_features(model, inputs["pixel_values"]),
+    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
     extra=lambda ids, enc: dict(image_embeds_position_mask=(ids==enc.image_id).long()), **CLIP));

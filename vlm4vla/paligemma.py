@@ -11,33 +11,38 @@ __all__ = ['SPECIALS', 'paligemma_config', 'paligemma2_config', 'attention']
 import transformers
 from .family import Family, families, normalise
 
-# %% ../nbs/19b_paligemma.ipynb #c0418ac2
+# %% ../nbs/19b_paligemma.ipynb #895b26ec
 SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<image>")
 
-def paligemma_config(text:str="gemma", **kwargs): # model type of its language model, and what that wants besides
-    "A PaliGemma of two layers."
+def paligemma_config(text="gemma", hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224, **kwargs):
+    "A PaliGemma of any size; `text` is the model type of its language model, `kwargs` what that wants besides."
     return transformers.PaliGemmaConfig(
-        text_config=dict(model_type=text, vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1, head_dim=16,
-            pad_token_id=0, eos_token_id=1, bos_token_id=2, **kwargs),
-        vision_config=dict(model_type="siglip_vision_model", hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=28,
-            projection_dim=64, vision_use_head=False),
-        image_token_index=SPECIALS.index("<image>"), projection_dim=64, hidden_size=64, pad_token_id=0)
+        text_config=dict(model_type=text, initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
+            num_key_value_heads=max(heads//2,1), head_dim=head_dim, rope_parameters=dict(rope_type="default", rope_theta=5e6), pad_token_id=0, eos_token_id=1, bos_token_id=2, **kwargs),
+        vision_config=dict(model_type="siglip_vision_model", hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), image_size=image,
+            patch_size=patch, projection_dim=hidden, vision_use_head=False),
+        image_token_index=SPECIALS.index("<image>"), projection_dim=hidden, hidden_size=hidden, pad_token_id=0)
 
-def paligemma2_config():
-    "A PaliGemma 2 of two layers, one with a sliding window."
-    return paligemma_config("gemma2", query_pre_attn_scalar=16, sliding_window=4096)
+def paligemma2_config(head_dim=16, **sizes):
+    "A PaliGemma 2; every second layer has a sliding window."
+    return paligemma_config("gemma2", head_dim=head_dim, query_pre_attn_scalar=head_dim, sliding_window=4096, **sizes)
 
-# %% ../nbs/19b_paligemma.ipynb #30774b42
+# %% ../nbs/19b_paligemma.ipynb #a90f7603
+def _processor(f, size, patch):
+    "The image processor of a small PaliGemma."
+    return transformers.SiglipImageProcessorPil(size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
+
+# %% ../nbs/19b_paligemma.ipynb #d52d853a
 def _sizes(config, p:dict)->dict:
     "Facts of the images of a tower with one size."
     v = config.vision_config
     return dict(size=v.image_size, n_visual=(v.image_size//v.patch_size)**2)
 
-_common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", image_token="<image>",
-              specials=SPECIALS, pad="<pad>", eos="<eos>", sizes=_sizes, pixels=normalise, extra=lambda ids, enc: dict(token_type_ids=(ids!=enc.image_id).long()),
+_common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
+              specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes, pixels=normalise, extra=lambda ids, enc: dict(token_type_ids=(ids!=enc.image_id).long()),
               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
-families.add(Family(name="paligemma", tiny=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
-families.add(Family(name="paligemma2", tiny=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
+families.add(Family(name="paligemma", config=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
+families.add(Family(name="paligemma2", config=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
 
 # %% ../nbs/19b_paligemma.ipynb #af62edfb
 def attention(family:Family, attn:str)->str|dict: # what transformers is asked for

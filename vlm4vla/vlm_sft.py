@@ -7,27 +7,27 @@ Docs: https://vlm4vla.github.io/vlm4vla/vlm_sft.html.md"""
 # %% auto #0
 __all__ = ['NAMES', 'Words', 'align_loss', 'align', 'conversation', 'answer_loss', 'see', 'sft']
 
-# %% ../nbs/31_vlm_sft.ipynb #558199ee
-from types import SimpleNamespace
+# %% ../nbs/31_vlm_sft.ipynb #2b7eed98
 import numpy as np
 import torch, torch.nn.functional as F
-from .families import TURN, Encoder
+from .families import Encoder
+from .family import part_of
 from .questions import COLORS, SIDES, WEIGHTS, emoji, questions
 from .train import epoch_indices, fit
 
-# %% ../nbs/31_vlm_sft.ipynb #a536c195
+# %% ../nbs/31_vlm_sft.ipynb #687760ec
 class Words(torch.nn.Module):
     "Similarity of visual tokens to words, by the language model's own embeddings."
     def __init__(self, model, enc:Encoder, words:list[str]):
         super().__init__()
-        self.model, self.n = model, enc.n_visual
+        self.model, self.family, self.n = model, enc.family, enc.n_visual
         ids = [enc.ids(" "+w) for w in words]
         self.rows = torch.tensor([i for i,w in enumerate(ids) for _ in w]); self.ids = torch.tensor([t for w in ids for t in w])
         self.count = torch.bincount(self.rows)[:,None]; self.scale = torch.nn.Parameter(torch.tensor(2.3))
     def forward(self, inputs:dict)->torch.Tensor: # (B, visual tokens, words)
         e = self.model.get_input_embeddings().weight[self.ids]
         words = torch.zeros(len(self.count), e.shape[1]).index_add(0, self.rows, e)/self.count
-        x = torch.stack(list(self.model.model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]).pooler_output))
+        x = torch.stack(list(self.family.features(self.model, inputs).pooler_output))
         return self.scale.exp()*F.normalize(x, dim=-1)@F.normalize(words, dim=-1).T
 
 def _cell(px, side): # index of the visual token that covers a place
@@ -56,24 +56,25 @@ def align(model, enc:Encoder, images:np.ndarray, states:list[dict], *, steps:int
         return align_loss(words, enc([row]*len(idx), torch.from_numpy(images[idx])), [states[i] for i in idx]), {}
     return fit(words, loss_at, steps=steps, lr=lr, folder=folder, **kwargs)
 
-# %% ../nbs/31_vlm_sft.ipynb #f80e358c
+# %% ../nbs/31_vlm_sft.ipynb #aa36e7a0
 def conversation(enc:Encoder, qa:list[tuple], # (kind, question, answer, …)
                 )->tuple[list[int], list[int]]: # token ids, targets
     "Several questions about one picture as one token sequence."
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
-        ask = enc.ids(enc.family.question.replace("{question}", q) if i == 0 else "\n" + TURN.format(text=q))
+        ask = enc.ids((enc.family.again if i else enc.family.question).replace("{question}", q))
         answer = enc.ids(" " + a + enc.family.eos) # with its space, a word is the same token in question and answer
         ids += ask + answer; targets += [-100]*len(ask) + answer
     return ids, targets
 
-# %% ../nbs/31_vlm_sft.ipynb #bc92e354
+# %% ../nbs/31_vlm_sft.ipynb #4391b2ae
 def answer_loss(model,         # with its language-model head
                 inputs:dict, targets_BT:torch.Tensor)->torch.Tensor:
     "Mean cross-entropy of the answer tokens."
-    h_BTD = model.model(**inputs, use_cache=False).last_hidden_state[:,:-1]
     goal = targets_BT[:,1:]; at = goal >= 0
-    return F.cross_entropy(model.lm_head(h_BTD[at]).float(), goal[at])
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0][:,:-1][at],))
+    try: return F.cross_entropy(model(**inputs, use_cache=False).logits.float(), goal[at])
+    finally: hook.remove()
 
 def _batch(enc, images, states, idx, rng, n_questions, weights):
     "Pictures `idx` with freshly drawn questions, as inputs and targets."
@@ -81,23 +82,23 @@ def _batch(enc, images, states, idx, rng, n_questions, weights):
     inputs = enc([r[0] for r in rows], torch.from_numpy(images[idx])); T = inputs["input_ids"].shape[1]
     return inputs, torch.tensor([[-100]*(T-len(t))+t for _,t in rows])
 
-# %% ../nbs/31_vlm_sft.ipynb #67f1cc34
+# %% ../nbs/31_vlm_sft.ipynb #157f52ab
 @torch.no_grad()
 def see(model, enc:Encoder, images:np.ndarray, batch_size:int=100)->list[torch.Tensor]: # visual tokens and deepstack features, (N, V, D) each
     "What the vision tower makes of pictures."
     out = []
     for i in range(0, len(images), batch_size):
         x = enc([enc.ids("{image}")]*len(images[i:i+batch_size]), torch.from_numpy(images[i:i+batch_size]))
-        seen = model.model.get_image_features(x["pixel_values"], x["image_grid_thw"])
-        out.append([torch.stack(list(f)) for f in (seen.pooler_output, *seen.deepstack_features)])
+        seen = enc.family.features(model, x)
+        out.append([torch.stack(list(f)) for f in (seen.pooler_output, *getattr(seen, "deepstack_features", ()))])
     return [torch.cat(f) for f in zip(*out)]
 
-def _replace_pixels(inputs, seen, idx):
+def _replace_pixels(inputs, seen, idx, family):
     "The inputs with features in the place of pixels."
-    tokens, *deep = [list(f[idx]) for f in seen]
-    return {k: v for k,v in inputs.items() if k != "pixel_values"} | dict(mm_encoder_outputs=dict(image=SimpleNamespace(pooler_output=tokens, deepstack_features=deep)))
+    tokens, *deep = [f[idx] for f in seen]
+    return {k: v for k,v in inputs.items() if k != "pixel_values"} | family.seen(tokens, deep)
 
-# %% ../nbs/31_vlm_sft.ipynb #06a2203a
+# %% ../nbs/31_vlm_sft.ipynb #d4b03c47
 def sft(model, enc:Encoder,
         images:np.ndarray,      # (N, size, size, 3) uint8
         states:list[dict],      # what each picture shows
@@ -107,13 +108,15 @@ def sft(model, enc:Encoder,
         aligned_lr_mult:float=1., # learning rate of vision tower and word embeddings, as a multiple of `lr`: what was aligned must not drift apart
         **kwargs)->list[dict]:
     "Fine-tune a VLM on questions about pictures; the arguments of `fit` pass through."
-    model.model.visual.requires_grad_(not freeze_vision); seen = see(model, enc, images) if freeze_vision else None
-    aligned = [*model.model.visual.parameters(), model.get_input_embeddings().weight]; ids = {id(p) for p in aligned}
+    tower = [w for n,w in model.named_parameters() if part_of(enc.family, n) in ("vision", "projector")]
+    for w in tower: w.requires_grad_(not freeze_vision)
+    seen = see(model, enc, images) if freeze_vision else None
+    aligned = [*tower, model.get_input_embeddings().weight]; ids = {id(p) for p in aligned}
     groups = [dict(params=[p for p in model.parameters() if id(p) not in ids]), dict(params=aligned, lr_mult=aligned_lr_mult)]
     def loss_at(step):
         idx = epoch_indices(len(images), batch_size, step, seed)
         inputs, targets = _batch(enc, images, states, idx, np.random.default_rng([seed, step]), n_questions, weights)
-        return answer_loss(model, _replace_pixels(inputs, seen, idx) if freeze_vision else inputs, targets), {}
+        return answer_loss(model, _replace_pixels(inputs, seen, idx, enc.family) if freeze_vision else inputs, targets), {}
     log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, **kwargs)
-    model.model.visual.requires_grad_(True)
+    for w in tower: w.requires_grad_(True)
     return log
