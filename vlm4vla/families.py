@@ -58,7 +58,7 @@ def load_model(b:Backbone, # a backbone
     try: return quicken(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw))
     except (OSError, ValueError) as e: raise _explain(b, e) from None
 
-# %% ../nbs/20_families.ipynb #fd22d6ba
+# %% ../nbs/20_families.ipynb #3b9b5695
 def load_tokenizer(b:Backbone):
     "The tokenizer of a backbone; a tiny one reads bytes."
     f = families[b.family]
@@ -68,21 +68,21 @@ def load_tokenizer(b:Backbone):
     except (OSError, ValueError) as e: raise _explain(b, e) from None
 
 @lru_cache
-def image_facts(b:Backbone)->dict: # size, n_visual, mean, std and what its layout needs
-    "Size and normalisation of the images a backbone sees; statistics are the checkpoint's where it has any."
+def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and what its layout needs
+    "Size and normalisation of the images a backbone sees, of the wanted size where it takes any; statistics are the checkpoint's where it has any."
     f, p = families[b.family], {}
     if b.kind != "tiny":
         src, kw = _source(b)
         try: p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
         except (OSError, ValueError) as e: raise _explain(b, e) from None
-    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(load_config(b), p))
+    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(load_config(b), p, want))
 
-# %% ../nbs/20_families.ipynb #f42b7a7a
+# %% ../nbs/20_families.ipynb #9ddd2498
 class Encoder:
     "Texts and resized images to the inputs of a model."
-    def __init__(self, backbone:Backbone|str):
+    def __init__(self, backbone:Backbone|str, size:int=224): # of its images, where it takes any
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
-        self.family, self.facts = families[self.b.family], image_facts(self.b)
+        self.family, self.facts = families[self.b.family], image_facts(self.b, size)
         self.tok = load_tokenizer(self.b)
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, len(self.tok)

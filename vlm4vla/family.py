@@ -15,7 +15,7 @@ from typing import Callable
 import torch, transformers
 from .core import Mistake, Registry
 
-# %% ../nbs/19_family.ipynb #c3c7f4c8
+# %% ../nbs/19_family.ipynb #cec08706
 @dataclass(frozen=True, kw_only=True)
 class Family:
     "What the adapter must know about one kind of VLM."
@@ -30,10 +30,11 @@ class Family:
     again:str          # the same for a further question about the same image, without {image}
     words:tuple        # what these sequences say, for a small tokenizer
     parts:dict         # part → prefixes of parameter names
+    encoder:tuple = ("vision",) # parts that the paper calls its vision encoder
     config:Callable    # sizes, all with defaults → config of a small model
     mini:dict = field(default_factory=dict) # sizes of its mini backbone that differ from the others'
     processor:Callable # (family, size, patch) → Hugging Face image processor of a small model
-    sizes:Callable     # (config, settings of its image processor) → facts: size, n_visual, …
+    sizes:Callable     # (config, settings of its image processor, wanted size) → facts: size, n_visual, …
     pixels:Callable    # (uint8 images of that size, facts) → `pixel_values`
     extra:Callable = lambda ids, enc: {} # (token ids, encoder) → what else its forward wants
     features:Callable = lambda model, inputs: model.get_image_features(inputs["pixel_values"]) # (headed model, inputs) → outputs of its tower, `pooler_output` the visual tokens

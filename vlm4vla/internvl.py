@@ -28,9 +28,9 @@ def _processor(f, size, patch):
     "The image processor of a small InternVL."
     return transformers.GotOcr2ImageProcessorPil(size=dict(height=size, width=size), crop_to_patches=False, image_mean=list(f.mean), image_std=list(f.std))
 
-# %% ../nbs/19d_internvl.ipynb #82672df4
+# %% ../nbs/19d_internvl.ipynb #7d7397dd
 families.add(Family(
     name="internvl", model_type="internvl", image_token="<IMG_CONTEXT>", specials=SPECIALS, pad="<|endoftext|>", eos="<|im_end|>",
     parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)),
-    config=internvl_config, processor=_processor, sizes=lambda c, p: dict(size=c.vision_config.image_size[0], n_visual=c.image_seq_length), pixels=normalise,
+    config=internvl_config, processor=_processor, sizes=lambda c, p, want=0: dict(size=c.vision_config.image_size[0], n_visual=c.image_seq_length), pixels=normalise,
     mean=(.485,.456,.406), std=(.229,.224,.225), **chat_prompts("<img>{image}</img>")));

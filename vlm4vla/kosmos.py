@@ -27,12 +27,12 @@ def _processor(f, size, patch):
     "The image processor of a small Kosmos-2."
     return transformers.CLIPImageProcessorPil(size=dict(shortest_edge=size), crop_size=dict(height=size, width=size), use_square_size=True, image_mean=list(f.mean), image_std=list(f.std))
 
-# %% ../nbs/19c_kosmos.ipynb #2789edf3
+# %% ../nbs/19c_kosmos.ipynb #91870dff
 families.add(Family(
     name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"), image_token="<patch_index_0000>",
     question="<s><image>{image}</image><grounding>Question: {question} Answer:", again="\nQuestion: {question} Answer:", words=("Question:", " Answer:", "\n"),
     mini=dict(heads=2, patch=16, vision=192, latents=36), processor=_processor, specials=SPECIALS, pad="<pad>", eos="</s>",
     parts=dict(vision=("vision_model.",), projector=("image_to_text_projection.",), language=("text_model.",), embedding=("text_model.model.embed_tokens.",)),
     config=kosmos2_config, features=lambda model, inputs: transformers.Kosmos2Model.get_image_features(model, inputs["pixel_values"]),
-    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
+    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p, want=0: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
     extra=lambda ids, enc: dict(image_embeds_position_mask=(ids==enc.image_id).long()), **CLIP));

@@ -32,9 +32,9 @@ def _processor(f, size, patch):
     "The image processor of a small PaliGemma."
     return transformers.SiglipImageProcessorPil(size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
 
-# %% ../nbs/19b_paligemma.ipynb #d52d853a
-def _sizes(config, p:dict)->dict:
-    "Facts of the images of a tower with one size."
+# %% ../nbs/19b_paligemma.ipynb #1df5cd0d
+def _sizes(config, p:dict, want:int=0)->dict:
+    "Facts of the images of a tower with one size, whatever is wanted."
     v = config.vision_config
     return dict(size=v.image_size, n_visual=(v.image_size//v.patch_size)**2)
 

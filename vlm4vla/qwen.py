@@ -23,12 +23,12 @@ def patchify(images_BHWC:torch.Tensor, # uint8, already of the model's size
     x = x.view(B,C,g,m,p,W//(p*m),m,p).permute(0,2,5,3,6,1,4,7)  # B, rows, cols, m, m, C, p, p
     return x.unsqueeze(6).expand(*x.shape[:6],t,p,p).reshape(-1, C*t*p*p)
 
-# %% ../nbs/19a_qwen.ipynb #bb897a84
-def _sizes(config, p:dict)->dict:
-    "Facts of the images of a Qwen-VL model."
-    v = config.vision_config
-    limit = p.get("size", {}).get("longest_edge") or p.get("max_pixels") or 224**2
-    size = min(224, int(limit**.5))
+# %% ../nbs/19a_qwen.ipynb #9deaf4b0
+def _sizes(config, p:dict, want:int=224)->dict:
+    "Facts of the images of a Qwen-VL model; any size is rounded to whole visual tokens."
+    v = config.vision_config; cell = v.patch_size*v.spatial_merge_size
+    limit = p.get("size", {}).get("longest_edge") or p.get("max_pixels") or want**2
+    size = round(min(want, limit**.5)/cell)*cell
     return dict(size=size, patch=v.patch_size, merge=v.spatial_merge_size, temporal=v.temporal_patch_size, n_visual=(size//(v.patch_size*v.spatial_merge_size))**2)
 
 def _seen(tokens, deep)->dict:
@@ -77,10 +77,10 @@ def _processor(f, size, patch):
     return transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, image_mean=list(f.mean), image_std=list(f.std),
                                                  size=dict(shortest_edge=size**2, longest_edge=size**2))
 
-# %% ../nbs/19a_qwen.ipynb #f5d9ec5a
+# %% ../nbs/19a_qwen.ipynb #10178a2c
 CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the pictures that CLIP was trained on
 _common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>", eos="<|im_end|>",
-              sizes=_sizes, pixels=patchify, extra=_extra, seen=_seen,
+              sizes=_sizes, pixels=patchify, extra=_extra, seen=_seen, encoder=("vision", "projector"),
               features=lambda model, inputs: model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]), processor=_processor)
 _parts = dict(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), language=("language_model.",), embedding=("language_model.embed_tokens.",))
 families.add(Family(name="qwen3_vl", model_type="qwen3_vl", config=qwen3_vl_config, mini=dict(deepstack=(1,)), parts=_parts, **_common))

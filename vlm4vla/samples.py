@@ -7,8 +7,9 @@ Docs: https://vlm4vla.github.io/vlm4vla/samples.html.md"""
 # %% auto #0
 __all__ = ['resize_images', 'image_cache', 'Samples']
 
-# %% ../nbs/11a_samples.ipynb #613a8d2f
+# %% ../nbs/11a_samples.ipynb #fa755788
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
@@ -26,20 +27,21 @@ def resize_images(
     if images.shape[1:3] == (size, size): return images
     return np.stack([np.asarray(Image.fromarray(im).resize((size, size), Image.Resampling.BICUBIC)) for im in images])
 
-# %% ../nbs/11a_samples.ipynb #09caf986
-def _small(path, size:int)->bytes:
+# %% ../nbs/11a_samples.ipynb #17284436
+def _small(path, size:int, via:int)->bytes:
     "The images of a block, resized, as plain bytes."
     data = pq.read_table(path, columns=[IMAGE])[IMAGE].combine_chunks().field("bytes")
-    return b"".join(resize_images(decode_png(d.as_py())[None], size).tobytes() for d in data)
+    return b"".join(resize_images(resize_images(decode_png(d.as_py())[None], via), size).tobytes() for d in data)
 
 def image_cache(
     folder, # The dataset
     info:dict, # From `check_dataset`
     size:int, # Height and width
+    via:int=224, # Height and width that an image is brought to first
     workers:int=None, # Threads; by default one for each core
 )->np.ndarray: # Frames × size × size × 3, uint8, mapped from a file
     "All images at one size, decoded once and kept in the cache folder."
-    path = cache_dir()/"samples"/f"{info['hash'][:16]}-{size}.npy"
+    path = cache_dir()/"samples"/f"{info['hash'][:16]}-{via}-{size}.npy"
     shape = (info["total_frames"], size, size, 3)
     with locked(path.parent):
         for p in path.parent.glob(f".{path.stem}.*{path.suffix}"): p.unlink()
@@ -47,25 +49,26 @@ def image_cache(
             with replacing(path) as tmp, open(tmp, "wb") as f, ThreadPoolExecutor(workers or cores()) as pool:
                 np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=shape))
                 paths = block_paths(folder)
-                for part in progress(_ahead(pool, _small, paths, size, 2*(workers or cores())), total=len(paths), desc=f"decoding at {size} px"): f.write(part)
+                for part in progress(_ahead(pool, partial(_small, size=size, via=via), paths, 2*(workers or cores())), total=len(paths), desc=f"decoding at {size} px"): f.write(part)
     return np.load(path, mmap_mode="r")
 
-# %% ../nbs/11a_samples.ipynb #096cd6ba
-def _ahead(pool, f, items, size:int, n:int):
+# %% ../nbs/11a_samples.ipynb #8d51ce4a
+def _ahead(pool, f, items, n:int):
     "Results of `f` in order, working at most `n` items ahead."
     jobs, items = [], iter(items)
     for x in items:
-        jobs.append(pool.submit(f, x, size))
+        jobs.append(pool.submit(f, x))
         if len(jobs) >= n: yield jobs.pop(0).result()
     while jobs: yield jobs.pop(0).result()
 
-# %% ../nbs/11a_samples.ipynb #24bf77b4
+# %% ../nbs/11a_samples.ipynb #377d2de6
 class Samples:
     "A dataset as training samples: image, instruction, action chunk, mask."
     def __init__(self,
         folder, # The dataset
         size:int, # Height and width of the images, in pixels
         chunk_size:int, # Actions per label
+        via:int=224, # Height and width that an image is brought to first: the observation's
         kinds:tuple=None, # Which kinds of episodes, such as ("demo", "recovery"); by default all
         workers:int=None, # Threads that decode
     ):
@@ -73,7 +76,7 @@ class Samples:
         if self.info["features"].get(IMAGE, {}).get("dtype") != "image":
             raise Mistake(f"The dataset {folder} has no images in a column {IMAGE}; record it with `record`, or convert its videos to images with LeRobot.")
         self.episodes = load_episodes(folder)
-        self.frames = image_cache(folder, self.info, size, workers)
+        self.frames = image_cache(folder, self.info, size, via, workers)
         self._read(folder, kinds)
 
     @property

@@ -111,7 +111,7 @@ def with_text(samples:Samples, indices)->dict:
     b = samples.batch(indices)
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #af0bb506
+# %% ../nbs/30_train.ipynb #b16c1394
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
           stop_at:int=None,          # leave early, as a kill would (tests)
@@ -122,7 +122,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e)
-    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size)
+    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
     policy.stats = quantiles(samples.actions)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     def loss_at(step): return policy.loss(with_text(samples, epoch_indices(len(samples), r.batch_size, step, e.seed)))
