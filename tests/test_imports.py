@@ -17,7 +17,7 @@ GRAPH = dict(
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"},
     families=core | kinds | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
-    train=policy | {"demonstrations"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
+    processes=core, train=policy | {"demonstrations", "processes"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     video=core, rollout=entries | {"worker", "actions", "video"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},

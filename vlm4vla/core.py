@@ -173,15 +173,16 @@ def tree_hash(folder)->str:
         h.update(f"{p}\0{file_hash(folder/p)}\n".encode())
     return h.hexdigest()
 
-# %% ../nbs/00_core.ipynb #d0383b9b
+# %% ../nbs/00_core.ipynb #9c3b4a94
 def progress(
     it=None, # What to iterate over; nothing for a bar that is moved by hand
     total:int=None, # How many there will be
     desc:str="", # What they are
+    disable:bool=False, # Show nothing
 ):
     "A progress bar on the error stream, where it never mixes with results."
     from tqdm import tqdm
-    return tqdm(it, total=total, desc=desc, file=sys.stderr, mininterval=.5, dynamic_ncols=True)
+    return tqdm(it, total=total, desc=desc, file=sys.stderr, mininterval=.5, dynamic_ncols=True, disable=disable)
 
 # %% ../nbs/00_core.ipynb #10a2fc5f
 @contextmanager

@@ -14,7 +14,7 @@ from .core import Mistake, Registry, near_miss
 from .backbones import backbones
 from .benchmarks import benchmarks
 
-# %% ../nbs/03_experiments.ipynb #57f18a87
+# %% ../nbs/03_experiments.ipynb #594f0635
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     "How a policy is trained and rolled out."
@@ -39,7 +39,8 @@ class Recipe:
     freeze:tuple=() # Parts of the VLM that stand still
     lora_rank:int=0 # Of the adapters that learn in place of the VLM's weights; 0: the weights learn
     lora_targets:tuple=() # Ends of the names of the linear layers that get an adapter; empty: all of them
-    checkpoint_every:int=500 # Steps between checkpoints
+    checkpoint_every:int=500 # Steps between two states to go on from; the last one is kept
+    milestone_every:int=0 # Steps between two policies that are kept for good; 0: only the last
 
 # %% ../nbs/03_experiments.ipynb #7b2dd825
 choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=("pretrained", "scratch"),

@@ -12,13 +12,13 @@ import transformers
 from .family import Family, families, normalise
 from .qwen import CLIP
 
-# %% ../nbs/19c_kosmos.ipynb #6bb1d26e
+# %% ../nbs/19c_kosmos.ipynb #93e4e140
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<image>", "</image>", "<phrase>", "</phrase>", "<grounding>", "<patch_index_0000>")
 
 def kosmos2_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224, latents=16):
     "A Kosmos-2 of any size; its heads share the width, so `head_dim` must be `hidden`/`heads`. `latents` are its visual tokens."
     return transformers.Kosmos2Config(
-        text_config=dict(init_std=hidden**-.5, vocab_size=vocab, embed_dim=hidden, layers=layers, ffn_dim=ff, attention_heads=heads, max_position_embeddings=2048, dropout=0.,
+        text_config=dict(init_std=hidden**-.5, vocab_size=vocab, embed_dim=hidden, layers=layers, ffn_dim=ff, attention_heads=heads, max_position_embeddings=2048, dropout=0., attention_dropout=0.,
             bos_token_id=0, pad_token_id=1, eos_token_id=2),
         vision_config=dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), image_size=image, patch_size=patch),
         latent_query_num=latents)

@@ -43,18 +43,20 @@ class MLPHead(nn.Module):
         t = self.trunk(h_BD)
         return self.arm(t).tanh().unflatten(1, (self.k,6)), self.gripper(t) # (B, K, 6), (B, K)
 
-# %% ../nbs/22_policy.ipynb #09ab55d8
+# %% ../nbs/22_policy.ipynb #484c2a26
 PRESETS = dict(paper=(F.mse_loss, 1.), release=(F.huber_loss, .01)) # loss of the arm, weight of the gripper
 
 def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm in ±1, gripper 0 or 1 last)
            mask_BK,                       # true where the step exists
-           preset:str="paper")->tuple[torch.Tensor, dict]: # loss, its parts
+           preset:str="paper",
+           n=None,                        # steps to divide by; by default those that exist here
+          )->tuple[torch.Tensor, dict]:   # loss, its parts
     "Arm loss plus weighted gripper loss, over the steps that exist."
     arm_loss, weight = PRESETS[preset]
-    m = mask_BK.float(); n = m.sum()
+    m = mask_BK.float(); n = m.sum() if n is None else float(n)
     arm = (arm_loss(arm_BKA, target_BKA[...,:6], reduction="none").mean(-1)*m).sum()/n
     grip = (F.binary_cross_entropy_with_logits(logit_BK, target_BKA[...,6], reduction="none")*m).sum()/n
-    return arm + weight*grip, dict(arm=arm.item(), gripper=grip.item())
+    return arm + weight*grip, dict(arm=arm.detach(), gripper=grip.detach())
 
 # %% ../nbs/22_policy.ipynb #bffecbc8
 class Policy(nn.Module):
@@ -81,7 +83,7 @@ class Policy(nn.Module):
     @property
     def device(self): return self.query.vectors.device
 
-# %% ../nbs/22_policy.ipynb #9a9ae3be
+# %% ../nbs/22_policy.ipynb #aa690ffe
 from fastcore.basics import patch
 
 @patch
@@ -94,11 +96,14 @@ def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->t
     return self.head(h_BD.float())
 
 @patch
-def loss(self:Policy, batch:dict)->tuple[torch.Tensor, dict]: # loss, its parts
-    "The loss of a batch of `Samples`."
+def loss(self:Policy, batch:dict,
+         n=None,   # steps that exist in the whole batch, where this is a part of one
+         net=None, # the policy as it is spread over processes
+        )->tuple[torch.Tensor, dict]: # loss, its parts
+    "The loss of a batch of `Samples`, or its share in that of a larger batch."
     target = torch.as_tensor(encode(batch["actions"], self.stats), dtype=torch.float32, device=self.device)
-    arm, logit = self(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
-    return losses(arm, logit, target, torch.as_tensor(batch["mask"], device=self.device), self.facts["loss"])
+    arm, logit = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
+    return losses(arm, logit, target, torch.as_tensor(batch["mask"], device=self.device), self.facts["loss"], n)
 
 # %% ../nbs/22_policy.ipynb #b025f761
 @patch
@@ -142,12 +147,12 @@ def compile_layers(self:Policy)->Policy: # itself
     self.multiple = 16
     return self
 
-# %% ../nbs/22_policy.ipynb #57c092cb
+# %% ../nbs/22_policy.ipynb #7f6184e2
 @patch
-def save(self:Policy, folder):
+def save(self:Policy, folder, weights:dict=None): # its own, if not collected from other processes
     "Write the checkpoint folder; a kill leaves no half of it."
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder/"model.safetensors") as tmp: save_file({k: v.contiguous() for k,v in self.state_dict().items()}, tmp)
+    with replacing(folder/"model.safetensors") as tmp: save_file({k: v.contiguous() for k,v in (weights or self.state_dict()).items()}, tmp)
     write_json(folder/"policy.json", dict(self.facts, stats=self.stats.to_dict()))
 
 @patch(cls_method=True)

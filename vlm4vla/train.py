@@ -7,17 +7,20 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 # %% auto #0
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
-# %% ../nbs/30_train.ipynb #fc8631f9
+# %% ../nbs/30_train.ipynb #33edad16
 import math, os
+from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
 from .actions import quantiles
+from .backbones import backbones
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
 from .samples import Samples
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
+from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
 
 # %% ../nbs/30_train.ipynb #18a15937
 def epoch_indices(n:int,      # samples
@@ -36,53 +39,70 @@ def lr_factor(step:int, steps:int, warmup:int, schedule:str="constant")->float: 
     if schedule == "constant": return 1.
     return .5*(1+math.cos(math.pi*(step-warmup)/max(1, steps-warmup)))
 
-# %% ../nbs/30_train.ipynb #b5e9370d
+# %% ../nbs/30_train.ipynb #8061508e
 def set_threads()->int: # threads in use
     "Use as many threads as `VLM4VLA_THREADS` says, or one."
     torch.set_num_threads(int(os.environ.get("VLM4VLA_THREADS") or 1))
     return torch.get_num_threads()
 
-def _save(path, module, opt, step, log):
+def _save(path, module, opt, step, log, world):
     "Write the whole state, atomically."
+    module_state, opt_state = whole_state(module, opt, world)
+    if not world.first: return
     with replacing(path) as tmp:
-        torch.save(dict(step=step, module=module.state_dict(), opt=opt.state_dict(), log=log, rng=torch.get_rng_state()), tmp)
+        torch.save(dict(step=step, module=module_state, opt=opt_state, log=log, rng=torch.get_rng_state()), tmp)
 
-def _restore(path, module, opt)->tuple[int, list]: # step to go on with, log so far
+def _restore(path, module, opt, world)->tuple[int, list]: # step to go on with, log so far
     "Continue where a state left off."
     if not Path(path).exists(): return 0, []
-    try: state = torch.load(path, weights_only=True)
+    try: state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as e: raise Mistake(f"The training state {path} is damaged ({type(e).__name__}); delete it to train from the start.") from None
-    module.load_state_dict(state["module"]); opt.load_state_dict(state["opt"]); torch.set_rng_state(state["rng"])
+    put_back(module, opt, (state["module"], state["opt"]), world); torch.set_rng_state(state["rng"])
     return state["step"], state["log"]
 
-# %% ../nbs/30_train.ipynb #f53d6b2c
+# %% ../nbs/30_train.ipynb #f40112bc
 def fit(module:torch.nn.Module, # trained in place
-        loss_at,                # step → (loss, {name: number}), with gradients to `module`
+        loss_at,                # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
         *, steps:int, lr:float,
         folder=None,            # where `state.pt` lies; none: nothing is kept
         warmup:int=0, schedule:str="constant", weight_decay:float=0., grad_clip:float=0.,
         groups=None,            # parameter groups, if not all the same; `lr_mult` scales the rate
         checkpoint_every:int=500, log_every:int=20, desc:str="train",
+        world:World=World(), net=None, # the processes that train together, and the module as it is spread over them
+        on_checkpoint=None,     # called with the number of steps done whenever the state was written
         stop_at:int=None,       # leave early, as a kill would (tests)
        )->list[dict]:           # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
     opt = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
     path = Path(folder)/"state.pt" if folder else None
-    start, log = _restore(path, module, opt) if path else (0, [])
-    bar = progress(total=steps, desc=desc); bar.update(start); module.train()
+    start, log = _restore(path, module, opt, world) if path else (0, [])
+    bar = progress(total=steps, desc=desc, disable=not world.first); bar.update(start); module.train()
     for step in range(start, steps):
         if step == stop_at: return log
         _set_lr(opt, lr*lr_factor(step, steps, warmup, schedule))
-        loss, facts = loss_at(step)
-        loss.backward()
+        facts = _backward(loss_at(step), net, world)
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), grad_clip or math.inf)
         opt.step(); opt.zero_grad(set_to_none=True)
-        if step%log_every == 0 or step == steps-1: _note(log, bar, step, dict(loss=loss.item(), grad_norm=norm.item(), **facts))
+        if step%log_every == 0 or step == steps-1: _note(log, bar, step, summed(facts, world) | dict(grad_norm=_number(norm)))
         bar.update()
-        if path and ((step+1)%checkpoint_every == 0 or step == steps-1): _save(path, module, opt, step+1, log)
+        if path and ((step+1)%checkpoint_every == 0 or step == steps-1):
+            _save(path, module, opt, step+1, log, world)
+            if on_checkpoint: on_checkpoint(step+1)
     bar.close(); module.eval()
     return log
+
+def _backward(parts, net, world)->dict: # loss and facts of this process, summed over its parts
+    "Gradients of a step, part by part; spreading averages over processes, so shares are scaled up before."
+    total = {}
+    for i, part in enumerate(parts):
+        with only_last(net, i == len(parts)-1):
+            loss, facts = part()
+            (loss*world.size if world.size > 1 else loss).backward()
+        for k,v in dict(loss=loss.detach(), **facts).items(): total[k] = total[k]+v if k in total else v
+    return total
+
+def _number(x)->float: return float(x.full_tensor() if hasattr(x, "full_tensor") else x)
 
 def _set_lr(opt, lr):
     "Set the rate of every group."
@@ -91,7 +111,7 @@ def _set_lr(opt, lr):
 def _note(log, bar, step, facts):
     "Add a row per number and show the loss; a loss that is no number ends the run."
     if not math.isfinite(facts["loss"]): raise Mistake(f"The loss is {facts['loss']} at step {step}; lower the learning rate or turn on gradient clipping.")
-    log += [dict(step=step, name=k, value=float(v)) for k,v in facts.items()]
+    log += [dict(step=step, name=k, value=v) for k,v in facts.items()]
     bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
 
 # %% ../nbs/30_train.ipynb #d2d6c3ac
@@ -111,23 +131,39 @@ def with_text(samples:Samples, indices)->dict:
     b = samples.batch(indices)
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #b16c1394
+# %% ../nbs/30_train.ipynb #b8d79cc6
+def _write(policy:Policy, folder, world:World):
+    "Write the policy as a checkpoint folder, once."
+    weights = model_state(policy, world)
+    if world.first: policy.save(folder, weights)
+
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
           stop_at:int=None,          # leave early, as a kill would (tests)
+          mode:str="ddp",            # how several processes share the model: "ddp" or "fsdp"
+          micro_batch:int=None,      # samples on a device at once; by default the backbone's
          )->tuple[Policy, list[dict], dict]: # policy, log rows, hashes of what went in
-    "Train the policy of an experiment, or continue, or return the finished one."
+    "Train the policy of an experiment, or continue, or return the finished one; under `torchrun`, together with the other processes."
     e = experiments[experiment] if isinstance(experiment, str) else experiment
     r, folder = e.recipe, Path(folder)
+    world, micro = join(mode), micro_batch or backbones[e.backbone].micro_batch
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
-    policy = Policy.new(e)
+    policy = Policy.new(e).to(world.device)
     samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
     policy.stats = quantiles(samples.actions)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
-    def loss_at(step): return policy.loss(with_text(samples, epoch_indices(len(samples), r.batch_size, step, e.seed)))
+    if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
+    net = spread(policy, world)
+    def loss_at(step):
+        idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine, n = idx[world.rank::world.size], samples.mask[idx].sum()
+        return [partial(policy.loss, with_text(samples, mine[i:i+micro]), n, net) for i in range(0, len(mine), micro)]
+    def keep(step):
+        if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
     log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
-              grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at)
-    if stop_at is None: policy.save(folder)
+              grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at,
+              world=world, net=net, on_checkpoint=keep)
+    if stop_at is None: _write(policy, folder, world)
+    meet(world)
     inputs = dict(data=samples.hash, stats=policy.stats.hash)
     return policy, log, inputs | (dict(weights=file_hash(folder/"model.safetensors")) if stop_at is None else {})

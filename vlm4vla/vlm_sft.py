@@ -34,7 +34,7 @@ def _cell(px, side): # index of the visual token that covers a place
     x, y = np.clip((np.asarray(px)*side).astype(int), 0, side-1)
     return y*side + x
 
-# %% ../nbs/31_vlm_sft.ipynb #460b9292
+# %% ../nbs/31_vlm_sft.ipynb #1de2a4db
 NAMES = [e["name"] for e in emoji()]
 
 def align_loss(words:Words, inputs:dict, states:list[dict])->torch.Tensor:
@@ -53,7 +53,7 @@ def align(model, enc:Encoder, images:np.ndarray, states:list[dict], *, steps:int
     row = enc.ids("{image}")
     def loss_at(step):
         idx = epoch_indices(len(images), batch_size, step, seed)
-        return align_loss(words, enc([row]*len(idx), torch.from_numpy(images[idx])), [states[i] for i in idx]), {}
+        return [lambda: (align_loss(words, enc([row]*len(idx), torch.from_numpy(images[idx])), [states[i] for i in idx]), {})]
     return fit(words, loss_at, steps=steps, lr=lr, folder=folder, **kwargs)
 
 # %% ../nbs/31_vlm_sft.ipynb #aa36e7a0
@@ -98,7 +98,7 @@ def _replace_pixels(inputs, seen, idx, family):
     tokens, *deep = [f[idx] for f in seen]
     return {k: v for k,v in inputs.items() if k != "pixel_values"} | family.seen(tokens, deep)
 
-# %% ../nbs/31_vlm_sft.ipynb #d4b03c47
+# %% ../nbs/31_vlm_sft.ipynb #3a55f5de
 def sft(model, enc:Encoder,
         images:np.ndarray,      # (N, size, size, 3) uint8
         states:list[dict],      # what each picture shows
@@ -116,7 +116,7 @@ def sft(model, enc:Encoder,
     def loss_at(step):
         idx = epoch_indices(len(images), batch_size, step, seed)
         inputs, targets = _batch(enc, images, states, idx, np.random.default_rng([seed, step]), n_questions, weights)
-        return answer_loss(model, _replace_pixels(inputs, seen, idx, enc.family) if freeze_vision else inputs, targets), {}
+        return [lambda: (answer_loss(model, _replace_pixels(inputs, seen, idx, enc.family) if freeze_vision else inputs, targets), {})]
     log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, **kwargs)
     for w in tower: w.requires_grad_(True)
     return log
