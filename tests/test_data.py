@@ -205,7 +205,7 @@ def test_samples(maker, whole, copy, tmp_path, monkeypatch):
     for i in range(24):
         e = maker.episode(i); n = len(e["actions"])
         b = s.batch(range(t, t + n)); t += n
-        np.testing.assert_array_equal(b["images"], resize_images(e["images"], 16))
+        np.testing.assert_array_equal(b["images"], resize_images(resize_images(e["images"], 224), 16))
         assert {s.instructions[j] for j in b["instruction_ids"]} == {e["task"]}
         for k in range(n):
             assert b["mask"][k].sum() == min(5, n - k)

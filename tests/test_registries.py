@@ -14,7 +14,7 @@ def test_labels_are_unique():
 
 def test_names_are_safe_in_files_and_ids():
     for registry in (backbones, benchmarks, variants, studies):
-        for name in registry: assert re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", name), name
+        for name in registry: assert re.fullmatch(r"[a-z0-9]+([.+-][a-z0-9]+)*", name), name
 
 def test_a_family_has_one_colour_and_a_tiny_backbone():
     colours, tiny = {}, {b.family for b in backbones.values() if b.kind == "tiny"}

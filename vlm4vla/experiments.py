@@ -91,7 +91,7 @@ for v in (Variant("base", "The paper's recipe."),
           Variant("demo-scratch", "`scratch` at the size of a coffee break.", {**demo, "init": "scratch"}),
           Variant("smoke", "A few steps, to see that everything runs.", smoke)): variants.add(v)
 
-# %% ../nbs/03_experiments.ipynb #feb3a5af
+# %% ../nbs/03_experiments.ipynb #a260629f
 @dataclass(frozen=True)
 class Override:
     "A change for one family on one suite, and the reason for it."
@@ -102,7 +102,7 @@ class Override:
     kind:str="" # Of backbones; empty for all
 
 overrides = [
-    Override("Hub models compute in bfloat16. (The released code takes float16 for Kosmos-2 and PaliGemma, without scaling the loss.)", dict(precision="bfloat16"), kind="hub"),
+    Override("Hub models compute in bfloat16; the released code takes float16 for Kosmos-2 and PaliGemma, without scaling the loss.", dict(precision="bfloat16"), kind="hub"),
     Override("A laptop's budget of steps is short: the rate ends at zero, gradients are clipped, and what is new learns three times as fast as what came pretrained.",
              dict(schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="grinningface"),
     Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's weight 4,000 are enough (LOG.md).",

@@ -67,7 +67,7 @@ def _package()->Path:
     from importlib.util import find_spec
     return Path(find_spec("vlm4vla").submodule_search_locations[0]).resolve()
 
-# %% ../nbs/40_rollout.ipynb #b2afcd7d
+# %% ../nbs/40_rollout.ipynb #db4e0eb1
 from fastcore.basics import patch
 
 @patch
@@ -78,7 +78,7 @@ def start(self:Crew, slot:int):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
     log = self.folder/f"{slot}.log"
     with open(log, "wb") as f:
-        try: process = subprocess.Popen([self.python, "-m", "vlm4vla.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+        try: process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
         except OSError as e: raise Mistake(f"The simulator's interpreter {self.python} does not start ({e.strerror}); set it right or unset it.") from None
     self.hands[slot] = Hand(slot, process, log, deadline=time.monotonic() + self.start_limit)
 
