@@ -198,6 +198,8 @@ def test_what_was_recorded_is_what_is_read(maker, whole):
     assert (e["task"], e["kind"], e["detail"]) == (want["task"], want["kind"], want["detail"])
     assert list(load_episodes(whole).kind.head(2)) == ["demo", "noise"]
 
+def small(images): return resize_images(resize_images(images, 224), 16) # as a policy sees what the simulator shows
+
 def test_samples(maker, whole, copy, tmp_path, monkeypatch):
     monkeypatch.setenv("VLM4VLA_CACHE", str(tmp_path/"cache"))
     s = Samples(whole, 16, 5, workers=2)
@@ -205,7 +207,7 @@ def test_samples(maker, whole, copy, tmp_path, monkeypatch):
     for i in range(24):
         e = maker.episode(i); n = len(e["actions"])
         b = s.batch(range(t, t + n)); t += n
-        np.testing.assert_array_equal(b["images"], resize_images(resize_images(e["images"], 224), 16))
+        np.testing.assert_array_equal(b["images"], small(e["images"]))
         assert {s.instructions[j] for j in b["instruction_ids"]} == {e["task"]}
         for k in range(n):
             assert b["mask"][k].sum() == min(5, n - k)
@@ -218,7 +220,7 @@ def test_samples(maker, whole, copy, tmp_path, monkeypatch):
     assert len(list((tmp_path/"cache").rglob("*.npy"))) == 2
     noise = Samples(whole, 16, 5, kinds=("noise",))
     assert set(noise.episode_ids) == set(range(1, 24, 2)) and len(noise) == len(noise.batch(range(len(noise)))["images"])
-    np.testing.assert_array_equal(noise.batch([0])["images"][0], resize_images(maker.episode(1)["images"][:1], 16)[0])
+    np.testing.assert_array_equal(noise.batch([0])["images"][0], small(maker.episode(1)["images"][:1])[0])
 
 def test_a_cache_on_a_full_disk_is_said(whole, tmp_path, monkeypatch):
     monkeypatch.setenv("VLM4VLA_CACHE", str(tmp_path/"cache"))
