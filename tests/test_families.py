@@ -15,8 +15,11 @@ IMAGES = np.random.default_rng(0).integers(0, 255, (2,224,224,3), dtype=np.uint8
 SAID = ["pick up cube", "open the top drawer"]
 
 def build(name, **kwargs):
-    seed_everything(0)
-    return load_model(backbones[name], **kwargs).eval(), Encoder(name)
+    "A model and its encoder; what would start at zero, such as Gemma 3's projector, hides nothing."
+    seed_everything(0); model = load_model(backbones[name], **kwargs).eval()
+    for w in model.parameters():
+        if not w.any(): w.data.normal_(0, .02)
+    return model, Encoder(name)
 
 def inputs_of(enc): return enc([enc.prompt(s) for s in SAID], torch.from_numpy(resize_images(IMAGES, enc.facts["size"])))
 
@@ -48,18 +51,24 @@ def test_a_folder_loads_like_a_hub_model(name, tmp_path):
     for n,w in again.named_parameters(): assert torch.equal(w, want[n]), n
 
 def hugging_face(name, facts):
-    "The processor that ships with a family, as its checkpoints set it up."
+    "The processor that ships with a family, as its checkpoints set it up, but without tiles."
     stats = dict(image_mean=facts["mean"], image_std=facts["std"])
     qwen = lambda patch: transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=dict(shortest_edge=56**2, longest_edge=12845056), **stats)
     square = dict(height=facts["size"], width=facts["size"])
     siglip = transformers.SiglipImageProcessorPil(size=square)
+    whole = dict(do_image_splitting=False, size=dict(longest_edge=facts["size"]), max_image_size=dict(longest_edge=facts["size"]))
     return {"tiny-qwen3-vl": qwen(16), "tiny-qwen3-vl-moe": qwen(16), "tiny-qwen2.5-vl": qwen(14), "tiny-paligemma": siglip, "tiny-paligemma-2": siglip,
-            "tiny-kosmos-2": transformers.CLIPImageProcessorPil(use_square_size=True), "tiny-internvl": transformers.GotOcr2ImageProcessorPil(size=square, crop_to_patches=True, **stats)}[name]
+            "tiny-kosmos-2": transformers.CLIPImageProcessorPil(use_square_size=True), "tiny-internvl": transformers.GotOcr2ImageProcessorPil(size=square, crop_to_patches=True, **stats),
+            "tiny-qwen2-vl": qwen(14), "tiny-qwen3.5": qwen(16), "tiny-glm-4.1v": transformers.Glm4vImageProcessorPil(), "tiny-gemma-3": transformers.Gemma3ImageProcessorPil(size=square),
+            "tiny-llava-onevision": transformers.LlavaOnevisionImageProcessorPil(size=square, **stats), "tiny-smolvlm": transformers.SmolVLMImageProcessorPil(**whole),
+            "tiny-idefics3": transformers.Idefics3ImageProcessorPil(**whole), "tiny-lfm2-vl": transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=(facts["size"]//16)**2)}[name]
 
 @pytest.mark.parametrize("name", TINY)
 def test_pixels_are_those_of_the_hugging_face_processor(name):
     enc = Encoder(name); ours = inputs_of(enc)["pixel_values"]
-    theirs = hugging_face(name, enc.facts)(images=list(IMAGES), return_tensors="pt")["pixel_values"]
+    images = IMAGES if name == "tiny-internvl" else resize_images(IMAGES, enc.facts["size"]) # whose processor resizes as we do
+    theirs = hugging_face(name, enc.facts)(images=[list(images)], return_tensors="pt")["pixel_values"] # images of one prompt: LLaVA-OneVision then cuts no tiles
+    theirs = theirs.flatten(0,1)[:,None] if ours.dim() == 5 else theirs.reshape(ours.shape)
     assert ours.shape == theirs.shape and (ours-theirs).abs().max() < 1e-5
 
 def test_older_checkpoints_state_their_limit_otherwise():

@@ -6,7 +6,7 @@ import pytest
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
 tabletop = core | {"worker", "actions", "data", "samples", "recording", "grinningface"}
-kinds = {"family", "qwen", "paligemma", "kosmos", "internvl"}
+kinds = {"family", "qwen", "paligemma", "kosmos", "internvl", "newer"}
 vlm = entries | kinds | {"families", "query", "actions"}
 policy = vlm | {"data", "samples", "heads", "policy"}
 tables = entries | {"results", "scores", "stats", "figures"}
@@ -15,7 +15,7 @@ GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core, samples=core | {"actions", "data"}, recording=core | {"data"}, worker=core,
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
-    family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"},
+    family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     processes=core, train=policy | {"demonstrations", "processes"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},

@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/families.html.md"""
 # %% auto #0
 __all__ = ['load_config', 'load_model', 'load_tokenizer', 'image_facts', 'Encoder']
 
-# %% ../nbs/20_families.ipynb #8aa3f6bd
+# %% ../nbs/20_families.ipynb #a317bd55
 from functools import lru_cache
 import torch, transformers
 from .backbones import Backbone, backbones
@@ -15,7 +15,7 @@ from .core import Mistake
 from .family import Family, families, mimetic_init, part_of, small_tokenizer
 from .qwen import quicken
 from .paligemma import attention
-import vlm4vla.kosmos, vlm4vla.internvl # registers their families
+import vlm4vla.kosmos, vlm4vla.internvl, vlm4vla.newer # registers their families
 
 # %% ../nbs/20_families.ipynb #a70d3f4c
 def _source(b:Backbone):
@@ -41,7 +41,12 @@ def load_config(b:Backbone):
     if config.model_type != family.model_type: raise Mistake(f"{src} is a {config.model_type}, not a {family.model_type}: correct the family of {b.name!r}.")
     return config
 
-# %% ../nbs/20_families.ipynb #47e218c8
+# %% ../nbs/20_families.ipynb #097fcbe6
+def _without(model, family:Family):
+    "A model without the modules that no forward reaches."
+    for name in family.unused: getattr(model, model.base_model_prefix, model).set_submodule(name, torch.nn.Identity())
+    return model
+
 def load_model(b:Backbone, # a backbone
                init:str="pretrained", # or "scratch": same architecture, own random weights
                headless:bool=True,    # without the language-model head, as a policy wants it
@@ -50,12 +55,13 @@ def load_model(b:Backbone, # a backbone
     "The model of a backbone."
     config = load_config(b)
     if init not in ("pretrained", "scratch"): raise Mistake(f"init is 'pretrained' or 'scratch', not {init!r}.")
-    auto, attn = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), attention(families[b.family], attn)
+    family, auto = families[b.family], transformers.AutoModel if headless else transformers.AutoModelForImageTextToText
+    attn = attention(family, attn)
     if b.kind == "tiny" or init == "scratch":
         model = auto.from_config(config, dtype=dtype, attn_implementation=attn)
-        return quicken(mimetic_init(model, families[b.family]) if b.kind == "mini" else model)
+        return quicken(_without(mimetic_init(model, family) if b.kind == "mini" else model, family))
     src, kw = _source(b)
-    try: return quicken(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw))
+    try: return quicken(_without(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw), family))
     except (OSError, ValueError) as e: raise _explain(b, e) from None
 
 # %% ../nbs/20_families.ipynb #3b9b5695
