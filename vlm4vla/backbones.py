@@ -11,7 +11,7 @@ __all__ = ['backbones', 'qwen3_vl', 'moe', 'qwen2_5_vl', 'paligemma', 'paligemma
 from dataclasses import dataclass
 from .core import Mistake, Registry, assets
 
-# %% ../nbs/01_backbones.ipynb #9a7d67d6
+# %% ../nbs/01_backbones.ipynb #d3155bb9
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
     "A pretrained VLM, and every fact about it that another page needs."
@@ -19,7 +19,7 @@ class Backbone:
     label:str # As printed in tables and figures
     family:str # Entry of `families` that reads it
     kind:str="hub" # "hub", "mini" (ships with the package) or "tiny" (random weights)
-    repo_id:str="" # Hugging Face repository of a hub backbone
+    repo_id:str="" # Hugging Face repository of a hub backbone, or the path of a folder that holds one
     revision:str="main" # Commit the results were made with
     folder:str="" # Folder under `assets()` of a mini backbone
     params_b:float # Parameters, in billions

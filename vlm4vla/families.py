@@ -7,41 +7,95 @@ Docs: https://vlm4vla.github.io/vlm4vla/families.html.md"""
 # %% auto #0
 __all__ = ['load_config', 'load_model', 'load_tokenizer', 'image_facts', 'Encoder']
 
-# %% ../nbs/20_families.ipynb #a317bd55
+# %% ../nbs/20_families.ipynb #578b18f1
+import json, os
+from contextlib import contextmanager
 from functools import lru_cache
 import torch, transformers
+from huggingface_hub import errors as hub
+from safetensors import SafetensorError
+from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
 from .backbones import Backbone, backbones
-from .core import Mistake
+from .core import Mistake, near_miss
 from .family import Family, families, mimetic_init, part_of, small_tokenizer
 from .qwen import quicken
 from .paligemma import attention
 import vlm4vla.kosmos, vlm4vla.internvl, vlm4vla.newer # registers their families
 
-# %% ../nbs/20_families.ipynb #a70d3f4c
+# %% ../nbs/20_families.ipynb #825d079f
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1") # a repository without safetensors is refused, not sent to a service that converts it
+
+_WHY = [ # what stands behind a failure → what to say; the first that fits
+    (hub.GatedRepoError, "{src} is gated: accept its licence on the hub and log in with `hf auth login`."),
+    (hub.RevisionNotFoundError, "{src} has no revision {b.revision!r}: correct the revision of {b.name!r}."),
+    (hub.RepositoryNotFoundError, "The hub shows no repository {src}: correct the `repo_id` of {b.name!r}, or log in with `hf auth login` if it is private."),
+    (hub.HFValidationError, "{src} is neither a folder here nor the name of a repository: correct the `repo_id` of {b.name!r}."),
+    ((hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled), "{src} is not on this machine and the hub is out of reach: run `hf download {src} --revision {b.revision}` where there is a network, or choose a mini backbone."),
+    (hub.HfHubHTTPError, "The hub refused {src} ({said}): try again later."),
+    ((SafetensorError, json.JSONDecodeError, FileNotFoundError), "A file of {src} is damaged or missing ({said}): {again}."),
+    (OSError, "A file of {src} could not be read or kept ({said}): see to the disk's room and permissions.")]
+
+def _behind(e):
+    "A failure and what led to it, without what only wraps another and without files that are merely absent."
+    while e:
+        if not isinstance(e, hub.RemoteEntryNotFoundError) and (type(e) is not OSError or e.errno): yield e
+        e = e.__cause__ or e.__context__
+
+# %% ../nbs/20_families.ipynb #8ae40db7
+def _again(b:Backbone)->str:
+    "How to get the files of a backbone once more."
+    if b.kind == "mini": return "make it again with `papermill nbs/runs/pretrain_mini.ipynb`"
+    return "copy the folder once more" if os.path.isdir(b.source) else f"fetch it once more with `hf download {b.source} --revision {b.revision} --force-download`"
+
+@contextmanager
+def _explained(b:Backbone,
+               lack:str,      # what is wrong where the hub has no objection
+               remedy:str="", # what to do about it; empty: get the files again
+               kinds:tuple=(OSError, ValueError)):
+    "A sentence instead of a stack of errors."
+    try: yield
+    except (*kinds, SafetensorError) as e:
+        known = next(((why, x) for why in _WHY for x in _behind(e) if isinstance(x, why[0])), None)
+        if known: text = known[0][1].format(b=b, src=b.source, again=_again(b), said=str(known[1]).splitlines()[0].rstrip('.'))
+        else: text = f"{b.source} {lack}: {remedy if remedy and b.kind != 'mini' else _again(b)}."
+        raise Mistake(text) from None
+
+# %% ../nbs/20_families.ipynb #220431c9
 def _source(b:Backbone):
     "What `from_pretrained` is given, with its revision."
     return b.source, ({} if b.kind == "mini" else dict(revision=b.revision))
 
-def _explain(b:Backbone, e:Exception)->Mistake:
-    "A sentence instead of a stack of hub errors."
-    src = b.source
-    if b.kind == "mini": return Mistake(f"The folder of backbone {b.name!r} has no usable weights ({src}): {str(e).splitlines()[0]} Make it again with `papermill nbs/runs/pretrain_mini.ipynb`.")
-    text = str(e)
-    if "gated" in text: return Mistake(f"{src} is gated: accept its licence on the hub and log in with `hf auth login`.")
-    if "revision" in text.lower(): return Mistake(f"{src} has no revision {b.revision!r}; correct it in `backbones`.")
-    return Mistake(f"{src} could not be loaded: no such repository, or no network. Download it with `hf download {src}` where there is a network, or choose a mini backbone.")
-
 def load_config(b:Backbone):
     "The transformers config of a backbone."
-    family = families[b.family]
-    if b.kind == "tiny": return family.config()
+    f = families[b.family]
+    if b.kind == "tiny": return f.config()
     src, kw = _source(b)
-    try: config = transformers.AutoConfig.from_pretrained(src, trust_remote_code=False, **kw)
-    except (OSError, ValueError) as e: raise _explain(b, e) from None
-    if config.model_type != family.model_type: raise Mistake(f"{src} is a {config.model_type}, not a {family.model_type}: correct the family of {b.name!r}.")
+    with _explained(b, "has no config.json of a model that transformers knows by itself, and code that comes with a checkpoint is never run", "choose a checkpoint in transformers' own format"):
+        config = transformers.AutoConfig.from_pretrained(src, trust_remote_code=False, **kw)
+    text = config.get_text_config().model_type
+    if config.model_type != f.model_type or f.text_type not in ("", text):
+        raise Mistake(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct the family of {b.name!r}.")
     return config
 
-# %% ../nbs/20_families.ipynb #097fcbe6
+# %% ../nbs/20_families.ipynb #5212dd6a
+_ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=is_flash_attn_2_available, flash_attention_3=is_flash_attn_3_available) # name → is it there
+
+def _check_attention(attn:str):
+    "Refuse an attention implementation that is not here."
+    if attn not in _ATTENTION: raise Mistake(f"There is no attention implementation {attn!r}{near_miss(attn, _ATTENTION)}")
+    if _ATTENTION[attn] and not _ATTENTION[attn](): raise Mistake(f"{attn} is asked for, but FlashAttention is not installed or finds no GPU here: install `flash-attn`, or choose 'sdpa'.")
+
+def _pretrained(b:Backbone, auto, **kwargs):
+    "A model with all the weights of its checkpoint."
+    src, kw = _source(b)
+    with _explained(b, "has no complete weights in safetensors files, and pickled ones (.bin) are never read", "choose a checkpoint that has them, or save it anew with `save_pretrained`", (OSError,)):
+        try: model, info = auto.from_pretrained(src, use_safetensors=True, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs, **kw)
+        except OSError: cached_file(src, "model.safetensors", **kw); raise # asked for by name, the hub says why there is none
+    gaps = sorted({*info["missing_keys"], *(k for k,*_ in info["mismatched_keys"])})
+    if gaps: raise Mistake(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as {gaps[0]}): {_again(b)}.")
+    return model
+
+# %% ../nbs/20_families.ipynb #4d52e070
 def _without(model, family:Family):
     "A model without the modules that no forward reaches."
     for name in family.unused: getattr(model, model.base_model_prefix, model).set_submodule(name, torch.nn.Identity())
@@ -53,37 +107,33 @@ def load_model(b:Backbone, # a backbone
                dtype:torch.dtype=torch.float32,
                attn:str="sdpa"):      # attention implementation, where its mask allows
     "The model of a backbone."
-    config = load_config(b)
+    config, f = load_config(b), families[b.family]
     if init not in ("pretrained", "scratch"): raise Mistake(f"init is 'pretrained' or 'scratch', not {init!r}.")
-    family, auto = families[b.family], transformers.AutoModel if headless else transformers.AutoModelForImageTextToText
-    attn = attention(family, attn)
-    if b.kind == "tiny" or init == "scratch":
-        model = auto.from_config(config, dtype=dtype, attn_implementation=attn)
-        return quicken(_without(mimetic_init(model, family) if b.kind == "mini" else model, family))
-    src, kw = _source(b)
-    try: return quicken(_without(auto.from_pretrained(src, dtype=dtype, attn_implementation=attn, use_safetensors=True, trust_remote_code=False, **kw), family))
-    except (OSError, ValueError) as e: raise _explain(b, e) from None
+    _check_attention(attn)
+    auto, kwargs = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), dict(dtype=dtype, attn_implementation=attention(f, attn))
+    fresh = b.kind == "tiny" or init == "scratch"
+    try: model = auto.from_config(config, **kwargs) if fresh else _pretrained(b, auto, **kwargs)
+    except ValueError as e: raise Mistake(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or 'eager'.") from None
+    return quicken(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
 
-# %% ../nbs/20_families.ipynb #3b9b5695
+# %% ../nbs/20_families.ipynb #d65514e1
 def load_tokenizer(b:Backbone):
     "The tokenizer of a backbone; a tiny one reads bytes."
     f = families[b.family]
     if b.kind == "tiny": return small_tokenizer([], vocab=300, specials=f.specials, pad=f.pad, eos=f.eos)
     src, kw = _source(b)
-    try: return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
-    except (OSError, ValueError) as e: raise _explain(b, e) from None
+    with _explained(b, "has no tokenizer that transformers can read"): return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
 
 @lru_cache
 def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and what its layout needs
     "Size and normalisation of the images a backbone sees, of the wanted size where it takes any; statistics are the checkpoint's where it has any."
-    f, p = families[b.family], {}
+    f, p, config = families[b.family], {}, load_config(b)
     if b.kind != "tiny":
         src, kw = _source(b)
-        try: p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
-        except (OSError, ValueError) as e: raise _explain(b, e) from None
-    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(load_config(b), p, want))
+        with _explained(b, "has no preprocessor_config.json"): p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
+    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(config, p, want))
 
-# %% ../nbs/20_families.ipynb #9ddd2498
+# %% ../nbs/20_families.ipynb #1088f5b2
 class Encoder:
     "Texts and resized images to the inputs of a model."
     def __init__(self, backbone:Backbone|str, size:int=224): # of its images, where it takes any
@@ -91,9 +141,9 @@ class Encoder:
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
         self.tok = load_tokenizer(self.b)
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
-        self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, len(self.tok)
+        self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
         self.n_visual, self._ids = self.facts["n_visual"], {}
-        if self.ids(self.family.image_token) != [self.image_id]: raise Mistake(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}.")
+        if self.ids(self.family.image_token) != [self.image_id]: raise Mistake(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
     def ids(self, text:str)->list[int]: # text with {image}
         "Token ids of a prompt, with the image's places."
         if text not in self._ids:

@@ -15,12 +15,13 @@ from typing import Callable
 import torch, transformers
 from .core import Mistake, Registry
 
-# %% ../nbs/19_family.ipynb #b7268a06
+# %% ../nbs/19_family.ipynb #9e7b9a14
 @dataclass(frozen=True, kw_only=True)
 class Family:
     "What the adapter must know about one kind of VLM."
     name:str           # key, as in `Backbone.family`
     model_type:str     # what its `config.json` calls itself
+    text_type:str = "" # what that calls its language model, where `model_type` does not tell
     prompts:dict       # name of a prompt → token sequence with {image} and {instruction}
     image_token:str    # stands for one visual token
     specials:tuple     # special tokens of a small tokenizer, in the order of their ids

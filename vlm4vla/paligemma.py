@@ -32,7 +32,7 @@ def _processor(f, size, patch):
     "The image processor of a small PaliGemma."
     return transformers.SiglipImageProcessorPil(size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
 
-# %% ../nbs/19b_paligemma.ipynb #1df5cd0d
+# %% ../nbs/19b_paligemma.ipynb #c0deca83
 def _sizes(config, p:dict, want:int=0)->dict:
     "Facts of the images of a tower with one size, whatever is wanted."
     v = config.vision_config
@@ -41,8 +41,8 @@ def _sizes(config, p:dict, want:int=0)->dict:
 _common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
               specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes, pixels=normalise, extra=lambda ids, enc: dict(token_type_ids=(ids!=enc.image_id).long()),
               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
-families.add(Family(name="paligemma", config=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
-families.add(Family(name="paligemma2", config=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
+families.add(Family(name="paligemma", text_type="gemma", config=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
+families.add(Family(name="paligemma2", text_type="gemma2", config=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
 
 # %% ../nbs/19b_paligemma.ipynb #af62edfb
 def attention(family:Family, attn:str)->str|dict: # what transformers is asked for
