@@ -42,7 +42,7 @@ def test_a_family_is_told_what_to_read():
 def test_sizes_are_those_that_were_counted():
     from vlm4vla.results import load
     counted = load("sizes").query("part == 'backbone'").set_index("backbone").parameters
-    assert len(counted) == 9
+    assert len(counted) == 10
     for name, n in counted.items(): assert round(n/1e9, 2) == backbones[name].params_b, name
 
 def test_published_backbones_are_registered():

@@ -77,7 +77,7 @@ def load_config(b:Backbone):
         raise Mistake(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct the family of {b.name!r}.")
     return config
 
-# %% ../nbs/20_families.ipynb #5212dd6a
+# %% ../nbs/20_families.ipynb #8047d8fe
 _ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=is_flash_attn_2_available, flash_attention_3=is_flash_attn_3_available) # name → is it there
 
 def _check_attention(attn:str):
@@ -92,6 +92,7 @@ def _pretrained(b:Backbone, auto, **kwargs):
         try: model, info = auto.from_pretrained(src, use_safetensors=True, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs, **kw)
         except OSError: cached_file(src, "model.safetensors", **kw); raise # asked for by name, the hub says why there is none
     gaps = sorted({*info["missing_keys"], *(k for k,*_ in info["mismatched_keys"])})
+    gaps = [k for k in gaps if not any(f"{u}." in k for u in families[b.family].unused)]
     if gaps: raise Mistake(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as {gaps[0]}): {_again(b)}.")
     return model
 
