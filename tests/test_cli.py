@@ -76,3 +76,10 @@ def test_make_help_lists_the_targets_and_installs_nothing(root, tmp_path):
     done = make(root, tmp_path)
     assert done.returncode == 0 and not (tmp_path/"venv").exists()
     for target in ("demo", "test", "lab", "analysis", "export", "docs", "bench", "help"): assert re.search(f"^  make {target} ", done.stdout, re.M), target
+
+def test_a_plan_says_what_fits_and_refuses_what_does_not(capsys):
+    pytest.importorskip("torch"); from vlm4vla.cli import main
+    assert main(["train", "qwen3-vl-2b__grinningface__base__s0", "--plan"]) == 0
+    assert "on each of 1 H100 SXM" in capsys.readouterr().out
+    assert main(["train", "qwen2.5-vl-7b__grinningface__base__s0", "--plan", "--gpu", "a100"]) == 1
+    assert "does not fit; the nearest setting that does:" in capsys.readouterr().out

@@ -34,3 +34,6 @@ def test_one_process_goes_on_from_two(alone, tmp_path):
 def test_a_batch_in_parts_is_the_same_batch(alone, tmp_path):
     r = RUNS[0]
     assert losses(train(r, tmp_path, micro_batch=1)[1]) == pytest.approx(alone[r][0], abs=1e-5)
+
+def test_activations_computed_again_are_the_same(alone, tmp_path):
+    for r in RUNS: assert losses(train(r, tmp_path/r, recompute=True)[1]) == pytest.approx(alone[r][0], abs=1e-6), r

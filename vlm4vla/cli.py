@@ -7,8 +7,9 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 # %% auto #0
 __all__ = ['own', 'simulators', 'FORMATS', 'say', 'named', 'finding', 'check_python', 'check_packages', 'check_gpu',
            'check_kernel', 'check_assets', 'check_hub', 'check_simulator', 'check_machine', 'check_up', 'table',
-           'doctor', 'out_of', 'chosen', 'run', 'sweep', 'train', 'evaluate', 'compared', 'formatted', 'analysed',
-           'report', 'measured', 'shown', 'draw', 'demo', 'Parser', 'parser', 'main']
+           'doctor', 'out_of', 'chosen', 'run', 'sweep', 'lasting', 'cost_lines', 'planned', 'train', 'evaluate',
+           'compared', 'formatted', 'analysed', 'report', 'measured', 'shown', 'draw', 'demo', 'Parser', 'parser',
+           'main']
 
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
@@ -168,7 +169,7 @@ def run(experiments, args, out, **kw)->int:
         say(f"{r.run_id}: {r.notebook} {r.status}{where}: {r.error}")
     return int((report.status != "done").any())
 
-# %% ../nbs/54_cli.ipynb #916b3d7e
+# %% ../nbs/54_cli.ipynb #532c5408
 def sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = named(args.names), out_of(args)
@@ -177,9 +178,28 @@ def sweep(args)->int:
     say(table(plan(rows, out).reset_index().to_dict("records"), ["run_id", "train", "evaluate", "episodes"]))
     return 0
 
+def lasting(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
+
+def cost_lines(c)->list: # a `plan.Cost`
+    "What an experiment takes, line by line."
+    from vlm4vla.plan import devices
+    d, share = devices[c.device], f"{100*c.trained/sum(c.parts.values()):.0f} %"
+    return [c.run_id, f"  parameters  {', '.join(f'{p} {n/1e6:,.1f} M' for p,n in c.parts.items())}; {share} learn",
+            f"  memory      {c.memory_gb:.1f} of {d.memory_gb:g} GB on each of {c.processes} {d.label} ({c.mode}, {c.micro_batch} samples at once{', recomputing activations' if c.recompute else ''})",
+            f"  time        {lasting(c.hours)} at 40 % of the peak, {c.flops/1e9:,.0f} billion operations a sample of {c.tokens} tokens"]
+
+def planned(args)->int:
+    "Say what trainings would cost; 1 if one does not fit."
+    from vlm4vla.plan import advise, cost
+    status, given = 0, dict(device=args.gpu, processes=check_int("gpus", args.gpus), mode=args.mode, recompute=args.recompute)
+    for e in named(args.names):
+        c = cost(e, **given); say(*cost_lines(c))
+        if not c.fits: status = 1; say("  does not fit; the nearest setting that does:", *cost_lines(advise(e, **given))[2:])
+    return status
+
 def train(args)->int:
     "Train experiments, without evaluating them."
-    return run(named(args.names), args, out_of(args), only="train")
+    return planned(args) if args.plan else run(named(args.names), args, out_of(args), only="train")
 
 def evaluate(args)->int:
     "Roll out trained experiments."
@@ -266,7 +286,7 @@ def demo(args)->int:
         "`vlm4vla doctor` says what else this machine can run.")
     return 0
 
-# %% ../nbs/54_cli.ipynb #fdeb0ceb
+# %% ../nbs/54_cli.ipynb #46435393
 class Parser(argparse.ArgumentParser):
     "Bad arguments are told in one sentence, like every other mistake."
     def _check_value(self, action, value):
@@ -292,7 +312,12 @@ def parser()->argparse.ArgumentParser:
     command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs,
             opt("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
             opt("--plan", action="store_true", help="only say what would run"))
-    command(train, "Train experiments, without evaluating them.", names, out, jobs)
+    command(train, "Train experiments, without evaluating them.", names, out, jobs,
+            opt("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
+            opt("--gpu", default="h100", metavar="NAME", help="GPU of the plan: a100, h100, h200 or l40s (h100)"),
+            opt("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
+            opt("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE", help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
+            opt("--recompute", action="store_true", help="plan with activations computed again instead of kept"))
     command(evaluate, "Roll out trained experiments.", names, out, workers, jobs)
     command(report, "Print a table of the analysis, or measured rates with intervals.", opt("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"), out,
             opt("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv"))

@@ -131,7 +131,7 @@ def with_text(samples:Samples, indices)->dict:
     b = samples.batch(indices)
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #b8d79cc6
+# %% ../nbs/30_train.ipynb #5697042a
 def _write(policy:Policy, folder, world:World):
     "Write the policy as a checkpoint folder, once."
     weights = model_state(policy, world)
@@ -142,6 +142,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
           stop_at:int=None,          # leave early, as a kill would (tests)
           mode:str="ddp",            # how several processes share the model: "ddp" or "fsdp"
           micro_batch:int=None,      # samples on a device at once; by default the backbone's
+          recompute:bool=False,      # compute activations again instead of keeping them: less memory, the same numbers
          )->tuple[Policy, list[dict], dict]: # policy, log rows, hashes of what went in
     "Train the policy of an experiment, or continue, or return the finished one; under `torchrun`, together with the other processes."
     e = experiments[experiment] if isinstance(experiment, str) else experiment
@@ -154,6 +155,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     policy.stats = quantiles(samples.actions)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
+    if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = spread(policy, world)
     def loss_at(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine, n = idx[world.rank::world.size], samples.mask[idx].sum()
