@@ -32,7 +32,7 @@ for d in (Device(name="a100", label="A100 80 GB", memory_gb=80, tflops=312, sour
           Device(name="h200", label="H200", memory_gb=141, tflops=989, source="https://www.nvidia.com/en-us/data-center/h200/"),
           Device(name="l40s", label="L40S", memory_gb=48, tflops=362, source="https://www.nvidia.com/en-us/data-center/l40s/")): devices.add(d)
 
-# %% ../nbs/29a_plan.ipynb #e0da3e33
+# %% ../nbs/29a_plan.ipynb #0b2c1914
 def _layer(c)->tuple[int, int, int]: # bytes kept per token, bytes of the input alone, layers
     "Of a language model or a tower, by its config."
     get = lambda *names: next(v for n in names if (v := getattr(c, n, None)) is not None)
@@ -42,7 +42,12 @@ def _layer(c)->tuple[int, int, int]: # bytes kept per token, bytes of the input 
     if getattr(c, "num_experts", 0): ff = c.moe_intermediate_size*c.num_experts_per_tok
     return 12*h + 4*heads*dim + 4*kv*dim + 8*ff, 4*h, layers
 
-def activation_bytes(b:Backbone, tokens:int, patches:int, recompute:bool=False)->float: # of one sample
+def activation_bytes(
+    b:Backbone,
+    tokens:int, # Of the language model
+    patches:int, # Of the tower
+    recompute:bool=False, # A layer keeps its input alone
+)->float: # Bytes of one sample
     "What a forward of one sample keeps for the way back."
     total, c = 0., real_config(b)
     for part, n in ((c.get_text_config(), tokens), (c.vision_config, patches)):
@@ -88,9 +93,15 @@ def _flops(b:Backbone, parts:dict, learn:dict, tokens:int, patches:int)->float:
     back = lambda p: 4 if learn[p] == parts[p] else 2 if any(learn[q] for q in ("vision", "projector", "language", "embedding")) else 0
     return sum(n*parts[p]*(2 + back(p)) for p,n in seen.items())
 
-# %% ../nbs/29a_plan.ipynb #83932bee
-def cost(e:Experiment, device:str="h100", processes:int=1, mode:str="ddp", recompute:bool=False, micro_batch:int=None,
-         mfu:float=.4)->Cost: # share of the peak that a training is assumed to reach
+# %% ../nbs/29a_plan.ipynb #2b23a470
+def cost(e:Experiment,
+         device:str="h100", # Entry of `devices`
+         processes:int=1, # One device each
+         mode:str="ddp", # "ddp" or "fsdp"
+         recompute:bool=False, # Activations are computed again instead of kept
+         micro_batch:int=None, # Samples on a device at once; by default the backbone's
+         mfu:float=.4, # Share of the peak that a training is assumed to reach
+)->Cost:
     "Memory and hours of an experiment; nothing is loaded."
     b, r, d = backbones[e.backbone], e.recipe, devices[device]
     parts = dict(count_parts(b), new=sum(p.numel() for p in MLPHead(width_of(b), r.chunk_size).parameters()) + width_of(b))
@@ -110,8 +121,14 @@ def _patches(b:Backbone, visual:int)->int:
     if hasattr(real_config(b), "latent_query_num"): return (v.image_size//v.patch_size)**2 + 1
     return visual*(4 if hasattr(real_config(b), "downsample_ratio") else merge)
 
-# %% ../nbs/29a_plan.ipynb #a0fff250
-def advise(e:Experiment, device:str="h100", processes:int=1, mode:str="ddp", **kwargs)->Cost: # that fits
+# %% ../nbs/29a_plan.ipynb #bf87c90a
+def advise(
+    e:Experiment,
+    device:str="h100", # Entry of `devices`
+    processes:int=1, # How many there are; more are advised only if nothing else helps
+    mode:str="ddp", # "ddp" or "fsdp"
+    **kwargs, # Of `cost`
+)->Cost: # One that fits
     "The cost of the nearest setting that fits; a `Mistake` where none does."
     first = c = cost(e, device, processes, mode, **kwargs)
     for n, m, recompute in [(processes, mode, False), (processes, mode, True), *((n, "fsdp", True) for n in (processes, 2, 4, 8, 16, 32, 64) if n >= processes and n > 1)]:
