@@ -51,6 +51,7 @@ BROKEN = dict(
     bare=(lambda d: (d/"config.json").unlink(), "has no config.json", "has no config.json"),
     garbled=(lambda d: halve(d/"config.json"), "is damaged", "is damaged"),
     wordless=(lambda d: [p.unlink() for p in d.glob("tokenizer*")], "has no token <|image_pad|>", ""),
+    speechless=(lambda d: (d/"tokenizer.json").write_text("{}"), "has no tokenizer that transformers can read", ""),
     blind=(lambda d: (d/"preprocessor_config.json").unlink(), "has no preprocessor_config.json: ", ""))
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def check_gpu()->dict:
     if devices and not usable: return finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", "rm -rf .venv && make setup")
     return finding("GPU", usable, ", ".join(devices) or "none: the mini and tiny backbones run on the CPU", "run hub backbones on a machine with an NVIDIA driver")
 
-# %% ../nbs/54_cli.ipynb #46d55b63
+# %% ../nbs/54_cli.ipynb #c998bbfa
 def check_kernel()->dict:
     "The Jupyter kernel that papermill starts."
     try: from jupyter_client.kernelspec import KernelSpecManager
@@ -80,7 +80,7 @@ def check_hub()->list:
     "Hub backbones that are on this disk already."
     from vlm4vla.backbones import backbones
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home()/".cache"/"huggingface")/"hub")
-    there = lambda b: (hub/f"models--{b.repo_id.replace('/', '--')}"/"snapshots").is_dir()
+    there = lambda b: (Path(b.repo_id)/"config.json").is_file() or (hub/f"models--{b.repo_id.replace('/', '--')}"/"snapshots").is_dir()
     return [finding(f"backbone {b.name}", there(b), f"{b.params_b:g} B parameters", f"hf download {b.repo_id}") for b in backbones.values() if b.kind == "hub"]
 
 # %% ../nbs/54_cli.ipynb #fd5ff6f7

@@ -117,13 +117,13 @@ def load_model(b:Backbone, # a backbone
     except ValueError as e: raise Mistake(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or 'eager'.") from None
     return quicken(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
 
-# %% ../nbs/20_families.ipynb #d65514e1
+# %% ../nbs/20_families.ipynb #0576ba22
 def load_tokenizer(b:Backbone):
     "The tokenizer of a backbone; a tiny one reads bytes."
     f = families[b.family]
     if b.kind == "tiny": return small_tokenizer([], vocab=300, specials=f.specials, pad=f.pad, eos=f.eos)
     src, kw = _source(b)
-    with _explained(b, "has no tokenizer that transformers can read"): return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
+    with _explained(b, "has no tokenizer that transformers can read", kinds=(OSError, ValueError, KeyError, TypeError)): return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
 
 @lru_cache
 def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and what its layout needs
