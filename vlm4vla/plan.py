@@ -7,12 +7,12 @@ Docs: https://vlm4vla.github.io/vlm4vla/plan.html.md"""
 # %% auto #0
 __all__ = ['devices', 'TEXT', 'Device', 'activation_bytes', 'Cost', 'cost', 'advise']
 
-# %% ../nbs/29a_plan.ipynb #f0c62075
-from dataclasses import dataclass, replace
+# %% ../nbs/29a_plan.ipynb #27fac0f5
+from dataclasses import dataclass
 from .backbones import Backbone, backbones
 from .core import Mistake, Registry
 from .experiments import Experiment, Recipe
-from .family import families
+from .family import families, held
 from .policy import MLPHead
 from .sizes import count_parts, real_config, visual_tokens, width_of
 
@@ -55,7 +55,7 @@ def activation_bytes(
         total += n*(thin*layers + whole if recompute else whole*layers)
     return total
 
-# %% ../nbs/29a_plan.ipynb #9962acc6
+# %% ../nbs/29a_plan.ipynb #eeb64848
 TEXT = 40 # tokens of template and instruction, about
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,7 @@ class Cost:
         return self.memory_gb <= .9*devices[self.device].memory_gb
 
 def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that learn
-    family = families[b.family]
-    still = {q for p in r.freeze for q in (family.encoder if p == "encoder" else (p,))}
+    still = held(families[b.family], r.freeze)
     if not r.lora_rank: return {p: 0 if p in still else n for p,n in parts.items()}
     return {p: n if p == "new" else 0 if p in still | {"embedding"} else int(n*min(1, 2*r.lora_rank/width_of(b))) for p,n in parts.items()} # two thin matrices beside each weight
 

@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 # %% auto #0
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy', 'adapt']
 
-# %% ../nbs/22_policy.ipynb #1f69eb67
+# %% ../nbs/22_policy.ipynb #471c5137
 import inspect, json, shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from .core import Mistake, replacing, write_json
 from .samples import resize_images
 from .experiments import Experiment
 from .families import Encoder, load_model
-from .family import part_of
+from .family import held, part_of
 from .query import ActionQuery, query_states
 
 # %% ../nbs/22_policy.ipynb #e262d8c5
@@ -122,12 +122,12 @@ def adapt(vlm, rank:int, targets=()): # ends of names of linear layers; empty: a
     try: peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=2*rank, target_modules=list(targets) or "all-linear"), vlm)
     except ValueError: raise Mistake(f"No linear layer of this VLM has a name that ends in {' or '.join(targets)}; name others in lora_targets, or none for all.") from None
 
-# %% ../nbs/22_policy.ipynb #f903a41f
+# %% ../nbs/22_policy.ipynb #c42a8c74
 @patch
 def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query and head as "new"
     "Hold parts of the VLM still (vision, projector, language, embedding; encoder: the paper's vision encoder) and let the others learn."
     family, counts = self.encoder.family, {}
-    parts = {q for p in parts for q in (family.encoder if p == "encoder" else (p,))}
+    parts = held(family, parts)
     for p in parts:
         if p not in family.parts: raise Mistake(f"There is no part {p!r} to freeze; the parts of a VLM are {', '.join(family.parts)}.")
     for n,w in self.vlm.named_parameters(): w.requires_grad_(part_of(family, n) not in parts and ("lora_" in n or not self.facts["lora_rank"]))

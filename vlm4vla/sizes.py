@@ -34,7 +34,7 @@ def _internvl(width, layers, inner, heads, kv):
     return InternVLConfig(tie_word_embeddings=False, vision_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=(448,448), patch_size=(14,14), attention_bias=True),
         text_config=dict(model_type="qwen3", hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads, num_key_value_heads=kv, head_dim=128, vocab_size=151936, tie_word_embeddings=False))
 
-# %% ../nbs/20a_sizes.ipynb #d87a80bf
+# %% ../nbs/20a_sizes.ipynb #b7a12e3d
 _small, _large = (24, 1024, 4096, [5, 11, 17]), (27, 1152, 4304, [8, 16, 24]) # the two vision towers of Qwen3-VL
 shapes = { # backbone → its published config
     "qwen2.5-vl-3b": lambda: _qwen2_5(2048, 36, 11008, 16, 2, 151936, True),
@@ -51,7 +51,7 @@ shapes = { # backbone → its published config
 
 @lru_cache
 def real_config(b:Backbone):
-    "The config of a backbone at its real size: from its files where they are on this machine, else as published."
+    "The config of a backbone at its real size: as published where that is known, else from its files."
     if b.kind == "hub" and b.name in shapes: return shapes[b.name]()
     try: return load_config(b)
     except Mistake as e: raise Mistake(f"The size of {b.name!r} is known only from its files: {e}") from None
