@@ -17,14 +17,15 @@ GRAPH = dict(
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
-    processes=core, plan=policy | {"experiments", "sizes"}, train=policy | {"demonstrations", "processes"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
+    processes=core, plan=policy | {"experiments", "sizes"}, meter={"plan"}, recorders=core,
+    train=policy | {"demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     video=core, rollout=entries | {"worker", "actions", "video"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"},
-    sweep=entries | {"results", "scores"}, cli=tables | {"sweep", "plan"},
+    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

@@ -150,14 +150,14 @@ def doctor(args)->int:
     say("", f"Missing for the demo: {', '.join(missing)}." if missing else "The demo can run: vlm4vla demo")
     return 1 if missing else 0
 
-# %% ../nbs/54_cli.ipynb #24f66996
+# %% ../nbs/54_cli.ipynb #80d19613
 def out_of(args)->Path:
     "Folder of the tables a command reads or writes."
     return Path(args.out).resolve() if args.out else results_dir()
 
 def chosen(args)->dict:
     "The options of a sweep that were given."
-    return {k: v for k in ("jobs", "retries", "workers") if (v := getattr(args, k, None)) is not None}
+    return {k: v for k in ("jobs", "retries", "workers", "follow") if (v := getattr(args, k, None)) is not None}
 
 def run(experiments, args, out, **kw)->int:
     "Sweep, say what failed and where to look; the exit status."
@@ -169,7 +169,7 @@ def run(experiments, args, out, **kw)->int:
         say(f"{r.run_id}: {r.notebook} {r.status}{where}: {r.error}")
     return int((report.status != "done").any())
 
-# %% ../nbs/54_cli.ipynb #532c5408
+# %% ../nbs/54_cli.ipynb #7b177b95
 def sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = named(args.names), out_of(args)
@@ -186,7 +186,7 @@ def cost_lines(c)->list: # a `plan.Cost`
     d, share = devices[c.device], f"{100*c.trained/sum(c.parts.values()):.0f} %"
     return [c.run_id, f"  parameters  {', '.join(f'{p} {n/1e6:,.1f} M' for p,n in c.parts.items())}; {share} learn",
             f"  memory      {c.memory_gb:.1f} of {d.memory_gb:g} GB on each of {c.processes} {d.label} ({c.mode}, {c.micro_batch} samples at once{', recomputing activations' if c.recompute else ''})",
-            f"  time        {lasting(c.hours)} at 40 % of the peak, {c.flops/1e9:,.0f} billion operations a sample of {c.tokens} tokens"]
+            f"  time        {lasting(c.hours)} at {100*c.mfu:.0f} % of the peak, {c.flops/1e9:,.0f} billion operations a sample of {c.tokens} tokens"]
 
 def planned(args)->int:
     "Say what trainings would cost; 1 if one does not fit."
@@ -286,7 +286,7 @@ def demo(args)->int:
         "`vlm4vla doctor` says what else this machine can run.")
     return 0
 
-# %% ../nbs/54_cli.ipynb #46435393
+# %% ../nbs/54_cli.ipynb #9542cea4
 class Parser(argparse.ArgumentParser):
     "Bad arguments are told in one sentence, like every other mistake."
     def _check_value(self, action, value):
@@ -306,13 +306,14 @@ def parser()->argparse.ArgumentParser:
     opt = lambda *names, **kw: (names, kw)
     out = opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/)")
     workers = opt("--workers", default=None, metavar="N", help="simulator processes (the number of cores)")
+    follow = opt("--follow", default="", metavar="NAME", help="who gets the curves of trainings: tensorboard, wandb, trackio, separated by commas")
     jobs = opt("--jobs", default=cores(), metavar="N", help="notebooks at a time (the number of cores)")
     names = opt("names", nargs="+", metavar="NAME", help="a study, or an experiment: backbone__benchmark__variant__s0")
     command(demo, "Train two small policies, roll them out, compare them.", opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), workers, jobs)
-    command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs,
+    command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs, follow,
             opt("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
             opt("--plan", action="store_true", help="only say what would run"))
-    command(train, "Train experiments, without evaluating them.", names, out, jobs,
+    command(train, "Train experiments, without evaluating them.", names, out, jobs, follow,
             opt("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
             opt("--gpu", default="h100", metavar="NAME", help="GPU of the plan: a100, h100, h200 or l40s (h100)"),
             opt("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),

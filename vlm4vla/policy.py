@@ -83,14 +83,14 @@ class Policy(nn.Module):
     @property
     def device(self): return self.query.vectors.device
 
-# %% ../nbs/22_policy.ipynb #aa690ffe
+# %% ../nbs/22_policy.ipynb #f9640633
 from fastcore.basics import patch
 
 @patch
 def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->tuple: # arm (B, K, 6), gripper logits (B, K)
     "Actions in encoded units for images of the model's size."
     rows = [self.encoder.prompt(i, self.facts["prompt"]) for i in instructions]
-    inputs = self.encoder(rows, images_BHWC.to(self.device), multiple)
+    inputs = self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
     with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
         h_BD = query_states(self.vlm, inputs, self.encoder.query_id)[:,0]
     return self.head(h_BD.float())

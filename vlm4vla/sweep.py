@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sweep.html.md"""
 __all__ = ['WORK', 'MARK', 'weights', 'wanted', 'plan', 'find_notebook', 'parameters_of', 'check_kernel', 'leftovers',
            'end_leftovers', 'environment', 'Task', 'executed', 'start', 'failure', 'Sweep', 'sweep']
 
-# %% ../nbs/53_sweep.ipynb #5ec36615
+# %% ../nbs/53_sweep.ipynb #38840eba
 import ast, ctypes, fcntl, json, os, signal, subprocess, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import pandas as pd
 from .core import Mistake, assets, check_int, home, progress, results_dir
 from .benchmarks import benchmarks
 from .experiments import Experiment, experiments as registry
+from .recorders import check_follow
 from .results import load, write_dictionary
 from .scores import rebuild_scores
 
@@ -135,7 +136,7 @@ def environment(
     path = os.pathsep.join(p for p in (str(assets().parent.parent), os.environ.get("PYTHONPATH")) if p)
     return {**os.environ, MARK: _mark(e, out), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONPATH": path}
 
-# %% ../nbs/53_sweep.ipynb #288d7246
+# %% ../nbs/53_sweep.ipynb #409e46ca
 @dataclass
 class Task:
     "The notebooks of one experiment that are still to run, one after the other."
@@ -150,10 +151,10 @@ def executed(t:Task, out, suffix:str="ipynb")->Path:
     "Where papermill writes what it ran."
     return Path(out)/"executed"/f"{t.e.run_id}.{t.todo[0]}.{suffix}"
 
-def start(t:Task, out, workers:int|None, notebooks):
+def start(t:Task, out, given:dict, notebooks):
     "Start the next notebook of a task."
     path = find_notebook(t.todo[0], notebooks)
-    given = {k: v for k, v in dict(experiment=t.e.run_id, out=str(out), workers=workers).items() if k in parameters_of(path) and v is not None}
+    given = {k: v for k, v in dict(given, experiment=t.e.run_id, out=str(out)).items() if k in parameters_of(path) and v not in (None, "")}
     cmd = [sys.executable, "-m", "papermill", str(path), str(executed(t, out)), "--no-progress-bar", "--stderr-file", str(executed(t, out, "progress"))]
     for k, v in given.items(): cmd += ["-p" if isinstance(v, int) else "-r", k, str(v)]
     with open(executed(t, out, "log"), "w") as log:
@@ -184,14 +185,14 @@ def _last(path:Path)->str: # of a notebook's error stream, where its progress ba
     except OSError: return ""
     return tail.rsplit("\n", 1)[-1].strip()[:70]
 
-# %% ../nbs/53_sweep.ipynb #8fb37ef0
+# %% ../nbs/53_sweep.ipynb #26dbd736
 @dataclass
 class Sweep:
     "A running sweep."
     out:Path
     jobs:int
     retries:int
-    workers:int|None
+    given:dict # Parameters of notebooks that have them
     notebooks:object
     queue:list
     bar:object
@@ -207,7 +208,7 @@ def note(self:Sweep, t, status, cell=0, error="", seconds=0.):
     self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell, error=error,
                             executed=str(executed(t, self.out)) if t.tries else ""))
 
-# %% ../nbs/53_sweep.ipynb #93e123a1
+# %% ../nbs/53_sweep.ipynb #700a189c
 @patch
 def fill(self:Sweep):
     "Start tasks while there is room."
@@ -220,7 +221,7 @@ def fill(self:Sweep):
         was, row = len(t.todo), plan([t.e], self.out).iloc[0] # it may have been done meanwhile
         t.todo = [w for w in t.todo if row[w] != "done"]
         self.bar.update(was - len(t.todo))
-        if t.todo: start(t, self.out, self.workers, self.notebooks); self.running.append(t)
+        if t.todo: start(t, self.out, self.given, self.notebooks); self.running.append(t)
         else: t.lock.close()
 
 @patch
@@ -230,7 +231,7 @@ def drop(self:Sweep, t, status, **kw):
         self.note(t, status, **kw); self.bar.update()
         t.todo, t.tries, status, kw = t.todo[1:], 0, "skipped", dict(error=f"{t.todo[0]} did not succeed")
 
-# %% ../nbs/53_sweep.ipynb #e4524725
+# %% ../nbs/53_sweep.ipynb #9c5d9dfa
 @patch
 def ended(self:Sweep, t):
     "Take note of a notebook that ended; go on to the task's next one."
@@ -242,7 +243,7 @@ def ended(self:Sweep, t):
         end_leftovers(_mark(t.e, self.out))
         cell, error = failure(executed(t, self.out), executed(t, self.out, "log"))
         if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
-    if t.todo: start(t, self.out, self.workers, self.notebooks)
+    if t.todo: start(t, self.out, self.given, self.notebooks)
     else: t.lock.close(); self.running.remove(t)
 
 # %% ../nbs/53_sweep.ipynb #22d98e86
@@ -259,19 +260,20 @@ def stop(self:Sweep):
     "End what is running: the sweep itself is ending."
     for t in self.running: t.process.kill(); t.process.wait(); end_leftovers(_mark(t.e, self.out)); t.lock.close()
 
-# %% ../nbs/53_sweep.ipynb #f20b8687
+# %% ../nbs/53_sweep.ipynb #860dd4ee
 def sweep(
     experiments, # Experiments or `run_id`s
     out=None, # Folder of the tables; `results/` if not given
     jobs:int=1, # Notebooks at a time
     retries:int=0, # How often a failed notebook is tried again
     workers:int=None, # Simulator processes of each; the notebook's default if not given
+    follow:str="", # Recorders that get the curves of trainings, separated by commas
     only=tuple(WORK), # "train", "evaluate" or both
     notebooks=None, # Folder of the run notebooks; `nbs/runs` if not given
 )->pd.DataFrame: # One row per notebook: status, seconds, what went wrong where
     "Run whatever is not done yet."
     out, jobs, retries = Path(out or results_dir()).resolve(), check_int("--jobs", jobs), check_int("--retries", retries, 0)
-    if workers is not None: workers = check_int("--workers", workers)
+    given = dict(follow=",".join(check_follow(follow)), workers=workers if workers is None else check_int("--workers", workers))
     only, rows = (only,) if isinstance(only, str) else only, _rows(experiments)
     check_kernel()
     state = plan(rows, out)
@@ -281,7 +283,7 @@ def sweep(
             raise Mistake(f"{t.e.run_id} has no weights in {weights(t.e, out).parent}; train it first with `vlm4vla train {t.e.run_id}`.")
     tasks = [t for t in tasks if t.todo]
     with progress(total=sum(len(t.todo) for t in tasks), desc="notebooks") as bar:
-        s = Sweep(out, jobs, retries, workers, notebooks, tasks, bar)
+        s = Sweep(out, jobs, retries, given, notebooks, tasks, bar)
         try:
             while s.fill() or s.running: s.look(); time.sleep(.2)
         finally: s.stop()

@@ -7,8 +7,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 # %% auto #0
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
-# %% ../nbs/30_train.ipynb #33edad16
+# %% ../nbs/30_train.ipynb #a3a99d90
 import math, os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import numpy as np
@@ -17,7 +19,10 @@ from .actions import quantiles
 from .backbones import backbones
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
-from .samples import Samples
+from .meter import Meter
+from .plan import flops_of
+from .recorders import check_follow, following
+from .samples import Samples, ahead
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
@@ -60,7 +65,7 @@ def _restore(path, module, opt, world)->tuple[int, list]: # step to go on with, 
     put_back(module, opt, (state["module"], state["opt"]), world); torch.set_rng_state(state["rng"])
     return state["step"], state["log"]
 
-# %% ../nbs/30_train.ipynb #f40112bc
+# %% ../nbs/30_train.ipynb #ae789ce2
 def fit(module:torch.nn.Module, # trained in place
         loss_at,                # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
         *, steps:int, lr:float,
@@ -70,6 +75,7 @@ def fit(module:torch.nn.Module, # trained in place
         checkpoint_every:int=500, log_every:int=20, desc:str="train",
         world:World=World(), net=None, # the processes that train together, and the module as it is spread over them
         on_checkpoint=None,     # called with the number of steps done whenever the state was written
+        on_log=None,            # (step, facts) → what the bar shows beside the loss; called whenever a row is logged
         stop_at:int=None,       # leave early, as a kill would (tests)
        )->list[dict]:           # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
@@ -84,7 +90,7 @@ def fit(module:torch.nn.Module, # trained in place
         facts = _backward(loss_at(step), net, world)
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), grad_clip or math.inf)
         opt.step(); opt.zero_grad(set_to_none=True)
-        if step%log_every == 0 or step == steps-1: _note(log, bar, step, summed(facts, world) | dict(grad_norm=_number(norm)))
+        if step%log_every == 0 or step == steps-1: _note(log, bar, step, summed(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
         bar.update()
         if path and ((step+1)%checkpoint_every == 0 or step == steps-1):
             _save(path, module, opt, step+1, log, world)
@@ -108,13 +114,14 @@ def _set_lr(opt, lr):
     "Set the rate of every group."
     for g in opt.param_groups: g["lr"] = lr*g.get("lr_mult", 1.)
 
-def _note(log, bar, step, facts):
+def _note(log, bar, step, facts, on_log):
     "Add a row per number and show the loss; a loss that is no number ends the run."
     if not math.isfinite(facts["loss"]): raise Mistake(f"The loss is {facts['loss']} at step {step}; lower the learning rate or turn on gradient clipping.")
     log += [dict(step=step, name=k, value=v) for k,v in facts.items()]
-    bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
+    more = on_log(step, facts) if on_log else ""
+    bar.set_postfix_str(f"loss {facts['loss']:.4f}" + (f", {more}" if more else ""), refresh=False)
 
-# %% ../nbs/30_train.ipynb #d2d6c3ac
+# %% ../nbs/30_train.ipynb #2a810563
 def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     folder = cache_dir()/"data"/name
@@ -126,12 +133,28 @@ def _groups(policy:Policy, r:Recipe):
     new = [p for n,p in policy.named_parameters() if not n.startswith("vlm.") and p.requires_grad]
     old = [p for n,p in policy.named_parameters() if n.startswith("vlm.") and p.requires_grad]
     return [dict(params=g, lr_mult=m) for g,m in ((old, 1.), (new, r.lr_head_mult)) if g]
-def with_text(samples:Samples, indices)->dict:
-    "A batch of samples with its instructions as words."
-    b = samples.batch(indices)
-    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #5697042a
+def with_text(samples:Samples, indices, device:str="cpu")->dict: # where the batch will go
+    "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
+    b = samples.batch(indices); images = torch.from_numpy(b["images"])
+    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], images=images.pin_memory() if device != "cpu" else images)
+
+# %% ../nbs/30_train.ipynb #781b4ad2
+@contextmanager
+def _early(prepared, steps:int): # step → batch; how many there are
+    "A function like `prepared`, for steps asked in order, that has the next ones ready."
+    with ThreadPoolExecutor(1) as pool:
+        queue = []
+        def at(step):
+            if not queue: queue.append(ahead(pool, prepared, range(step, steps), 3))
+            return next(queue[0])
+        yield at
+
+def _meter(e:Experiment, policy:Policy, samples:Samples, world:World)->Meter:
+    row = len(policy.encoder.prompt(samples.instructions[0], e.recipe.prompt))
+    return Meter(e.recipe.batch_size, flops_of(e, row), world.device, e.recipe.precision, world.size)
+
+# %% ../nbs/30_train.ipynb #d482ce2b
 def _write(policy:Policy, folder, world:World):
     "Write the policy as a checkpoint folder, once."
     weights = model_state(policy, world)
@@ -143,11 +166,12 @@ def train(experiment:Experiment|str, # a row of `experiments`
           mode:str="ddp",            # how several processes share the model: "ddp" or "fsdp"
           micro_batch:int=None,      # samples on a device at once; by default the backbone's
           recompute:bool=False,      # compute activations again instead of keeping them: less memory, the same numbers
+          follow:str="",             # recorders that get the curves, separated by commas
          )->tuple[Policy, list[dict], dict]: # policy, log rows, hashes of what went in
     "Train the policy of an experiment, or continue, or return the finished one; under `torchrun`, together with the other processes."
     e = experiments[experiment] if isinstance(experiment, str) else experiment
     r, folder = e.recipe, Path(folder)
-    world, micro = join(mode), micro_batch or backbones[e.backbone].micro_batch
+    check_follow(follow); world, micro = join(mode), micro_batch or backbones[e.backbone].micro_batch
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
@@ -157,14 +181,18 @@ def train(experiment:Experiment|str, # a row of `experiments`
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = spread(policy, world)
-    def loss_at(step):
-        idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine, n = idx[world.rank::world.size], samples.mask[idx].sum()
-        return [partial(policy.loss, with_text(samples, mine[i:i+micro]), n, net) for i in range(0, len(mine), micro)]
+    def prepared(step):
+        idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]
+        return [with_text(samples, mine[i:i+micro], world.device) for i in range(0, len(mine), micro)], samples.mask[idx].sum()
     def keep(step):
         if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
-    log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
-              grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at,
-              world=world, net=net, on_checkpoint=keep)
+    with following(follow, e, folder, _meter(e, policy, samples, world)) as tell, _early(prepared, r.steps) as batch_at:
+        def loss_at(step):
+            parts, n = batch_at(step)
+            return [partial(policy.loss, b, n, net) for b in parts]
+        log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
+                  grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at,
+                  world=world, net=net, on_checkpoint=keep, on_log=tell)
     if stop_at is None: _write(policy, folder, world)
     meet(world)
     inputs = dict(data=samples.hash, stats=policy.stats.hash)
