@@ -58,7 +58,7 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
     grip = (F.binary_cross_entropy_with_logits(logit_BK, target_BKA[...,6], reduction="none")*m).sum()/n
     return arm + weight*grip, dict(arm=arm.detach(), gripper=grip.detach())
 
-# %% ../nbs/22_policy.ipynb #bffecbc8
+# %% ../nbs/22_policy.ipynb #3b08da78
 class Policy(nn.Module):
     "Backbone, action query and head."
     def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper", precision:str="float32",
@@ -73,7 +73,7 @@ class Policy(nn.Module):
         if lora_rank: adapt(self.vlm, lora_rank, lora_targets)
         self.query = ActionQuery(self.vlm, self.encoder.query_id)
         self.head = MLPHead(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
-        self.stats, self.multiple = None, 1
+        self.stats, self.multiple, self.prefix = None, 1, None
         if freeze: self.freeze(*freeze)
     @classmethod
     def new(cls, e:Experiment):
@@ -83,7 +83,7 @@ class Policy(nn.Module):
     @property
     def device(self): return self.query.vectors.device
 
-# %% ../nbs/22_policy.ipynb #f9640633
+# %% ../nbs/22_policy.ipynb #3f8c7856
 from fastcore.basics import patch
 
 @patch
@@ -92,6 +92,7 @@ def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->t
     rows = [self.encoder.prompt(i, self.facts["prompt"]) for i in instructions]
     inputs = self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
     with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        if self.prefix and not torch.is_grad_enabled(): inputs = self.prefix(inputs)
         h_BD = query_states(self.vlm, inputs, self.encoder.query_id)[:,0]
     return self.head(h_BD.float())
 
@@ -136,14 +137,14 @@ def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query
         counts[part] = counts.get(part, 0) + w.numel()*w.requires_grad
     return counts
 
-# %% ../nbs/22_policy.ipynb #e2ca6931
+# %% ../nbs/22_policy.ipynb #345fb590
 @patch
-def compile_layers(self:Policy)->Policy: # itself
+def compile_layers(self:Policy, mode:str=None)->Policy: # of `torch.compile`; itself
     "Compile every layer of the VLM where it stands."
     if self.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise Mistake("VLM4VLA_COMPILE needs a C++ compiler and there is none; install g++, or unset the variable.")
     for m in self.vlm.modules():
-        if isinstance(m, GradientCheckpointingLayer): m.compile(dynamic=False)
+        if isinstance(m, GradientCheckpointingLayer): m.compile(dynamic=False, mode=mode)
     self.multiple = 16
     return self
 
