@@ -165,7 +165,7 @@ def grid(
 experiments = Experiments("experiment", key="run_id")
 for e in grid(backbones, benchmarks, variants, seeds): experiments.add(e)
 
-# %% ../nbs/03_experiments.ipynb #0782c986
+# %% ../nbs/03_experiments.ipynb #b499c868
 @dataclass(frozen=True)
 class Study:
     "Experiments that belong together."
@@ -178,3 +178,5 @@ studies.add(Study("demo", "Does a pretrained backbone help, at the size of a cof
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["demo", "demo-scratch"], [0]))))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
+studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
+                  tuple(grid([b for b in backbones if b.startswith("mini-")], ["grinningface"], ["base"], [0]))))
