@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from .core import Mistake
 
-# %% ../nbs/29_processes.ipynb #7d152624
+# %% ../nbs/29_processes.ipynb #81d092ad
 @dataclass(frozen=True)
 class World:
     "The processes that train together; one by default."
@@ -31,6 +31,11 @@ class World:
     def first(self)->bool:
         "Is this the one that writes?"
         return self.rank == 0
+
+    @property
+    def whole(self)->bool:
+        "Does it hold the whole model?"
+        return self.size == 1 or self.mode == "ddp"
 
 def join(mode:str="ddp")->World: # "ddp" or "fsdp"
     "Join the processes that `torchrun` has started, or be alone; the device is a GPU where there is one."
@@ -67,20 +72,20 @@ def summed(values:dict, world:World)->dict: # name → float
     t = torch.tensor([float(v) for v in values.values()], device=world.device, dtype=torch.float64); dist.all_reduce(t)
     return dict(zip(values, t.tolist()))
 
-# %% ../nbs/29_processes.ipynb #e111fe13
+# %% ../nbs/29_processes.ipynb #fa3e82de
+_whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
 def whole_state(module, opt, world:World)->tuple[dict, dict]: # of the model, of the optimizer
     "States with whole tensors; all processes have to ask, the first one gets them."
-    if world.size == 1 or world.mode == "ddp": return module.state_dict(), opt.state_dict()
-    return get_state_dict(module, opt, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return (module.state_dict(), opt.state_dict()) if world.whole else get_state_dict(module, opt, options=_whole)
 
 def model_state(module, world:World)->dict:
     "The weights alone, whole."
-    if world.size == 1 or world.mode == "ddp": return module.state_dict()
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return module.state_dict() if world.whole else get_model_state_dict(module, options=_whole)
 
 def put_back(module, opt, states:tuple, world:World):
     "Load states that `whole_state` returned."
-    if world.size == 1 or world.mode == "ddp": module.load_state_dict(states[0]); opt.load_state_dict(states[1])
+    if world.whole: module.load_state_dict(states[0]); opt.load_state_dict(states[1])
     else: set_state_dict(module, opt, model_state_dict=states[0], optim_state_dict=states[1], options=StateDictOptions(full_state_dict=True))
 
 # %% ../nbs/29_processes.ipynb #8e30c911
