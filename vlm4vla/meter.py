@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from .plan import devices
 
-# %% ../nbs/29b_meter.ipynb #ce8872c9
+# %% ../nbs/29b_meter.ipynb #1ba4856b
 def matmul_rate(
     device:str="cpu", # As torch names it
     precision:str="float32", # Of the matrices
@@ -31,24 +31,26 @@ def matmul_rate(
     return best
 
 @lru_cache
-def peak(device:str="cpu", precision:str="float32")->float: # Operations per second
-    "What a device can do: by its data sheet where that is known, else as measured."
-    name = torch.cuda.get_device_name(device).lower().replace("-", " ").split() if str(device).startswith("cuda") else []
+def peak(device:str="cuda", precision:str="bfloat16")->float: # Operations per second; 0 for a CPU
+    "What a GPU can do: by its data sheet where that is known, else as measured."
+    if not str(device).startswith("cuda"): return 0.
+    name = torch.cuda.get_device_name(device).lower().replace("-", " ").split()
     known = [d for d in devices.values() if d.name in name]
     return known[0].tflops*1e12 if known and precision == "bfloat16" else matmul_rate(device, precision)
 
-# %% ../nbs/29b_meter.ipynb #fee13cc7
+# %% ../nbs/29b_meter.ipynb #e6cc3f46
 class Meter:
     "Speed, share of the peak and memory of a training; called with the number of a step that is done."
     def __init__(self,
         batch:int, # Samples per step, over all devices
-        flops:float=0., # Operations per sample; 0: no share is told
+        flops:float=0., # Operations per sample, for the share of the peak
         device:str="cpu",
         precision:str="float32",
         processes:int=1, # One device each
     ):
         self.batch, self.device, self.last = batch, str(device), None
-        self.share = flops/(peak(self.device, precision)*processes) if flops else 0.
+        most = peak(self.device, precision)
+        self.share = flops/(most*processes) if flops and most else 0.
     def __call__(self, step:int)->dict: # samples_per_s, mfu, memory_gb
         now, last = time.perf_counter(), self.last
         self.last = now, step
