@@ -7,13 +7,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/sizes.html.md"""
 # %% auto #0
 __all__ = ['shapes', 'real_config', 'skeleton', 'count_parts', 'width_of', 'visual_tokens']
 
-# %% ../nbs/20a_sizes.ipynb #2fa6d90b
+# %% ../nbs/20a_sizes.ipynb #5537425b
 from functools import lru_cache
 import torch, transformers
 from transformers import InternVLConfig, Kosmos2Config, PaliGemmaConfig, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 from .backbones import Backbone, backbones
 from .core import Mistake
-from .families import load_config
+from .families import image_facts, load_config
 from .family import families, part_of
 
 # %% ../nbs/20a_sizes.ipynb #7d40daaa
@@ -56,7 +56,7 @@ def real_config(b:Backbone):
     try: return load_config(b)
     except Mistake as e: raise Mistake(f"The size of {b.name!r} is known only from its files: {e}") from None
 
-# %% ../nbs/20a_sizes.ipynb #f238e543
+# %% ../nbs/20a_sizes.ipynb #a83d7caa
 @lru_cache
 def skeleton(b:Backbone, headless:bool=True): # without the output layer, as a policy wants it
     "The model of a backbone at its real size, without storage."
@@ -77,5 +77,5 @@ def width_of(b:Backbone)->int:
     return getattr(t, "hidden_size", None) or t.embed_dim # Kosmos-2 calls it otherwise
 
 def visual_tokens(b:Backbone, size:int=224)->int: # of the observation
-    "Visual tokens of one image."
-    return families[b.family].sizes(real_config(b), {}, size)["n_visual"]
+    "Visual tokens of one image: a mini backbone's by its own image processor, a hub model's by what the paper gives it."
+    return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].sizes(real_config(b), {}, size)["n_visual"]
