@@ -57,6 +57,7 @@ def apart(table:str, benchmark:str, a:str, b:str)->tuple: # difference, in stand
     d = u.value.iloc[0] - u.value.iloc[1]
     return float(d), float(d/np.hypot(*se))
 
+# %% ../nbs/52c_audit.ipynb #42e86de3
 def changes(table:str, having:str="")->pd.DataFrame:
     "The recomputed changes of a table, of rows that contain a word."
     d = rebuilt(table)
@@ -96,6 +97,7 @@ def _():
     s = load("sizes").pivot(index="backbone", columns="part", values="parameters").loc["qwen2.5-vl-3b"]
     return False, f"they make {(s['head trunk'] + 1024*7 + 7)/1e6:.3f} M at width 2048; {s['head']/1e6:.3f} M is printed and is the released code's head"
 
+# %% ../nbs/52c_audit.ipynb #a16b7a30
 @claim("Paligemma-2's head", "The head of Paligemma-2 has a layer of 1502.", "Table 9", "half of its width, as in every other row")
 def _():
     t = reported("table9").query("backbone == 'paligemma-2'").set_index("metric").value
@@ -175,6 +177,7 @@ def _():
     t = _nine()[LIB]
     return t.idxmax() == "KosMos-2", f"KosMos-2 {t['KosMos-2']:.1f} %, {t.idxmax()} {t.max():.1f} %"
 
+# %% ../nbs/52c_audit.ipynb #3b598195
 @claim("Paligemma over Qwen2.5VL", "Paligemma models are better than Qwen2.5VL models on SimplerEnv.", "§4.1.2", "lowest Paligemma against highest Qwen2.5VL, in standard errors")
 def _():
     d, z = apart("table2", SIM, "Paligemma-1", "Qwen2.5VL-3B")
@@ -196,6 +199,7 @@ def _():
     t = totals("table2")[LIB].drop("ThinkAct (Qwen2.5VL-7B)"); a = totals("table2").loc["ThinkAct (Qwen2.5VL-7B)", LIB]
     return bool(a - t.max() > 10), f"{a:.1f} %, next {t.max():.1f} % ({t.idxmax()}); it also sees proprioception"
 
+# %% ../nbs/52c_audit.ipynb #2b7a67c4
 @lru_cache
 def _noise(benchmark, pooled=False)->dict:
     "Reliability of a column of Table 2; SimplerEnv's episodes are counted task by task unless pooled."
@@ -249,6 +253,7 @@ def _():
     ok, says = _agrees(_fit(SIM, y), SIM)
     return ok, f"{says}; with Table 2's rounded values r = {_fit(SIM).r:.4f}"
 
+# %% ../nbs/52c_audit.ipynb #8da589dc
 @claim("strong on CALVIN", "CALVIN correlates strongly with general capability.", "§4.1.2", "interval and permutation test, n = 9")
 def _():
     f = _fit(CAL)
@@ -269,6 +274,7 @@ def _():
     f = {b: _fit(b) for b in (CAL, SIM, LIB)}
     return None, "; ".join(f"{b}: R² = {v.r2:.2f}" for b, v in f.items()) + ": a good predictor on one, undecided on two"
 
+# %% ../nbs/52c_audit.ipynb #e9e2975c
 @claim("simulators agree", "Results differ between simulators.", "§1", "CALVIN against SimplerEnv across the nine")
 def _():
     f = fit(_nine()[CAL], _nine()[SIM])
@@ -301,6 +307,7 @@ def _():
     b = _boxes().query("panel == 'Qwen2.5VL-3B'").set_index("group")["mean"]
     return b.idxmax() == "Vica332k", _list(f"{k} {v:.3f}" for k, v in b.items())
 
+# %% ../nbs/52c_audit.ipynb #c8b70c95
 @claim("VQA-Mix is best of 7B", "Of the 7B's fine-tunings VQA-Mix degrades least, to nearly the baseline.", "§4.2", "mean of the recovered checkpoints")
 def _():
     b = _boxes().query("panel == 'Qwen2.5VL-7B'").set_index("group").difference
@@ -346,6 +353,7 @@ def _(): d = changes("table3"); return bool(d.agrees.all()), f"{d.agrees.sum()} 
 @claim("action tokens, frozen", "Teaching action tokens with a trained vision encoder helps a policy whose encoder is frozen.", "§4.4", "Table 4 in standard errors")
 def _(): d, z = apart("table4", SIM, "Unfreeze Vision FT (frozen vision encoder)", "Baseline (frozen vision encoder)"); return z > 1.96, f"{d:+.1f} points, {z:.1f} standard errors"
 
+# %% ../nbs/52c_audit.ipynb #1be084c5
 @claim("action tokens, trained", "It also helps a policy whose encoder is trained.", "abstract, Table 4", "Table 4 in standard errors")
 def _(): d, z = apart("table4", SIM, "Unfreeze Vision FT (trained vision encoder)", "Baseline (trained vision encoder)"); return (True if z > 1.96 else None), f"{d:+.1f} points, {z:.1f} standard errors"
 
@@ -369,6 +377,7 @@ def _():
     c = changes("table7").rebuilt.to_numpy().reshape(2, 3)
     return bool((np.diff(c) < 0).all()), "; ".join(f"{m}: {_list(f'{v:.3f}' for v in r)}" for m, r in zip(("3B", "7B"), c)) + " at 224, 512, 768"
 
+# %% ../nbs/52c_audit.ipynb #0aed36e6
 @claim("from scratch", "Pretraining helps every model on both benchmarks.", "A.2.5", "changes of Table 8 in standard errors")
 def _():
     z = against_base("table8", "scratch").values()

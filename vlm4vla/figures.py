@@ -53,6 +53,7 @@ arms.add(Arm(name="scratch", label="from scratch", color="#D55E00", marker="s"))
 def _spread(n, width): # places for n points, the same every time
     return np.zeros(1) if n == 1 else np.linspace(-width/2, width/2, n)
 
+# %% ../nbs/52_figures.ipynb #22bcc7da
 def box_points(
     ax, # Matplotlib axes
     points:pd.DataFrame, # One row per run: `x`, `arm`, `y`
@@ -76,6 +77,7 @@ def box_points(
     ax.set_xlim(-.55, len(xs)-.45)
     return ax
 
+# %% ../nbs/52_figures.ipynb #80af654f
 def _one(ax, at, width, y, arm, label):
     if len(y) >= 3:
         ax.boxplot([y], positions=[at], widths=width*.56, patch_artist=True, showfliers=False, manage_ticks=False, zorder=1,
@@ -104,6 +106,7 @@ def _link(path, figure):
     if not notebook or not path.is_relative_to(home()): return name
     return f'<a href="{html.escape(Path(os.path.relpath(path, (home()/notebook).parent)).as_posix())}">{name}</a>'
 
+# %% ../nbs/52_figures.ipynb #1edc3c9e
 def _bytes(fig, name, alt, fmt):
     with mpl.rc_context({"svg.hashsalt": name}):
         meta = {"Date": None, "Title": name, "Description": alt} if fmt == "svg" else {"Software": None, "Description": alt}
@@ -235,6 +238,7 @@ def answer(
     return " ".join([f"**{_verdict(p)}. On emoji that no demonstration shows, the cube ends on the right card: {_by_arm(c, split, first)}. The difference over {int(p.n)} pairs of episodes is {gap}.**",
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])])
 
+# %% ../nbs/52_figures.ipynb #5de19029
 def caption(c:Comparison)->str:
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()

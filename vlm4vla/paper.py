@@ -25,6 +25,7 @@ class PaperTable:
     about:str # What it shows
     source:str="arXiv 2601.03309v1" # As in the column `source`
 
+# %% ../nbs/52a_paper.ipynb #17e082d3
 paper_tables = Registry("published table")
 for name, label, about in (
         ("table1", "Table 1", "nine backbones and two expert policies on CALVIN ABC-D"),
@@ -43,6 +44,7 @@ for name, label, about in (
     paper_tables.add(PaperTable(name=name, label=label, about=about))
 paper_tables.add(PaperTable(name="headtohead", label="Main results", about="the later version's table, with one more backbone", source="OpenReview tc2UsBeODW, summary page"))
 
+# %% ../nbs/52a_paper.ipynb #692f9713
 CAPABILITY = ("MMBench v1.1 (en)", "MMStar", "BLINK", "HallusionBench", "AI2D", "OCRBench", "MVBench", "VideoMME", "MMMU", "MathVista", "MathVision", "CountBenchQA", "RefCOCO",
               "GPQA", "OmniSpatial", "RealWorldQA", "ERQA", "VSI-Bench") # whose mean is the x axis of Figure 3, by A.4 of the paper
 

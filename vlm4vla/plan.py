@@ -58,6 +58,7 @@ def activation_bytes(
 # %% ../nbs/29a_plan.ipynb #d68db363
 TEXT = 40 # tokens of template and instruction, about
 
+# %% ../nbs/29a_plan.ipynb #0ba7c06e
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     "What an experiment takes on its devices."
@@ -80,6 +81,7 @@ class Cost:
         "Is there room, with a tenth left?"
         return self.memory_gb <= .9*devices[self.device].memory_gb
 
+# %% ../nbs/29a_plan.ipynb #168de69b
 def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that learn
     still = held(families[b.family], r.freeze)
     if not r.lora_rank: return {p: 0 if p in still else n for p,n in parts.items()}

@@ -80,6 +80,7 @@ def _offset(s):
     x, y = (0, 0) if s["held"] else np.rint(100*(_point(s["block"], HALF_CUBE) - _point(s["hand"], s["height"]))[:2]).astype(int)
     return f"{'left' if y < 0 else 'right'} {abs(y)} {'far' if x < 0 else 'near'} {abs(x)}"
 
+# %% ../nbs/41b_questions.ipynb #3aec646e
 KINDS = { # kind of question → (question, answer) about a state, for card k whose emoji is called name
     "which card": lambda s,k,name,r: (f"which card shows the {name}?", SIDES[k]),
     "goal":       lambda s,k,name,r: (f"to pick the block and place it on {name}, where should the block go?", SIDES[k]),
@@ -97,6 +98,7 @@ KINDS = { # kind of question → (question, answer) about a state, for card k wh
 ABOUT = ("which card", "goal", "what", "point") # kinds whose answer depends on the emoji
 WEIGHTS = dict(zip(KINDS, (3,3,3,2,3,3,2,2,1,.5,.5,2))) # how often training asks each
 
+# %% ../nbs/41b_questions.ipynb #7bcd1c3f
 def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one each; or
               n:int=0, weights:dict=WEIGHTS,                 # so many kinds, drawn by weight
               )->list[tuple[str,str,str,str]]:               # (kind, question, answer, split of the emoji it is about)

@@ -34,6 +34,7 @@ class EpisodeRow:
     failure:str="" # What went wrong outside the policy, such as a lost simulator
     detail:str="{}" # Further facts of the benchmark, as JSON
 
+# %% ../nbs/50_results.ipynb #595d9908
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
     "One finished piece of work on an experiment."
@@ -59,6 +60,7 @@ class LogRow:
     step:int # Optimiser step
     value:float # Its value there
 
+# %% ../nbs/50_results.ipynb #7f37afe6
 @dataclass(frozen=True, kw_only=True)
 class ScoreRow:
     "One rate of one run, derived from its episodes."
@@ -73,6 +75,7 @@ class ScoreRow:
     n:int # Episodes that count
     method:str # Of the interval, and the chunk mode
 
+# %% ../nbs/50_results.ipynb #bc4711b9
 @dataclass(frozen=True, kw_only=True)
 class VqaMeasuredRow:
     "Question answering of a backbone, measured by us."
@@ -104,6 +107,7 @@ class ReportedRow:
     n:int|None=None # Episodes behind it, where stated
     note:str="" # Anything a reader must know
 
+# %% ../nbs/50_results.ipynb #9d363f1b
 @dataclass(frozen=True, kw_only=True)
 class VqaScoreRow:
     "One published question-answering score of a backbone."
@@ -118,6 +122,7 @@ class VqaScoreRow:
     kind:str # "primary" or "secondary"
     note:str="" # Anything a reader must know
 
+# %% ../nbs/50_results.ipynb #36afe98c
 @dataclass(frozen=True, kw_only=True)
 class SizeRow:
     "Parameters of a part of a policy, counted on our own modules."
@@ -204,6 +209,7 @@ def _column(table, f, values, where):
             raise Mistake(f"{where}: column {f.name!r} of row {i+1} is {v!r}, not {kind.__name__}; correct it.") from None
     return pd.Series(out, dtype=_dtype(f))
 
+# %% ../nbs/50_results.ipynb #ffdb683d
 def frame(
     table:str, # Entry of `tables`
     rows, # Dicts, dataclass rows or a DataFrame

@@ -108,6 +108,7 @@ def _loads(name, out):
     try: return load(name, out), []
     except Mistake as e: return None, [str(e)]
 
+# %% ../nbs/50b_scores.ipynb #a7714809
 def check(
     out=None, # Folder of the tables; `results/` if not given
 )->list: # Sentences
@@ -131,6 +132,7 @@ def check(
     problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it." for r in _odd_cells(found["reported"][0])]
     return problems
 
+# %% ../nbs/50b_scores.ipynb #e3c4ec40
 def _odd(df):
     "Rows of rates that cannot be."
     share = df.metric.isin({"accuracy"} | {m.name for b in benchmarks.values() for m in b.metrics if m.unit == "share"})

@@ -98,6 +98,7 @@ def fit(module:torch.nn.Module, # trained in place
     bar.close(); module.eval()
     return log
 
+# %% ../nbs/30_train.ipynb #f59e2be1
 def _backward(parts, net, world)->dict: # loss and facts of this process, summed over its parts
     "Gradients of a step, part by part; spreading averages over processes, so shares are scaled up before."
     total = {}
@@ -114,6 +115,7 @@ def _set_lr(opt, lr):
     "Set the rate of every group."
     for g in opt.param_groups: g["lr"] = lr*g.get("lr_mult", 1.)
 
+# %% ../nbs/30_train.ipynb #85082479
 def _note(log, bar, step, facts, on_log):
     "Add a row per number and show the loss; a loss that is no number ends the run."
     if not math.isfinite(facts["loss"]): raise Mistake(f"The loss is {facts['loss']} at step {step}; lower the learning rate or turn on gradient clipping.")
@@ -160,6 +162,7 @@ def _write(policy:Policy, folder, world:World):
     weights = model_state(policy, world)
     if world.first: policy.save(folder, weights)
 
+# %% ../nbs/30_train.ipynb #e5abac67
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
           stop_at:int=None,          # leave early, as a kill would (tests)

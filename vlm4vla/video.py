@@ -30,6 +30,7 @@ def captioned(
         draw.text((8, h + 5 + 22*i), line, "black", ImageFont.load_default(size))
     return np.asarray(page)
 
+# %% ../nbs/39a_video.ipynb #57e87a80
 def write_video(
     path, # Where to, ending in .mp4
     frames:list, # Images, height × width × 3, uint8
@@ -48,6 +49,7 @@ def write_video(
         out.mux(stream.encode())
     return Path(path)
 
+# %% ../nbs/39a_video.ipynb #8a63866a
 def last_frame(path)->np.ndarray: # height × width × 3, uint8
     "The picture a film ends with."
     import av
