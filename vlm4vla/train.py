@@ -7,17 +7,18 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 # %% auto #0
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
-# %% ../nbs/30_train.ipynb #33edad16
+# %% ../nbs/30_train.ipynb #d6b8b1b4
 import math, os
 from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .actions import quantiles
+from .actions import fixed, narrow, quantiles
 from .backbones import backbones
+from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
-from .samples import Samples
+from .samples import Samples, augment
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
@@ -114,7 +115,7 @@ def _note(log, bar, step, facts):
     log += [dict(step=step, name=k, value=v) for k,v in facts.items()]
     bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
 
-# %% ../nbs/30_train.ipynb #d2d6c3ac
+# %% ../nbs/30_train.ipynb #89c81bc5
 def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     folder = cache_dir()/"data"/name
@@ -126,12 +127,17 @@ def _groups(policy:Policy, r:Recipe):
     new = [p for n,p in policy.named_parameters() if not n.startswith("vlm.") and p.requires_grad]
     old = [p for n,p in policy.named_parameters() if n.startswith("vlm.") and p.requires_grad]
     return [dict(params=g, lr_mult=m) for g,m in ((old, 1.), (new, r.lr_head_mult)) if g]
-def with_text(samples:Samples, indices)->dict:
+def with_text(samples:Samples, indices, kind:str="none", seed=())->dict: # how images are changed, and by which seed besides the sample's number
     "A batch of samples with its instructions as words."
     b = samples.batch(indices)
-    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]])
+    return b | dict(images=augment(b["images"], kind, [(*seed, i) for i in indices]), instructions=[samples.instructions[i] for i in b["instruction_ids"]])
 
-# %% ../nbs/30_train.ipynb #5697042a
+def _action_stats(samples:Samples, e:Experiment):
+    "The range of the arm's numbers, as the recipe wants it."
+    r, b = e.recipe, benchmarks[e.benchmark]
+    return narrow(quantiles(samples.actions) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi), r.action_keep)
+
+# %% ../nbs/30_train.ipynb #394d5d0e
 def _write(policy:Policy, folder, world:World):
     "Write the policy as a checkpoint folder, once."
     weights = model_state(policy, world)
@@ -152,14 +158,14 @@ def train(experiment:Experiment|str, # a row of `experiments`
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
     samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
-    policy.stats = quantiles(samples.actions)
+    policy.stats = _action_stats(samples, e)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = spread(policy, world)
     def loss_at(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine, n = idx[world.rank::world.size], samples.mask[idx].sum()
-        return [partial(policy.loss, with_text(samples, mine[i:i+micro]), n, net) for i in range(0, len(mine), micro)]
+        return [partial(policy.loss, with_text(samples, mine[i:i+micro], r.augment, (stable_seed("augment", e.seed), step)), n, net) for i in range(0, len(mine), micro)]
     def keep(step):
         if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
     log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
