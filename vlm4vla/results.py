@@ -90,7 +90,7 @@ class VqaMeasuredRow:
     ci_high:float # Upper end
     n:int # Questions
 
-# %% ../nbs/50_results.ipynb #863707bd
+# %% ../nbs/50_results.ipynb #bd9d65e0
 @dataclass(frozen=True, kw_only=True)
 class ReportedRow:
     "One published cell: somebody else's number."
@@ -125,10 +125,10 @@ class VqaScoreRow:
 # %% ../nbs/50_results.ipynb #36afe98c
 @dataclass(frozen=True, kw_only=True)
 class SizeRow:
-    "Parameters of a part of a policy, counted on our own modules."
+    "Parameters of a part of a policy, or another size of it, counted on our own modules."
     backbone:str # As in the other tables
-    part:str # "backbone", "head", "head trunk", "query"; "hidden size" counts dimensions
-    parameters:int # How many
+    part:str # A part of the VLM, "backbone" (all of them), "head", "head trunk", "query"; "hidden size" counts dimensions, "visual tokens", "tokens, long prompt" and "tokens, short prompt" tokens
+    parameters:int # How many; a row that is not here could not be counted
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow:

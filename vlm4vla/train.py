@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 # %% auto #0
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'fit', 'demonstrations', 'with_text', 'train']
 
-# %% ../nbs/30_train.ipynb #a3a99d90
+# %% ../nbs/30_train.ipynb #468194e4
 import math, os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,14 +15,15 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .actions import quantiles
+from .actions import fixed, narrow, quantiles
 from .backbones import backbones
+from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
 from .meter import Meter
 from .plan import flops_of
 from .recorders import check_follow, following
-from .samples import Samples, ahead
+from .samples import Samples, ahead, augment
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
@@ -123,7 +124,7 @@ def _note(log, bar, step, facts, on_log):
     more = on_log(step, facts) if on_log else ""
     bar.set_postfix_str(f"loss {facts['loss']:.4f}" + (f", {more}" if more else ""), refresh=False)
 
-# %% ../nbs/30_train.ipynb #2a810563
+# %% ../nbs/30_train.ipynb #c9720640
 def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     folder = cache_dir()/"data"/name
@@ -136,10 +137,19 @@ def _groups(policy:Policy, r:Recipe):
     old = [p for n,p in policy.named_parameters() if n.startswith("vlm.") and p.requires_grad]
     return [dict(params=g, lr_mult=m) for g,m in ((old, 1.), (new, r.lr_head_mult)) if g]
 
-def with_text(samples:Samples, indices, device:str="cpu")->dict: # where the batch will go
+def with_text(samples:Samples, indices,
+              device:str="cpu",         # where the batch will go
+              kind:str="none", seed=(), # how images are changed, and by which seed besides the sample's number
+             )->dict:
     "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
-    b = samples.batch(indices); images = torch.from_numpy(b["images"])
+    b = samples.batch(indices); images = torch.from_numpy(augment(b["images"], kind, [(*seed, i) for i in indices]))
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], images=images.pin_memory() if device != "cpu" else images)
+
+# %% ../nbs/30_train.ipynb #0e2b9774
+def _action_stats(samples:Samples, e:Experiment):
+    "The range of the arm's numbers, as the recipe wants it."
+    r, b = e.recipe, benchmarks[e.benchmark]
+    return narrow(quantiles(samples.actions) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi), r.action_keep)
 
 # %% ../nbs/30_train.ipynb #781b4ad2
 @contextmanager
@@ -162,7 +172,7 @@ def _write(policy:Policy, folder, world:World):
     weights = model_state(policy, world)
     if world.first: policy.save(folder, weights)
 
-# %% ../nbs/30_train.ipynb #e5abac67
+# %% ../nbs/30_train.ipynb #6da5d214
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
           stop_at:int=None,          # leave early, as a kill would (tests)
@@ -179,14 +189,14 @@ def train(experiment:Experiment|str, # a row of `experiments`
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
     samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
-    policy.stats = quantiles(samples.actions)
+    policy.stats = _action_stats(samples, e)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = spread(policy, world)
     def prepared(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]
-        return [with_text(samples, mine[i:i+micro], world.device) for i in range(0, len(mine), micro)], samples.mask[idx].sum()
+        return [with_text(samples, mine[i:i+micro], world.device, r.augment, (stable_seed("augment", e.seed), step)) for i in range(0, len(mine), micro)], samples.mask[idx].sum()
     def keep(step):
         if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
     with following(follow, e, folder, _meter(e, policy, samples, world)) as tell, _early(prepared, r.steps) as batch_at:
