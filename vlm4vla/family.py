@@ -15,7 +15,7 @@ from typing import Callable
 import torch, transformers
 from .core import Mistake, Registry
 
-# %% ../nbs/19_family.ipynb #9e7b9a14
+# %% ../nbs/19_family.ipynb #28b3ab9b
 @dataclass(frozen=True, kw_only=True)
 class Family:
     "What the adapter must know about one kind of VLM."
@@ -34,6 +34,7 @@ class Family:
     encoder:tuple = ("vision",) # parts that the paper calls its vision encoder
     config:Callable    # sizes, all with defaults → config of a small model
     mini:dict = field(default_factory=dict) # sizes of its mini backbone that differ from the others'
+    settle:Callable = None # (small model) → sets anew what its usual first weights leave without use
     processor:Callable # (family, size, patch) → Hugging Face image processor of a small model
     sizes:Callable     # (config, settings of its image processor, wanted size) → facts: size, n_visual, …
     pixels:Callable    # (uint8 images of that size, facts) → `pixel_values`
@@ -94,7 +95,7 @@ def small_tokenizer(texts, # to learn the words of
                             initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     return transformers.Qwen2TokenizerFast(tokenizer_object=tok, eos_token=eos, pad_token=pad, unk_token=None, additional_special_tokens=list(specials))
 
-# %% ../nbs/19_family.ipynb #31e490d7
+# %% ../nbs/19_family.ipynb #d7c84e64
 def _last(l): # where a layer's attention and its feed-forward part end
     "The two weights through which a layer adds to its input."
     a, ff = l.self_attn, getattr(l, "mlp", None) or l.ffn
@@ -114,4 +115,5 @@ def mimetic_init(model,               # with or without a language-model head
         for w in _last(l): w.mul_((2*len(layers))**-.5)
     for n,w in model.named_parameters():
         if ".deepstack_merger_list." in n and ".linear_fc2." in n: w.zero_()
+    if family.settle: family.settle(model)
     return model
