@@ -7,9 +7,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/published.html.md"""
 # %% auto #0
 __all__ = ['KINDS', 'forest', 'write', 'show', 'boxes', 'panels_of', 'fits', 'radar', 'profile']
 
-# %% ../nbs/52b_published.ipynb #21418a5c
+# %% ../nbs/52b_published.ipynb #b2f2f990
 import matplotlib as mpl, numpy as np, pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from .figures import Saved, save, style
 from .paper import paper_tables, printed, rebuilt, uncertain
 from .scores import write_table
@@ -111,7 +112,7 @@ def panels_of(
             ax.set_title(n, fontsize=10, loc="left")
     return fig
 
-# %% ../nbs/52b_published.ipynb #b7e3ad93
+# %% ../nbs/52b_published.ipynb #d1cb8acb
 def _name(ax, x, y, names):
     "Write names beside points, without one covering another."
     right, line = x > x.min() + .45*np.ptp(x), .055*np.ptp(y)
@@ -119,10 +120,11 @@ def _name(ax, x, y, names):
         at = {}
         for i in sorted(np.flatnonzero(right == side), key=lambda i: y[i]):
             at[i] = max([y[i], *(v + line for j, v in at.items() if abs(x[i] - x[j]) < .3*np.ptp(x))])
-            ax.annotate(names[i], (x[i], at[i]), xytext=(-5 if side else 5, 0), textcoords="offset points", ha="right" if side else "left", va="center", fontsize=7, color="#444444")
+            ax.annotate(names[i], (x[i], at[i]), xytext=(-5 if side else 5, 0), textcoords="offset points", ha="right" if side else "left", va="center", fontsize=7, color="#444444",
+                        path_effects=[withStroke(linewidth=2, foreground="white")])
 
 def fits(
-    panels:list, # Dicts: x, y, names, band (at, mean, low, high), title, xlabel, ylabel
+    panels:list, # Dicts: x, y, names, band (at, mean, low, high), title, xlabel, ylabel; perhaps low and high of y, and ylim
 )->Figure:
     "Points with names, the least-squares line and the 95 % band of its mean, a panel each."
     with mpl.rc_context(style):
@@ -131,6 +133,8 @@ def fits(
             b = p["band"]
             ax.fill_between(b["at"], b["low"], b["high"], color="#0072B2", alpha=.12, lw=0)
             ax.plot(b["at"], b["mean"], color="#0072B2")
+            if "low" in p: ax.vlines(p["x"], p["low"], p["high"], color="#222222", lw=1, alpha=.5, zorder=2)
+            if "ylim" in p: ax.set_ylim(*p["ylim"])
             ax.scatter(p["x"], p["y"], s=30, color="#222222", edgecolor="white", lw=.8, zorder=3)
             _name(ax, np.asarray(p["x"], float), np.asarray(p["y"], float), list(p["names"]))
             ax.set_title(p["title"], fontsize=10, loc="left"); ax.set_xlabel(p["xlabel"]); ax.set_ylabel(p["ylabel"]); ax.margins(x=.14)
