@@ -20,12 +20,12 @@ GRAPH = dict(
     processes=core, plan=policy | {"experiments", "sizes"}, meter={"plan"}, recorders=core,
     train=policy | {"demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
-    video=core, rollout=entries | {"worker", "actions", "video"},
+    simulators=core | {"benchmarks"}, video=core, rollout=entries | {"worker", "actions", "video"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"},
-    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan"},
+    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan", "simulators"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "simulators", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
@@ -68,7 +68,7 @@ def test_tables_and_figures_need_no_torch(without, name):
 
 def test_core_is_light(without):
     heavy = ["torch", "transformers", "numpy", "pandas", "tqdm", "matplotlib", "fastcore", "papermill"]
-    done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.cli")
+    done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.simulators, vlm4vla.cli")
     assert done.returncode == 0, done.stderr[-500:]
 
 def test_the_package_needs_no_notebook_tools(without):
