@@ -121,13 +121,13 @@ class Making:
         with open(self.log, "a", encoding="utf-8") as log: log.write(f"{text}\n")
 
     def run(self, what:str, *cmd, env:dict=None):
-        "Run a command; if it fails, say its last line."
+        "Run a command; if it fails, say its first error, or its last line."
         self.bar.set_description(f"{self.s.name}: {what}"); last = ""
         with open(self.log, "a", encoding="utf-8") as log:
             p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**os.environ, **(env or {})})
             for line in p.stdout:
                 log.write(line)
-                if line.strip(): last = line.strip(); self.bar.set_postfix_str(last[:50])
+                if line.strip() and not last.startswith("ERROR"): last = line.strip(); self.bar.set_postfix_str(last[:50])
         if p.wait(): raise Mistake(f"{what.capitalize()} for {self.s.label} failed: {last.rstrip('.')}; all of it is in {self.log}, and the same command goes on from here.")
         self.bar.set_postfix_str(""); self.bar.update(1)
 
