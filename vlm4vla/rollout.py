@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 import numpy as np
+from .benchmarks import environment
 from .core import Mistake, check_int, plain, progress
 from .video import write_video
 from .worker import SETTING, pack, unpack
@@ -75,7 +76,7 @@ def start(self:Crew, slot:int):
     "Start the process of a worker."
     said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot, parent=os.getpid())
     path = os.pathsep.join(filter(None, [str(self.folder/"path"), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
+    env = {**environment(self.python), **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
     log = self.folder/f"{slot}.log"
     with open(log, "wb") as f:
         try: process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
@@ -232,9 +233,9 @@ def telling(
 # %% ../nbs/40_rollout.ipynb #40891679
 class Run:
     "A rollout under way."
-    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, *, workers:int, n:int, size:int, max_steps:int, on_row, video:dict, bar):
+    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, *, workers:int, n:int, size:int, limit, on_row, video:dict, bar):
         self.crew, self.policy, self.todo, self.known, self.n, self.size = crew, policy, deque(jobs), known, n, size
-        self.max_steps, self.on_row, self.video, self.bar, self.rows, self.bad_starts = max_steps, on_row, video, bar, [], 0
+        self.limit, self.on_row, self.video, self.bar, self.rows, self.bad_starts = limit, on_row, video, bar, [], 0
         self.left = len(jobs)
         for slot in range(min(workers, len(jobs))): crew.start(slot)
 
@@ -283,7 +284,7 @@ def on_obs(self:Run, hand:Hand, body):
         job.frames += [unpack(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
     if done: self.record(hand, info, "")
-    elif job.sent >= self.max_steps + self.n: self.record(hand, info, f"not over after {self.max_steps} actions")
+    elif job.sent >= self.limit(job.task) + self.n: self.record(hand, info, f"not over after {self.limit(job.task)} actions")
     else: hand.state = "waiting"
 
 @patch
@@ -345,7 +346,7 @@ def rollout(
     if not jobs: return []
     with Crew(benchmark.python, benchmark.module, dict(split=split, **(env or {})), time_limit, start_limit) as crew, \
          progress(total=len(jobs), desc=f"{benchmark.name} {split}") as bar:
-        run = Run(crew, policy, jobs, known, workers=workers, n=n, size=batch_size, max_steps=benchmark.max_steps, on_row=on_row, video=video, bar=bar)
+        run = Run(crew, policy, jobs, known, workers=workers, n=n, size=batch_size, limit=benchmark.limit, on_row=on_row, video=video, bar=bar)
         run.many_tasks = len(benchmark.tasks) > 1
         rows = run.go()
     order = {(j.task, j.episode): i for i, j in enumerate(jobs)}
