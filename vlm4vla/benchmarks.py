@@ -128,7 +128,7 @@ def _libero_tasks(suite):
     "Tasks of a suite of LIBERO, in its order."
     with open(assets()/"libero"/"tasks.csv", newline="", encoding="utf-8") as f: return tuple(r["task"] for r in csv.DictReader(f) if r["suite"] == suite)
 
-for part, limit in dict(spatial=220, object=280, goal=300, **{"10": 520, "90": 400}).items():
+for part, limit in {"10": 520, "spatial": 220, "object": 280, "goal": 300, "90": 400}.items(): # the study's first
     benchmarks.add(Benchmark(
         name=f"libero-{part}", label=f"LIBERO-{part.capitalize()}", suite="libero", module="vlm4vla.libero",
         splits=(f"libero_{part}",), tasks=_libero_tasks(f"libero_{part}"), episodes=50, max_steps=limit, chunk_size=4, n_action_steps=4,

@@ -9,10 +9,9 @@ __all__ = ['BLOCKS', 'SIDES', 'OTHER', 'FREE', 'LENGTH', 'ARM', 'ON_TABLE', 'BEH
            'tasks', 'ways', 'after', 'starts', 'possible', 'sequence', 'fnv1', 'layout', 'checkout', 'configure',
            'opengl', 'Table', 'words', 'checked', 'Series', 'Calvin', 'make']
 
-# %% ../nbs/42_calvin.ipynb #c817345f
-import csv, os, sys
+# %% ../nbs/42_calvin.ipynb #3a173e05
+import csv, ctypes, os, sys
 from contextlib import contextmanager
-from ctypes.util import find_library
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -159,7 +158,7 @@ def _packages():
     try: yield
     except ImportError as e: raise Mistake(f"CALVIN needs the package {e.name or e}, which {sys.executable} cannot import; `vlm4vla simulators install calvin` makes an environment that has it.") from None
 
-# %% ../nbs/42_calvin.ipynb #92d40e3e
+# %% ../nbs/42_calvin.ipynb #4e58c5c5
 def configure(
     folder:Path, # As `checkout` returns it
     scene:str, # A, B, C or D
@@ -179,8 +178,8 @@ def configure(
 def opengl(renderer:str)->bool:
     "Whether a renderer is OpenGL, and that this machine has it."
     if renderer not in RENDERERS: raise Mistake(f"CALVIN has no renderer {renderer!r}; choose one of {', '.join(RENDERERS)}.")
-    if renderer == "egl" and not find_library("EGL"):
-        raise Mistake("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.")
+    try: renderer == "egl" and ctypes.CDLL("libEGL.so.1")
+    except OSError: raise Mistake("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
 # %% ../nbs/42_calvin.ipynb #4fb5eb65

@@ -8,10 +8,9 @@ Docs: https://vlm4vla.github.io/vlm4vla/libero.html.md"""
 __all__ = ['SETTING', 'CAMERA', 'SETTLE', 'DUMMY', 'WAYS', 'suite_of', 'instruction_of', 'initial_states', 'choose_renderer',
            'open_package', 'Scene', 'words', 'checked', 'Episode', 'Libero', 'make']
 
-# %% ../nbs/44_libero.ipynb #b3a1d82b
-import io, os, pickle, re, sys, zipfile
+# %% ../nbs/44_libero.ipynb #50780643
+import ctypes, io, os, pickle, re, sys, zipfile
 from contextlib import contextmanager
-from ctypes.util import find_library
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,14 +48,20 @@ def initial_states(
     except FileNotFoundError: raise Mistake(f"{path} is missing: this installation of LIBERO lacks a task's initial states; `{simulators['libero'].command} --fresh` brings them.") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, StopIteration, EOFError) as e: raise Mistake(f"{path} holds no initial states ({e}); `{simulators['libero'].command} --fresh` brings them.") from None
 
-# %% ../nbs/44_libero.ipynb #312df919
+# %% ../nbs/44_libero.ipynb #038b7242
 SETTING = simulators["libero"].assets_setting
+
+def _loads(library:str)->bool:
+    "Is there such a library?"
+    try: ctypes.CDLL(library)
+    except OSError: return False
+    return True
 
 def choose_renderer():
     "Set `MUJOCO_GL` if it is not set."
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "": os.environ.setdefault("MUJOCO_EGL_DEVICE_ID", "0") # robosuite would read a number there
     if os.environ.get("MUJOCO_GL"): return
-    found = [name for name, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if find_library(library)]
+    found = [name for name, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")) if _loads(library)]
     if not found: raise Mistake("LIBERO renders with OpenGL, and this machine has neither libEGL nor libOSMesa; apt install libegl1 libgl1-mesa-dri, or libosmesa6.")
     os.environ["MUJOCO_GL"] = found[0]
 
