@@ -182,7 +182,7 @@ def opengl(renderer:str)->bool:
     except OSError: raise Mistake("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
-# %% ../nbs/42_calvin.ipynb #4fb5eb65
+# %% ../nbs/42_calvin.ipynb #0e11534e
 class Table:
     "CALVIN's simulator, which renders only when it is asked to."
     def __init__(self, folder:Path, scene:str, config:str, egl:bool):
@@ -205,6 +205,11 @@ class Table:
     def render(self)->np.ndarray: # (200, 200, 3) uint8
         "What the static camera sees."
         return np.ascontiguousarray(self.camera.render()[0], np.uint8)
+
+    def state(self)->np.ndarray: # (39,)
+        "The arm's and the scene's numbers, as `layout` gives them."
+        now = self.env.get_state_obs()
+        return np.r_[now["robot_obs"], now["scene_obs"]]
 
     def close(self):
         "Free the physics server."
