@@ -182,7 +182,7 @@ def opengl(renderer:str)->bool:
     except OSError: raise Mistake("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
-# %% ../nbs/42_calvin.ipynb #0e11534e
+# %% ../nbs/42_calvin.ipynb #6b5be067
 class Table:
     "CALVIN's simulator, which renders only when it is asked to."
     def __init__(self, folder:Path, scene:str, config:str, egl:bool):
@@ -194,6 +194,7 @@ class Table:
         module.get_git_commit_hash = lambda path: "" # a checkout may lie outside any repository
         self.env = hydra.utils.instantiate(configure(folder, scene, config).env, show_gui=False, use_vr=False, use_scene_info=True, use_egl=egl)
         (self.camera,), self.env.cameras = self.env.cameras, []
+        self.warm = 0
         self.oracle = Tasks(OmegaConf.load(folder/"conf"/"tasks"/"new_playtable_tasks.yaml").tasks)
 
     def build(self, arm:np.ndarray, scene:np.ndarray):
@@ -201,6 +202,7 @@ class Table:
         self.env.load()
         self.env.robot.gripper_action = 1
         self.env.reset(robot_obs=arm, scene_obs=scene)
+        while self.warm < 2: self.render(); self.warm += 1 # OpenGL's first pictures have no shadows yet
 
     def render(self)->np.ndarray: # (200, 200, 3) uint8
         "What the static camera sees."
