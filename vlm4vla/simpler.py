@@ -131,6 +131,7 @@ class Bridge:
         if split not in SPLITS: raise Mistake(f"SimplerEnv-Bridge has no split {split!r}{near_miss(split, SPLITS)}")
         self.split, self.size, self.every, self.stop, self.pilot, self.shaky = split, size, render_every_step, stop_at_success, pilot, shaky
         self.sticky, self.scenes, self.done = sticky_gripper, Scenes(render_backend), True
+        self.scenes[next(iter(SCENES))] # the first picture of a process takes as long as hundreds: have it over before somebody waits
 
     def reset(self, episode:int, task:str="carrot", instruction:str=None)->Observation:
         "Lay the table for an episode and look at it."
