@@ -13,6 +13,7 @@ import importlib, logging, math, os, warnings
 from pathlib import Path
 import numpy as np
 from .benchmarks import benchmarks
+from .bridge_expert import expert
 from .core import Mistake, near_miss, stable_seed
 from .simulators import lacks, simulators, use_settings
 from .worker import Observation
@@ -126,16 +127,19 @@ class Bridge:
                  pilot:str="", # "expert": the scripted expert acts, whatever actions come
                  shaky:float=0., # How shaky the pilot's hands are, in metres
                  render_backend:str="cpu"): # As SAPIEN calls the renderer
+        if pilot not in ("", "expert"): raise Mistake(f"SimplerEnv-Bridge has no pilot {pilot!r}; leave it out, or take expert.")
         if split not in SPLITS: raise Mistake(f"SimplerEnv-Bridge has no split {split!r}{near_miss(split, SPLITS)}")
         self.split, self.size, self.every, self.stop, self.pilot, self.shaky = split, size, render_every_step, stop_at_success, pilot, shaky
         self.sticky, self.scenes, self.done = sticky_gripper, Scenes(render_backend), True
+        self.scenes[next(iter(SCENES))] # the first picture of a process takes as long as hundreds: have it over before somebody waits
 
     def reset(self, episode:int, task:str="carrot", instruction:str=None)->Observation:
         "Lay the table for an episode and look at it."
         scene = self.scene = self.scenes[task]
         if instruction is not None and not instruction.strip(): raise Mistake("The instruction is empty; say what to do, or leave it out for the simulator's own.")
         self.task, self.episode, self.limit, self.gripper = task, int(episode), benchmarks["simpler-bridge"].limit(task), Gripper(self.sticky)
-        self.n, self.frames, self.given, self.done, self.success, self.ever = 0, [], [], False, False, False
+        self.n, self.frames, self.given, self.executed = 0, [], [], []
+        self.done = self.success = self.ever = False
         self.instruction, self.random = instruction or scene.get_language_instruction()[0], np.random.default_rng(stable_seed("shaky", task, self.episode))
         obs, self.facts = scene.reset(seed=0, options=lay(scene, self.split, task, self.episode))
         return self.observe(picture(obs, self.size))
@@ -160,6 +164,14 @@ class Bridge:
             if self.done: break
         return self.observe(self.frames[-1] if self.every else self.look())
 
+    def flown(self)->np.ndarray: # (7,) what the pilot's hands do
+        "The expert's action, noted, and then as steady as the pilot is."
+        right = expert(self); self.given.append(right.tolist())
+        done = right + np.r_[self.random.normal(0, self.shaky, 3), np.zeros(4)] if self.shaky else right
+        if self.shaky and self.random.random() < .04: done[6] = 1 - done[6]
+        self.executed.append(done.tolist())
+        return done
+
     def look(self)->np.ndarray: # (size, size, 3) uint8
         "The picture now."
         return picture(self.scene.get_obs(self.facts), self.size)
@@ -167,7 +179,7 @@ class Bridge:
     def observe(self, image)->Observation:
         "The picture, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
-        info = dict(success=self.success, n_steps=self.n, ever=self.ever, **held, **({"actions": self.given} if self.pilot else {})) if self.done else {}
+        info = dict(success=self.success, n_steps=self.n, ever=self.ever, **held, **({"actions": self.given, "executed": self.executed} if self.pilot else {})) if self.done else {}
         return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
 
     def state(self)->np.ndarray: return self.scene.get_state().numpy()[0]
