@@ -3,11 +3,10 @@ import ast, contextlib, hashlib, json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.benchmarks import benchmarks
+from vlm4vla.benchmarks import benchmarks, environment
 from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checked, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
 from vlm4vla.core import Mistake
 from vlm4vla.rollout import rollout
-from vlm4vla.simulators import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 b = benchmarks["calvin-abc-d"]

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.benchmarks import benchmarks
+from vlm4vla.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
 from vlm4vla.libero import checked, choose_renderer, initial_states, instruction_of, make, suite_of
 from vlm4vla.rollout import rollout
@@ -14,7 +14,7 @@ from vlm4vla.simulators import simulators
 ROOT = Path(__file__).resolve().parent.parent
 b, setting = benchmarks["libero-10"], simulators["libero"].assets_setting
 SOUP, STOVE = b.tasks[0], b.tasks[2]                               # the tasks whose files the test assets hold
-ASSETS = Path(os.environ.get(setting) or ROOT.parent/"shared"/"assets"/"libero")
+ASSETS = Path(os.environ.get(setting) or environment(b.python).get(setting) or ROOT.parent/"shared"/"assets"/"libero")
 
 @pytest.fixture
 def simulator(monkeypatch):

@@ -48,7 +48,7 @@ def initial_states(
     except FileNotFoundError: raise Mistake(f"{path} is missing: this installation of LIBERO lacks a task's initial states; `{simulators['libero'].command} --fresh` brings them.") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, StopIteration, EOFError) as e: raise Mistake(f"{path} holds no initial states ({e}); `{simulators['libero'].command} --fresh` brings them.") from None
 
-# %% ../nbs/44_libero.ipynb #038b7242
+# %% ../nbs/44_libero.ipynb #347b726c
 SETTING = simulators["libero"].assets_setting
 
 def _loads(library:str)->bool:
@@ -78,6 +78,7 @@ def open_package()->Path:
     "Import LIBERO and tell it where its assets are; the folder of the package."
     from importlib.util import find_spec
     use_settings(); choose_renderer()
+    os.environ["MPLBACKEND"] = "agg" # a notebook's would be inherited, and this Python may not have it
     spec, assets = find_spec("libero"), os.environ.get(SETTING, "")
     if not spec: raise Mistake(f"LIBERO needs the package hf-libero, which {sys.executable} cannot import; `{simulators['libero'].command}` makes an environment that has it.")
     if assets and not (Path(assets)/"scenes").is_dir(): raise Mistake(f"{assets} holds no assets of LIBERO (there is no folder scenes in it); name their folder in {SETTING}.")
