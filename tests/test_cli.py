@@ -2,7 +2,7 @@
 import os, re, resource, shutil, subprocess, sys
 import pytest
 
-COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "doctor")
+COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "simulators", "doctor")
 HEAVY = ["torch", "transformers", "numpy", "pandas", "matplotlib", "pybullet", "papermill", "tqdm"]
 
 @pytest.fixture
@@ -35,6 +35,9 @@ BAD = [
     (["train", "mini-qwen3-vl__grinningface__bass__s0"], "did you mean 'base'?"),
     (["evaluate", "mini-qwen3-vl__grinningface__base__s77"], "There is no seed 's77'"),
     (["evaluate", "mini-qwen3-vl__grinningface"], "is no experiment; write backbone__benchmark__variant__s0"),
+    (["simulators", "install"], "Name the simulator to install"),
+    (["simulators", "install", "simplr"], "did you mean 'simpler'?"),
+    (["simulators", "instal", "simpler"], "did you mean 'install'?"),
     (["sweep", "everything"], "neither a study nor an experiment"),
 ]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 import numpy as np
+from .benchmarks import environment
 from .core import Mistake, check_int, plain, progress
 from .video import write_video
 from .worker import SETTING, pack, unpack
@@ -75,7 +76,7 @@ def start(self:Crew, slot:int):
     "Start the process of a worker."
     said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot, parent=os.getpid())
     path = os.pathsep.join(filter(None, [str(self.folder/"path"), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
+    env = {**environment(self.python), **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
     log = self.folder/f"{slot}.log"
     with open(log, "wb") as f:
         try: process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
@@ -232,10 +233,10 @@ def telling(
 # %% ../nbs/40_rollout.ipynb #40891679
 class Run:
     "A rollout under way."
-    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, *, workers:int, n:int, size:int, max_steps:int, on_row, video:dict, bar):
+    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, *, workers:int, n:int, size:int, limit, on_row, on_film, video:dict, bar):
         self.crew, self.policy, self.todo, self.known, self.n, self.size = crew, policy, deque(jobs), known, n, size
-        self.max_steps, self.on_row, self.video, self.bar, self.rows, self.bad_starts = max_steps, on_row, video, bar, [], 0
-        self.left = len(jobs)
+        self.limit, self.on_row, self.video, self.bar, self.rows, self.bad_starts = limit, on_row, video, bar, [], 0
+        self.left, self.on_film = len(jobs), on_film
         for slot in range(min(workers, len(jobs))): crew.start(slot)
 
     def go(self)->list[dict]:
@@ -283,7 +284,7 @@ def on_obs(self:Run, hand:Hand, body):
         job.frames += [unpack(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
     if done: self.record(hand, info, "")
-    elif job.sent >= self.max_steps + self.n: self.record(hand, info, f"not over after {self.max_steps} actions")
+    elif job.sent >= self.limit(job.task) + self.n: self.record(hand, info, f"not over after {self.limit(job.task)} actions")
     else: hand.state = "waiting"
 
 @patch
@@ -292,7 +293,8 @@ def record(self:Run, hand:Hand, info:dict, failure:str):
     job, row = hand.job, row_of(hand.job, info, failure, **self.known)
     hand.job, hand.state, self.left = None, "idle", self.left - 1
     self.rows.append(row); self.bar.update(1); self.bar.set_postfix(rates(self.rows), refresh=False)
-    if job.film and job.frames: film(self.video[job.episode], job, row)
+    if job.film and self.on_film: self.on_film(job)
+    elif job.film and job.frames: film(self.video[job.episode], job, row)
     if self.on_row: self.on_row(row)
 
 # %% ../nbs/40_rollout.ipynb #8d8c89e3
@@ -329,6 +331,7 @@ def rollout(
     done_keys=(), # Keys of rows there are already
     on_row=None, # Called with every row as it comes
     video:dict=None, # Episode number → path of an mp4
+    on_film=None, # Called with every `Job` as it ends, the image after each action in its `frames`
     batch_size:int=8, # Rows in every call of the policy; part of the numbers, so leave it
     time_limit:float=60., # Seconds a simulator may take for one answer
     start_limit:float=180., # Seconds it may take to start
@@ -340,12 +343,12 @@ def rollout(
     if split not in benchmark.splits: raise Mistake(f"{benchmark.label} has no split {split!r}; choose one of {', '.join(benchmark.splits)}.")
     known = dict(run_id=run_id, benchmark=benchmark.name, split=split, chunk_mode=chunk_mode or f"{n} of {benchmark.chunk_size}")
     numbers, video, done = (range(episodes) if isinstance(episodes, int) else list(episodes)), video or {}, set(map(tuple, done_keys))
-    jobs = [Job(t, int(e), int(e) % batch_size, film=e in video) for t in tasks or benchmark.tasks for e in numbers]
+    jobs = [Job(t, int(e), int(e) % batch_size, film=e in video or on_film is not None) for t in tasks or benchmark.tasks for e in numbers]
     jobs = [j for j in jobs if key_of(known | dict(task=j.task, episode=j.episode)) not in done]
     if not jobs: return []
     with Crew(benchmark.python, benchmark.module, dict(split=split, **(env or {})), time_limit, start_limit) as crew, \
          progress(total=len(jobs), desc=f"{benchmark.name} {split}") as bar:
-        run = Run(crew, policy, jobs, known, workers=workers, n=n, size=batch_size, max_steps=benchmark.max_steps, on_row=on_row, video=video, bar=bar)
+        run = Run(crew, policy, jobs, known, workers=workers, n=n, size=batch_size, limit=benchmark.limit, on_row=on_row, on_film=on_film, video=video, bar=bar)
         run.many_tasks = len(benchmark.tasks) > 1
         rows = run.go()
     order = {(j.task, j.episode): i for i, j in enumerate(jobs)}

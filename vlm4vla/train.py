@@ -24,6 +24,7 @@ from .meter import Meter
 from .plan import flops_of
 from .recorders import check_follow, following
 from .samples import Samples, ahead, augment
+from .bridge_demonstrations import bridge_sets, make_bridge_demonstrations
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
@@ -129,6 +130,7 @@ def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     folder = cache_dir()/"data"/name
     if name in demo_sets: return make_demonstrations(name, folder=folder)
+    if name in bridge_sets: return make_bridge_demonstrations(name, folder=folder)
     return folder
 
 def _groups(policy:Policy, r:Recipe):
