@@ -29,7 +29,7 @@ class Symbol:
         return f"{self.name.split('.')[-1]}" + ("" if self.kind == "property" else f"({args})") + (f" -> {self.returns}" if self.returns else "")
 
 def text(node): return ast.unparse(node) if node else ""
-def public(name): return not name.startswith("_")
+def public(name): return not name.startswith("_") or name == "__call__"
 
 def parameters(a):
     "The parameters of a function, as written."
