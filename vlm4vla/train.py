@@ -20,8 +20,10 @@ from .backbones import backbones
 from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
+from .formats import data_folder
 from .meter import Meter
 from .plan import flops_of
+from .readers import conventions
 from .recorders import check_follow, following
 from .samples import Samples, ahead, augment
 from .demonstrations import demo_sets, make_demonstrations
@@ -127,9 +129,7 @@ def _note(log, bar, step, facts, on_log):
 # %% ../nbs/30_train.ipynb #c9720640
 def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
-    folder = cache_dir()/"data"/name
-    if name in demo_sets: return make_demonstrations(name, folder=folder)
-    return folder
+    return make_demonstrations(name, folder=cache_dir()/"data"/name) if name in demo_sets else data_folder(name)
 
 def _groups(policy:Policy, r:Recipe):
     "The backbone at the recipe's rate; query and head at a multiple of it."
@@ -148,8 +148,8 @@ def with_text(samples:Samples, indices,
 # %% ../nbs/30_train.ipynb #0e2b9774
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
-    r, b = e.recipe, benchmarks[e.benchmark]
-    return narrow(quantiles(samples.actions) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi), r.action_keep)
+    r, b = e.recipe, benchmarks[e.benchmark]; c = conventions[b.suite]; gripper = dict(opened=c.opened, closed=c.closed)
+    return narrow(quantiles(samples.actions, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
 
 # %% ../nbs/30_train.ipynb #781b4ad2
 @contextmanager
@@ -188,7 +188,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
-    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
+    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size, suite=benchmarks[e.benchmark].suite)
     policy.stats = _action_stats(samples, e)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
