@@ -20,7 +20,7 @@ GRAPH = dict(
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     processes=core, plan=policy | {"experiments", "sizes"}, meter={"plan"}, recorders=core,
-    train=policy | {"demonstrations", "readers", "formats", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
+    train=policy | {"demonstrations", "formats", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     video=core, rollout=entries | {"worker", "actions", "video"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},

@@ -67,7 +67,8 @@ def data_folder(
 # %% ../nbs/11g_formats.ipynb #4d9e81bc
 def open_data(
     folder, # The dataset
-    suite:str="", # Of the benchmark; empty: everything stays as the files have it
+    suite:str="", # Of the benchmark; empty: the format's, or everything stays as the files have it
+    gripper:tuple=(1., 0.), # Values that open and close in its simulator
     faults:Faults=None, # Where to say what is wrong; by default the first thing is raised
 )->Reader|None:
     "A dataset, ready for training."
@@ -76,7 +77,7 @@ def open_data(
     r = f.read(folder, faults)
     if r is None or not (suite or f.suite): return r
     c = conventions[suite or f.suite]
-    r = replace(r, actions=regrip(r.actions, r.gripper, c))
+    r = replace(r, actions=regrip(r.actions, r.gripper, c, gripper), gripper=gripper)
     return keep(r, ~still(r.actions, r.lengths)) if c.skip_still else r
 
 # %% ../nbs/11g_formats.ipynb #99fc24ea

@@ -67,30 +67,30 @@ def keep(
 # %% ../nbs/11c_readers.ipynb #c3e309b9
 @dataclass(frozen=True)
 class Convention:
-    "How a suite writes its actions."
+    "How a suite records its actions."
     suite:str # As benchmarks name it
-    opened:float # Gripper value that opens
-    closed:float # Gripper value that closes
+    opens:float # Gripper value that opens, where values have signs
+    closes:float # Gripper value that closes
     skip_still:bool=False # Are frames left out in which nothing is done?
 
 conventions = Registry("suite with data", key="suite")
 for c in (Convention("grinningface", 1., 0.), Convention("calvin", 1., -1.), Convention("simpler", 1., -1.), Convention("libero", -1., 1., skip_still=True)): conventions.add(c)
 
-# %% ../nbs/11c_readers.ipynb #67870e09
 def regrip(
     actions:np.ndarray, # Frames × 7
     said:tuple, # Values that open and close in the files; empty: judged by the values
-    c:Convention, # As the suite writes it
+    c:Convention, # Of the suite
+    wanted:tuple=(1., 0.), # Values that open and close in the simulator
 )->np.ndarray:
-    "Actions with the gripper in the suite's own values."
+    "Actions with the gripper in the simulator's values."
     g = actions[:, 6]
-    opened, closed = said or ((1., 0.) if g.min() >= 0 else (c.opened, c.closed))
-    if (opened, closed) == (c.opened, c.closed): return actions
+    opens, closes = said or ((1., 0.) if g.min() >= 0 else (c.opens, c.closes))
+    if (opens, closes) == tuple(wanted): return actions
     out = actions.copy()
-    out[:, 6] = np.where((g - closed)/(opened - closed) > .5, c.opened, c.closed)
+    out[:, 6] = np.where((g - closes)/(opens - closes) > .5, *wanted)
     return out
 
-# %% ../nbs/11c_readers.ipynb #e46399a5
+# %% ../nbs/11c_readers.ipynb #b0be4e6c
 def still(
     actions:np.ndarray, # Frames × 7
     lengths:np.ndarray, # Frames of each episode
@@ -102,7 +102,7 @@ def still(
     moved = np.cumsum(~rest) - np.repeat(np.cumsum(~rest)[starts] - ~rest[starts], lengths) # moves so far in the episode
     return rest & (same | (moved == 0))
 
-# %% ../nbs/11c_readers.ipynb #eef1e7e6
+# %% ../nbs/11c_readers.ipynb #e47acce9
 class Faults(list):
     "What is wrong with a dataset, in sentences: the first one is raised, or all are gathered."
     def __init__(self, gather:bool=False):
@@ -124,7 +124,7 @@ class Faults(list):
         for s in sentences[:n]: self.add(s)
         if len(sentences) > n: self.add(f"… and {len(sentences) - n} more of this kind.")
 
-# %% ../nbs/11c_readers.ipynb #a280d84a
+# %% ../nbs/11c_readers.ipynb #25f966a0
 def check_actions(a, where:str, faults:Faults)->bool:
     "Whether actions can be used; if not, a sentence."
     a = np.asarray(a)
@@ -143,7 +143,7 @@ def with_words(texts:list, where, faults:Faults)->np.ndarray: # True for each th
         faults.skip(f"{(~there).sum()} of {len(there)} episodes of {where} have an empty instruction (the first is number {first}); they are left out, write the sentences to use them.")
     return there
 
-# %% ../nbs/11c_readers.ipynb #edff1c9c
+# %% ../nbs/11c_readers.ipynb #3764a856
 class Handles(threading.local):
     "Open files, the latest few of each thread."
     def __init__(self, opener, n:int=16): self.opener, self.n, self.files = opener, n, OrderedDict()
@@ -158,7 +158,7 @@ class Handles(threading.local):
     def _close(self, f):
         if hasattr(f, "close"): f.close()
 
-# %% ../nbs/11c_readers.ipynb #7f9aa86c
+# %% ../nbs/11c_readers.ipynb #54ef11cc
 def digest(*parts)->str: # Bytes, arrays or anything with a string
     "A name for exactly these contents."
     h = hashlib.sha256()

@@ -143,9 +143,10 @@ class Samples:
         via:int=224, # Height and width that an image is brought to first: the observation's
         kinds:tuple=None, # Which kinds of episodes, such as ("demo", "recovery"); by default all
         workers:int=None, # Threads that decode
-        suite:str="", # Of the benchmark, whose convention the actions shall be in; by default the format's
+        suite:str="", # Of the benchmark; by default the format's
+        gripper:tuple=(1., 0.), # Values that open and close in its simulator
     ):
-        reader, self.size, self.chunk_size = open_data(folder, suite), size, chunk_size
+        reader, self.size, self.chunk_size = open_data(folder, suite, gripper), size, chunk_size
         if reader is None or not len(reader): raise Mistake(f"No frame of {folder} is left to learn from; `vlm4vla data check {folder}` says why.")
         self.frames = image_cache(reader, size, via, workers) if fits(reader, size) else Streamed(reader, size, via, workers)
         self._take(reader if kinds is None else self._of(reader, kinds))

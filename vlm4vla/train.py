@@ -23,7 +23,6 @@ from .experiments import Experiment, Recipe, experiments
 from .formats import data_folder
 from .meter import Meter
 from .plan import flops_of
-from .readers import conventions
 from .recorders import check_follow, following
 from .samples import Samples, ahead, augment
 from .demonstrations import demo_sets, make_demonstrations
@@ -146,9 +145,14 @@ def with_text(samples:Samples, indices,
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], images=images.pin_memory() if device != "cpu" else images)
 
 # %% ../nbs/30_train.ipynb #0e2b9774
+def _samples(e:Experiment, folder, size:int)->Samples:
+    "The demonstrations as samples, the gripper in the simulator's values: its range's upper end is open."
+    r, b = e.recipe, benchmarks[e.benchmark]
+    return Samples(folder, size=size, chunk_size=r.chunk_size, via=r.image_size, suite=b.suite, gripper=(b.action_hi[6], b.action_lo[6]))
+
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
-    r, b = e.recipe, benchmarks[e.benchmark]; c = conventions[b.suite]; gripper = dict(opened=c.opened, closed=c.closed)
+    r, b = e.recipe, benchmarks[e.benchmark]; gripper = dict(opened=b.action_hi[6], closed=b.action_lo[6])
     return narrow(quantiles(samples.actions, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
 
 # %% ../nbs/30_train.ipynb #781b4ad2
@@ -188,7 +192,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
-    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size, suite=benchmarks[e.benchmark].suite)
+    samples = _samples(e, data, policy.encoder.facts["size"])
     policy.stats = _action_stats(samples, e)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
