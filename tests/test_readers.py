@@ -39,7 +39,7 @@ def episodes(opens, closes, size=32, flat=False, seed=0):
         yield text, np.c_[rng.uniform(-1, 1, (n, 6)), np.where(np.arange(n) < n//2, opens, closes)].astype(np.float32), np.stack([picture(rng, size, flat) for _ in range(n)])
 
 def calvin(folder, size=(200, 84), full=True)->Told:
-    "A split of CALVIN: frames between the annotated stretches, all fourteen arrays of a frame, annotations as its annotator writes them."
+    "A split of CALVIN: frames between the annotated stretches, all ten arrays of a frame, annotations as its annotator writes them."
     split = folder/"training"; (split/"lang_annotations").mkdir(parents=True)
     told, at, spans, rng = Told(folder, "calvin", [], [], [], closes=-1.), 3, [], np.random.default_rng(1)
     def frame(i, action, image):
@@ -192,6 +192,19 @@ def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
     whole = sum((made["calvin"].folder/"training"/f"episode_{i:07d}.npz").stat().st_size for i, _ in asked[n:])
     assert used < whole*.9, (used, whole)
 
+def test_pictures_in_tables_are_unpacked_once_and_read_one_by_one(made, monkeypatch, tmp_path):
+    import vlm4vla.lerobot_data as m
+    monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); told = made["lerobot3-images"]; replacing, cut = m.replacing, []
+    def dies(path):
+        if not cut: cut.append(path); raise KeyboardInterrupt
+        return replacing(path)
+    monkeypatch.setattr(m, "replacing", dies)
+    with pytest.raises(KeyboardInterrupt): Samples(told.folder, 24, 4)
+    s = Samples(told.folder, 32, 4, via=32); stamp = {p: p.stat().st_mtime_ns for p in (tmp_path/"cache/readers").iterdir()}
+    np.testing.assert_array_equal(s.batch([0, 20, 8])["images"], np.concatenate(told.images)[[0, 20, 8]])
+    monkeypatch.setattr(m.TableImages, "_group", lambda *a: pytest.fail("a table was read again"))
+    Samples(told.folder, 32, 4, via=32).batch([5]); assert stamp == {p: p.stat().st_mtime_ns for p in (tmp_path/"cache/readers").iterdir()} and len(stamp) == 2
+
 def test_calvins_actions_are_collected_once_and_a_start_that_was_cut_off_goes_on(made, monkeypatch):
     import vlm4vla.calvin_data as m
     monkeypatch.setattr(m, "PART", 8); real, seen = m.moves_of, []
@@ -292,11 +305,11 @@ def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, 
     if kind == "calvin":
         path = folder/"training/episode_0000003.npz"; z = dict(np.load(path)); del z["rgb_static"]; np.savez_compressed(path, **z); says = "episode_0000003.npz has no rgb_static"
     elif kind == "lerobot2-video": (folder/"videos/chunk-000/observation.images.image/episode_000000.mp4").write_bytes(b"x"*500); says = "episode_000000.mp4 cannot be read"
-    else: ruin(folder/"data/chunk-000/file-000.parquet", .25); says = "file-000.parquet cannot be read"
+    else: ruin(folder/"data/chunk-000/file-000.parquet", .25); says = "file-000.parquet"
     report = check_data(folder, every=True)
     assert any(says in f for f in report.faults) and report.facts["episodes"].startswith("3"), report.faults
-    monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); s = Samples(folder, 8, 2)
-    with pytest.raises(Mistake, match=says): s.batch(range(len(s)))
+    monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0")
+    with pytest.raises(Mistake, match=says): s = Samples(folder, 8, 2); s.batch(range(len(s)))
 
 def test_a_folder_of_nothing_we_know(tmp_path):
     for path, says in ((tmp_path/"nowhere", "There is nothing at"), (tmp_path, "holds no dataset we can read")):

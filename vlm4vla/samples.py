@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from .core import Mistake, cache_dir, cores, locked, progress, replacing
 from .formats import open_data
+from .lerobot_data import TableImages, flat
 from .readers import keep
 
 # %% ../nbs/11h_samples.ipynb #0c6c0612
@@ -121,7 +122,8 @@ def ahead(
 class Streamed:
     "Pictures that are read when they are asked for, by threads."
     def __init__(self, reader, size:int, via:int=224, workers:int=None):
-        self.n, self.one = reader.on_disk, partial(seen, reader.image, size, via)
+        image = flat(reader.image, reader.hash) if isinstance(reader.image, TableImages) else reader.image
+        self.n, self.one = reader.on_disk, partial(seen, image, size, via)
         self.pool = ThreadPoolExecutor(workers or cores())
 
     def __len__(self): return self.n
