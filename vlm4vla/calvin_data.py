@@ -147,7 +147,8 @@ def read_calvin(
     rows = np.searchsorted(frames, wanted)
     sound = np.array([np.isfinite(m).all() for m in np.split(moves[rows], np.cumsum(lengths)[:-1])]) # a file that is broken costs the episodes it belongs to
     if not sound.any(): return None
-    rows, words = rows[np.repeat(sound, lengths)], list(dict.fromkeys(texts))
-    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=np.array([words.index(t) for t in texts])[sound], numbers=numbers[sound],
+    rows, texts = rows[np.repeat(sound, lengths)], [t for t, s in zip(texts, sound) if s]
+    words = list(dict.fromkeys(texts))
+    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=np.array([words.index(t) for t in texts]), numbers=numbers[sound],
                   instructions=tuple(words), rows=rows, on_disk=len(frames), image=partial(calvin_image, folder, frames), hash=digest(whole, moves), fps=30., gripper=(1., -1.),
                   notes=(f"{len(listing) - len(frames)} of {len(listing)} frames belong to no annotation.",))

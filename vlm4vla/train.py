@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .actions import fixed, narrow, quantiles
+from .actions import fixed, narrow
 from .backbones import backbones
 from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
-from .formats import data_folder
+from .formats import data_folder, measured
 from .meter import Meter
 from .plan import flops_of
 from .recorders import check_follow, following
@@ -153,7 +153,7 @@ def _samples(e:Experiment, folder, size:int)->Samples:
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
     r, b = e.recipe, benchmarks[e.benchmark]; gripper = dict(opened=b.action_hi[6], closed=b.action_lo[6])
-    return narrow(quantiles(samples.actions, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
+    return narrow(measured(samples.reader, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
 
 # %% ../nbs/30_train.ipynb #781b4ad2
 @contextmanager
