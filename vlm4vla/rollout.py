@@ -284,7 +284,7 @@ def on_obs(self:Run, hand:Hand, body):
         job.frames += [unpack(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
     if done: self.record(hand, info, "")
-    elif job.sent >= self.limit(job.task) + self.n: self.record(hand, info, f"not over after {self.limit(job.task)} actions")
+    elif job.sent >= 2*self.limit(job.task) + self.n: self.record(hand, info, f"not over after {job.sent} actions") # a chunk may be cut short, so more are sent than run
     else: hand.state = "waiting"
 
 @patch
