@@ -25,7 +25,7 @@ class Recipe:
     chunk_size:int # Actions predicted at once
     n_action_steps:int # Actions executed before predicting again
     eval_episodes:int # Rollouts per task and split
-    demos:str # Name of the demonstration set
+    demos:str # Name of the demonstration set, or its folder
     weight_decay:float=0. # Of AdamW
     warmup_steps:int=100 # Linear, from zero
     schedule:str="constant" # After the warm-up: "constant" or "cosine"
