@@ -143,3 +143,12 @@ def test_an_absent_package_is_one_sentence(without, tmp_path):
     (tmp_path/"calvin_env"/"__init__.py").touch()
     done = without(["hydra"], f"from vlm4vla.calvin import make; make(path={str(tmp_path)!r}, renderer='tiny')")
     assert "Mistake: CALVIN needs the package hydra" in done.stderr and "vlm4vla simulators install calvin" in done.stderr
+
+def test_scores_count_tasks_in_a_row():
+    from vlm4vla.results import frame
+    from vlm4vla.scores import scores
+    def row(e, solved): return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5, n_subtasks=solved, n_steps=1, seconds=1.,
+                                    detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
+    lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # counts as none in a row
+    found = scores(frame("episodes", [row(0, 0), row(1, 2), row(2, 5), lost])).set_index("metric").value
+    assert found.to_dict() == {"avg_len": 1.75, "task-1": .5, "task-2": .5, "task-3": .25, "task-4": .25, "task-5": .25}
