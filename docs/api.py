@@ -29,7 +29,7 @@ class Symbol:
         return f"{self.name.split('.')[-1]}" + ("" if self.kind == "property" else f"({args})") + (f" -> {self.returns}" if self.returns else "")
 
 def text(node): return ast.unparse(node) if node else ""
-def public(name): return not name.startswith("_")
+def public(name): return not name.startswith("_") or name == "__call__"
 
 def parameters(a):
     "The parameters of a function, as written."
@@ -119,7 +119,8 @@ def reference(s, page, depth=0):
     fence = ":"*(7 - 2*depth)
     link = f'<a class="lesson" href="../{page}.html#{s.anchor}">lesson</a>'
     body = [safe(s.doc), table(s), link if not depth else "", *(reference(m, page, depth + 1) for m in s.members)]
-    return "\n\n".join([f"{fence}{{py:{s.kind}}} {s.signature}", *filter(None, body), fence])
+    owner = s.name.rpartition(".")[0] if not depth else ""   # a method that is patched into another module's class is listed alone
+    return "\n\n".join([f"{fence}{{py:{s.kind}}} {owner + '.' if owner else ''}{s.signature}", *filter(None, body), fence])
 
 def module_page(module, page, title, subtitle):
     "The API page of a module."

@@ -2,7 +2,7 @@
 import os, re, resource, shutil, subprocess, sys
 import pytest
 
-COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "simulators", "doctor")
+COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "data", "simulators", "doctor")
 HEAVY = ["torch", "transformers", "numpy", "pandas", "matplotlib", "pybullet", "papermill", "tqdm"]
 
 @pytest.fixture

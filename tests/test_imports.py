@@ -6,6 +6,7 @@ import pytest
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
 tabletop = core | {"worker", "actions", "data", "samples", "recording", "grinningface"}
+reading = core | {"readers"}
 kinds = {"family", "qwen", "paligemma", "kosmos", "internvl", "newer"}
 vlm = entries | kinds | {"families", "query", "actions"}
 policy = vlm | {"data", "samples", "heads", "policy"}
@@ -13,19 +14,22 @@ tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    actions=core, data=core, samples=core | {"actions", "data"}, recording=core | {"data"}, worker=core,
+    actions=core, data=core, recording=core | {"data"}, worker=core,
+    readers=core, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     processes=core, plan=policy | {"experiments", "sizes"}, meter={"plan"}, recorders=core,
-    train=policy | {"demonstrations", "bridge_demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
+    train=policy | {"demonstrations", "formats", "bridge_demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, video=core, rollout=entries | {"worker", "actions", "video"},
+    calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
     results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"},
-    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan", "simulators"},
+    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan", "simulators", "formats"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
+NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
+NO_TORCH += ("calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
@@ -60,6 +64,11 @@ def test_a_simulator_is_imported_in_its_own_module_and_only_when_needed():
     for name in MODULES:
         assert not {i for i in imports(name, top=True) if i.split(".")[0] == "pybullet"}, name
         if name != "grinningface": assert not {i for i in imports(name) if i.split(".")[0] in ("pybullet", "pybullet_data")} or name == "cli", name
+
+@pytest.mark.parametrize("name", ["calvin", "libero", "libero_expert"])
+def test_a_simulators_module_needs_numpy_alone(without, name):
+    done = without(["torch", "pybullet", "hydra", "omegaconf", "mujoco", "robosuite", "libero", "fastcore", "pandas", "scipy", "PIL", "tqdm"], f"import vlm4vla.{name}")
+    assert done.returncode == 0, done.stderr[-500:]
 
 @pytest.mark.parametrize("name", [m for m in NO_TORCH if m in MODULES])
 def test_tables_and_figures_need_no_torch(without, name):

@@ -113,6 +113,29 @@ benchmarks.add(Benchmark(
     others=(Metric(name="ever", column="ever", label="success at any step"), Metric(name="grasped", column="grasped", label="right thing grasped")),
     batch_size=512, lr=5e-5, steps=50_000, demos="bridge"))
 
+# %% ../nbs/02_benchmarks.ipynb #cffc3284
+import csv
+from .core import assets
+
+benchmarks.add(Benchmark(
+    name="calvin-abc-d", label="CALVIN ABC-D", suite="calvin", module="vlm4vla.calvin",
+    splits=("D",), tasks=("five-in-a-row",), episodes=1000, max_steps=5*360, chunk_size=10, n_action_steps=10,
+    action_lo=(-1.,)*7, action_hi=(1.,)*7,
+    metric=Metric(name="avg_len", column="n_subtasks", label="tasks in a row", unit="tasks", hi=5.),
+    others=tuple(Metric(name=f"task-{i}", column=f"task_{i}", label=f"success of {i} in a row") for i in range(1, 6)),
+    batch_size=128, lr=2e-5, steps=30000, demos="calvin-abc"))
+
+def _libero_tasks(suite):
+    "Tasks of a suite of LIBERO, in its order."
+    with open(assets()/"libero"/"tasks.csv", newline="", encoding="utf-8") as f: return tuple(r["task"] for r in csv.DictReader(f) if r["suite"] == suite)
+
+for part, limit in {"10": 520, "spatial": 220, "object": 280, "goal": 300, "90": 400}.items(): # the study's first
+    benchmarks.add(Benchmark(
+        name=f"libero-{part}", label=f"LIBERO-{part.capitalize()}", suite="libero", module="vlm4vla.libero",
+        splits=(f"libero_{part}",), tasks=_libero_tasks(f"libero_{part}"), episodes=50, max_steps=limit, chunk_size=4, n_action_steps=4,
+        action_lo=(-1.,)*6 + (0.,), action_hi=(1.,)*7, metric=Metric(name="success", column="success", label="success rate"),
+        batch_size=512, lr=5e-5, steps=50000, demos=f"libero-{part}"))
+
 # %% ../nbs/02_benchmarks.ipynb #5812e9ee
 CHUNK_MODES = ("full", "half", "single")
 

@@ -1,4 +1,4 @@
-"""The workbook from a terminal: `vlm4vla demo`, `sweep`, `evaluate`, `train`, `report`, `simulators` and `doctor`.
+"""The workbook from a terminal: `vlm4vla demo`, `sweep`, `evaluate`, `train`, `report`, `data`, `simulators` and `doctor`.
 
 Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 
@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 __all__ = ['FORMATS', 'say', 'named', 'finding', 'check_python', 'check_packages', 'check_gpu', 'check_kernel', 'check_assets',
            'check_hub', 'check_simulator', 'check_simulators', 'check_machine', 'check_up', 'table', 'doctor', 'out_of',
            'chosen', 'run', 'sweep', 'lasting', 'cost_lines', 'planned', 'train', 'evaluate', 'compared', 'formatted',
-           'analysed', 'report', 'measured', 'simulators', 'shown', 'draw', 'demo', 'Parser', 'parser', 'main']
+           'analysed', 'report', 'measured', 'simulators', 'shown', 'draw', 'demo', 'data', 'Parser', 'parser', 'main']
 
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
@@ -292,6 +292,18 @@ def demo(args)->int:
         "`vlm4vla doctor` says what else this machine can run.")
     return 0
 
+# %% ../nbs/54_cli.ipynb #cac43f7c
+def data(args)->int:
+    "Look at a dataset."
+    from vlm4vla.formats import check_data, data_folder
+    try: report = check_data(data_folder(args.path) if not Path(args.path).exists() else args.path, args.all)
+    except Mistake as e: say(str(e)); return 1
+    width = max(map(len, report.facts), default=0)
+    say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
+    if report.ranges: say("", table(report.ranges, list(report.ranges[0])))
+    say(*([""] if report.facts else []), *(report.faults or ["Nothing is wrong with it."]))
+    return int(bool(report.faults))
+
 # %% ../nbs/54_cli.ipynb #9542cea4
 class Parser(argparse.ArgumentParser):
     "Bad arguments are told in one sentence, like every other mistake."
@@ -329,6 +341,9 @@ def parser()->argparse.ArgumentParser:
             opt("--chunk-mode", default=None, choices=CHUNK_MODES, metavar="MODE", help="how much of a chunk is executed: full, half or single (as the recipe says)"))
     command(report, "Print a table of the analysis, or measured rates with intervals.", opt("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"), out,
             opt("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv"))
+    command(data, "Say what a dataset is, how much of it there is, and what is wrong with it.", opt("action", choices=("check",), metavar="ACTION", help="check"),
+            opt("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
+            opt("--all", action="store_true", help="read every picture, not only the first of each episode"))
     command(simulators, "Install a simulator in an environment of its own.", opt("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
             opt("names", nargs="*", metavar="NAME", help="simpler, libero or calvin"),
             opt("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"),

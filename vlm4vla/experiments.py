@@ -25,7 +25,7 @@ class Recipe:
     chunk_size:int # Actions predicted at once
     n_action_steps:int # Actions executed before predicting again
     eval_episodes:int # Rollouts per task and split
-    demos:str # Name of the demonstration set
+    demos:str # Name of the demonstration set, or its folder
     weight_decay:float=0. # Of AdamW
     warmup_steps:int=100 # Linear, from zero
     schedule:str="constant" # After the warm-up: "constant" or "cosine"
@@ -201,7 +201,7 @@ _simulator = "Not built here: rolling out this suite is not part of the workbook
 differences += [ # of evaluation
     Difference("Crop of images, SimplerEnv", "none named", "none, though training crops", "A.1; eval/simpler/model_wrapper.py", ours="The middle 0.9 wherever training cropped, on every suite, as the release does on LIBERO; leaving it out is a defect."),
     Difference("Actions executed, CALVIN", "full chunk, half, one: the best is reported", "half and one have no effect", "3.3; eval/calvin/model_wrapper.py", ours="One fixed number in both variants, `n_action_steps`, which has an effect on every suite."),
-    Difference("Settling steps, LIBERO", "not stated", "the policy acts between the 10 dummy actions", "A.1; eval/libero/libero_evaluator.py", ours=_simulator + "A defect that is to be left out."),
+    Difference("Settling steps, LIBERO", "not stated", "the policy acts between the 10 dummy actions", "A.1; eval/libero/libero_evaluator.py", ours="Ten dummy actions before the policy sees anything, in both variants; the environment's option `settle=\"alternate\"` does as the release, whose way is a defect."),
     Difference("Opening the gripper, SimplerEnv", "not stated", "after two predictions in a row", "A.1; eval/simpler/model_wrapper.py", ours=_simulator + "A defect that is to be left out."),
     Difference("Episodes that fail or are run twice", "not stated", "change the average of a folder", "A.1; eval", ours="In both variants an episode is one row, a failed one counts as no success, and a second row is refused (`results`)."),
     Difference("Arguments of three evaluators", "not stated", "four, to a function that takes three", "A.1; eval", ours="Does not arise here: the evaluators are our own."),

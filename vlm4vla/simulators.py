@@ -69,23 +69,28 @@ simulators.add(Simulator(
     licences={"ManiSkill 3": "Apache-2.0", "SAPIEN": "MIT", "SimplerEnv": "MIT", "assets (ManiSkill2_real2sim)": "Apache-2.0"}))
 
 # %% ../nbs/39b_simulators.ipynb #e6d9b240
+_fetch = "import os; from huggingface_hub import snapshot_download as get; get('lerobot/libero-assets', repo_type='dataset', local_dir=os.environ['VLM4VLA_LIBERO_ASSETS'])"
+
 simulators.add(Simulator(
     name="libero", label="LIBERO", needs="libero",
-    packages=("torch==2.13.0", "robosuite==1.4.0", "bddl==1.0.1", "mujoco<3.9", "easydict", "matplotlib", "cloudpickle", "gymnasium", "pyyaml", "termcolor", "future", "opencv-python-headless"),
+    packages=("robosuite==1.4.0", "bddl==1.0.1", "mujoco<3.9", "easydict", "matplotlib", "cloudpickle", "gymnasium", "pyyaml", "termcolor", "future", "opencv-python-headless", "huggingface_hub"),
     alone=("hf-libero==0.1.4",),
-    variables=dict(LIBERO_CONFIG_PATH="{env}/libero-config"),
+    variables=dict(VLM4VLA_LIBERO_ASSETS="{assets}", LIBERO_CONFIG_PATH="{env}/libero-config"),
     assets_setting="VLM4VLA_LIBERO_ASSETS",
-    system="OSMesa, or OpenGL through EGL", debian=dict(bookworm=("libosmesa6",), trixie=("libosmesa6",)), debian_variables=dict(LD_LIBRARY_PATH="{libraries}"),
+    assets_proof=("scenes/libero_living_room_tabletop_base_style.xml", "articulated_objects", "stable_scanned_objects", "turbosquid_objects", "stable_hope_objects"),
+    assets_commands=(("-c", _fetch),),
+    system="OpenGL through EGL, or OSMesa", debian=dict(bookworm=("libosmesa6",), trixie=("libosmesa6",)), debian_variables=dict(LD_LIBRARY_PATH="{libraries}"),
     licences={"LIBERO code": "MIT", "LIBERO assets and data": "CC BY 4.0", "robosuite": "MIT", "MuJoCo": "Apache-2.0"}))
 
 # %% ../nbs/39b_simulators.ipynb #a5a952ae
 simulators.add(Simulator(
-    name="calvin", label="CALVIN", needs="calvin_env",
+    name="calvin", label="CALVIN", needs="pybullet",
     packages=("pybullet", "hydra-core", "omegaconf", "gym", "numpy", "opencv-python-headless", "scipy", "numpy-quaternion", "pandas", "cloudpickle", "gitpython", "numba", "matplotlib"),
-    alone=("--editable", "{assets}"),
+    variables=dict(VLM4VLA_CALVIN_ENV="{assets}"),
     assets_setting="VLM4VLA_CALVIN_ENV",
-    assets_proof=("calvin_env/__init__.py", "data"),
-    assets_how="git clone --recursive https://github.com/mees/calvin_env",
+    assets_proof=("calvin_env/envs/play_table_env.py", "data/calvin_table_D", "conf"),
+    assets_how="git clone https://github.com/mees/calvin_env",
+    system="OpenGL through EGL (apt install libegl1 libgl1-mesa-dri)",
     licences={"calvin_env and its assets": "MIT", "PyBullet": "zlib"}))
 
 # %% ../nbs/39b_simulators.ipynb #ca719b6b

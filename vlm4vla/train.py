@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from .actions import fixed, narrow, quantiles
+from .actions import fixed, narrow
 from .backbones import backbones
 from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
+from .formats import data_folder, measured
 from .meter import Meter
 from .plan import flops_of
 from .recorders import check_follow, following
@@ -129,9 +130,8 @@ def _note(log, bar, step, facts, on_log):
 def demonstrations(name:str)->Path:
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     folder = cache_dir()/"data"/name
-    if name in demo_sets: return make_demonstrations(name, folder=folder)
     if name in bridge_sets: return make_bridge_demonstrations(name, folder=folder)
-    return folder
+    return make_demonstrations(name, folder=folder) if name in demo_sets else data_folder(name)
 
 def _groups(policy:Policy, r:Recipe):
     "The backbone at the recipe's rate; query and head at a multiple of it."
@@ -148,10 +148,15 @@ def with_text(samples:Samples, indices,
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], images=images.pin_memory() if device != "cpu" else images)
 
 # %% ../nbs/30_train.ipynb #0e2b9774
+def _samples(e:Experiment, folder, size:int)->Samples:
+    "The demonstrations as samples, the gripper in the simulator's values: its range's upper end is open."
+    r, b = e.recipe, benchmarks[e.benchmark]
+    return Samples(folder, size=size, chunk_size=r.chunk_size, via=r.image_size, suite=b.suite, gripper=(b.action_hi[6], b.action_lo[6]))
+
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
-    r, b = e.recipe, benchmarks[e.benchmark]
-    return narrow(quantiles(samples.actions) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi), r.action_keep)
+    r, b = e.recipe, benchmarks[e.benchmark]; gripper = dict(opened=b.action_hi[6], closed=b.action_lo[6])
+    return narrow(measured(samples.reader, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
 
 # %% ../nbs/30_train.ipynb #781b4ad2
 @contextmanager
@@ -190,7 +195,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
-    samples = Samples(data, size=policy.encoder.facts["size"], chunk_size=r.chunk_size, via=r.image_size)
+    samples = _samples(e, data, policy.encoder.facts["size"])
     policy.stats = _action_stats(samples, e)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all

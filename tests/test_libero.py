@@ -1,0 +1,129 @@
+"LIBERO itself, from the files of two of its tasks: the same states, pictures and outcomes however often somebody looks."
+import json, os, subprocess, sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+import numpy as np, pytest
+
+from vlm4vla.benchmarks import benchmarks, environment
+from vlm4vla.core import Mistake
+from vlm4vla.libero import checked, choose_renderer, initial_states, instruction_of, make, suite_of
+from vlm4vla.rollout import rollout
+from vlm4vla.simulators import simulators
+
+ROOT = Path(__file__).resolve().parent.parent
+b, setting = benchmarks["libero-10"], simulators["libero"].assets_setting
+SOUP, STOVE = b.tasks[0], b.tasks[2]                               # the tasks whose files the test assets hold
+ASSETS = Path(os.environ.get(setting) or environment(b.python).get(setting) or ROOT.parent/"shared"/"assets"/"libero")
+
+@pytest.fixture
+def simulator(monkeypatch):
+    "The simulator's interpreter, with assets."
+    if b.python == sys.executable: pytest.skip("LIBERO is not installed here; `vlm4vla simulators install libero` brings it")
+    if not (ASSETS/"scenes").is_dir(): pytest.skip(f"no assets of LIBERO here; name their folder in {setting}")
+    monkeypatch.setenv(setting, str(ASSETS))
+    return b.python
+
+@pytest.fixture
+def inside(simulator, tmp_path):
+    "Run code under the simulator's Python; what it leaves in `out`, as JSON."
+    def run(code, **known):
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "LIBERO_CONFIG_PATH": str(tmp_path/"config"), "HOME": str(tmp_path)}
+        head = f"import json, sys, warnings; warnings.filterwarnings('ignore')\nimport numpy as np\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
+        done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print(json.dumps(out))"], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert not (tmp_path/".libero").exists()                   # nothing in the user's home
+        return json.loads(done.stdout.splitlines()[-1])
+    return run
+
+SAME = '''
+from vlm4vla.libero import make, open_package
+task = known["task"]
+rng = np.random.default_rng(0); actions = np.c_[rng.uniform(-1, 1, (8, 6)), np.arange(8) < 4].astype(float)
+env = make("libero_10")
+def roll(every, episode):
+    env.every = every; obs = env.reset(episode, task); seen = [(env.scene.state(), obs.image)]
+    for k in (0, 4): obs = env.step(actions[k:k+4]); seen.append((env.scene.state(), obs.image))
+    return seen
+same = lambda x, y: all((p == q).all() and (i == j).all() for (p, i), (q, j) in zip(x, y, strict=True))
+watched = roll(True, 3); out["frames"] = len(env.frames)
+other, once = roll(False, 0), roll(False, 3)
+out["once"], out["differ"], out["instruction"] = same(watched, once), same(other, once), env.reset(3, task).instruction
+
+from libero.libero.envs import OffScreenRenderEnv                  # robosuite's own way: a world built anew, all its observations
+package = open_package()
+native = OffScreenRenderEnv(bddl_file_name=f"{package}/bddl_files/libero_10/{task}.bddl", camera_heights=224, camera_widths=224, camera_names=["agentview"])
+native.reset()
+native.seed(3); native.reset(); native.set_init_state(env.scene.states[3]); theirs = []
+for a in [[0]*6 + [-1]]*10: obs = native.step(a)[0]
+theirs.append((native.get_sim_state(), obs["agentview_image"][::-1, ::-1]))
+for i, a in enumerate(actions):
+    obs = native.step(np.r_[a[:6], -1 if a[6] else 1])[0]
+    if i % 4 == 3: theirs.append((native.get_sim_state(), obs["agentview_image"][::-1, ::-1]))
+out["native"] = same(theirs, once)
+'''
+
+@pytest.mark.parametrize("task", [SOUP, STOVE])
+def test_rendering_once_changes_no_bit_and_is_robosuites_own_picture(inside, task):
+    out = inside(SAME, task=task)
+    assert out == dict(once=True, differ=False, native=True, frames=8, instruction=instruction_of(task))
+
+def test_settling_waits_or_alternates_as_the_release_does(inside):
+    out = inside('''
+from vlm4vla.libero import DUMMY, make
+def alternate():
+    env = make("libero_10", size=32, settle="alternate", limit=6); obs = env.reset(0, known["task"])
+    acts = []; act = env.scene.act; env.scene.act = lambda a: (acts.append(tuple(a) == DUMMY), act(a))[1]
+    while not obs.done: obs = env.step(np.zeros((4, 7)))
+    return acts, obs.info["n_steps"]
+out["acts"], out["n"] = alternate()
+env = make("libero_10", size=32, limit=6); obs = env.reset(0, known["task"]); out["time"] = float(env.scene.state()[0])
+while not obs.done: obs = env.step(np.zeros((4, 7)))
+out["waits"] = obs.info["n_steps"]
+''', task=SOUP)
+    assert out["acts"] == [False, True]*4 + [False]*7 and out["n"] == 11 # one dummy came before the first look
+    assert out["waits"] == 6 and out["time"] == pytest.approx(.5)  # ten actions at 20 Hz
+
+class Idle:
+    def __init__(self): self.images = {}
+    def act(self, images, instructions):
+        self.images.setdefault(instructions[0], images[0].copy())
+        return np.zeros((len(images), 4, 7), np.float32)
+
+def test_the_expert_succeeds_through_two_workers(simulator):
+    policy = Idle()
+    rows = rollout(policy, replace(b, module="vlm4vla.libero_expert"), "libero_10", 3, workers=2, tasks=[SOUP], time_limit=300)
+    assert [(r["success"], r["failure"]) for r in rows] == [(True, "")]*3
+    assert policy.images[instruction_of(SOUP)].shape == (224, 224, 3)
+
+def test_the_same_rows_from_one_worker_and_from_two(simulator):
+    ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"} for r in rollout(Idle(), b, "libero_10", 1, workers=w, tasks=[SOUP, STOVE], env=dict(limit=8, size=64), time_limit=300)]
+    assert ask(1) == ask(2) and [r["n_steps"] for r in ask(2)] == [8, 8]
+
+def test_a_missing_asset_is_one_sentence(simulator):
+    with pytest.raises(Mistake, match=r"needs the asset .*which is not there; name a folder with all assets in VLM4VLA_LIBERO_ASSETS"):
+        rollout(Idle(), benchmarks["libero-goal"], "libero_goal", 1, workers=1, tasks=benchmarks["libero-goal"].tasks[:1], time_limit=300)
+
+def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
+    with pytest.raises(Mistake, match="did you mean 'libero_90'"): make("libero_91")
+    with pytest.raises(Mistake, match="cannot settle 'never'"): make(settle="never")
+    with pytest.raises(Mistake, match=f"{SOUP} is empty"): make(instructions={SOUP: ""})
+    with pytest.raises(Mistake, match=r"7 numbers .* shape \(4, 6\)"): checked(np.zeros((4, 6)))
+    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.nan))
+    with pytest.raises(Mistake, match="lacks a task's initial states"): initial_states(tmp_path/"none")
+    (tmp_path/"bad").write_bytes(b"no zip")
+    with pytest.raises(Mistake, match="holds no initial states"): initial_states(tmp_path/"bad")
+    import vlm4vla.libero as module
+    monkeypatch.delenv("MUJOCO_GL", raising=False); monkeypatch.setattr(module, "_loads", lambda name: False)
+    with pytest.raises(Mistake, match="apt install libegl1 libgl1-mesa-dri, or libosmesa6"): choose_renderer()
+
+def test_an_absent_simulator_is_one_sentence(python):
+    if find_spec("libero"): pytest.skip("this Python has LIBERO, so its absence cannot be seen; run the tests in an environment without it")
+    done = python("-c", "from vlm4vla.libero import make; make()")
+    assert "Mistake: LIBERO needs the package hf-libero" in done.stderr and "vlm4vla simulators install libero" in done.stderr
+
+def test_suites_are_the_benchmarks():
+    suites = {s: suite_of(s) for s in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")}
+    assert {s: (len(x.tasks), x.max_steps, x.episodes) for s, x in suites.items()} == dict(
+        libero_spatial=(10, 220, 50), libero_object=(10, 280, 50), libero_goal=(10, 300, 50), libero_10=(10, 520, 50), libero_90=(90, 400, 50))
+    assert instruction_of(SOUP) == "put both the alphabet soup and the tomato sauce in the basket" and not any(instruction_of(t)[:1].isupper() for x in suites.values() for t in x.tasks)
