@@ -13,7 +13,7 @@ __all__ = ['FORMATS', 'say', 'named', 'finding', 'check_python', 'check_packages
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
 from pathlib import Path
-from .benchmarks import MADE
+from .benchmarks import CHUNK_MODES, MADE
 from .core import Mistake, assets, cache_dir, check_int, cores, gpus, hardware, home, near_miss, results_dir, versions
 
 # %% ../nbs/54_cli.ipynb #22acbdd3
@@ -153,7 +153,7 @@ def out_of(args)->Path:
 
 def chosen(args)->dict:
     "The options of a sweep that were given."
-    return {k: v for k in ("jobs", "retries", "workers", "follow") if (v := getattr(args, k, None)) is not None}
+    return {k: v for k in ("jobs", "retries", "workers", "follow", "chunk_mode") if (v := getattr(args, k, None)) is not None}
 
 def run(experiments, args, out, **kw)->int:
     "Sweep, say what failed and where to look; the exit status."
@@ -337,7 +337,8 @@ def parser()->argparse.ArgumentParser:
             opt("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
             opt("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE", help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
             opt("--recompute", action="store_true", help="plan with activations computed again instead of kept"))
-    command(evaluate, "Roll out trained experiments.", names, out, workers, jobs)
+    command(evaluate, "Roll out trained experiments.", names, out, workers, jobs,
+            opt("--chunk-mode", default=None, choices=CHUNK_MODES, metavar="MODE", help="how much of a chunk is executed: full, half or single (as the recipe says)"))
     command(report, "Print a table of the analysis, or measured rates with intervals.", opt("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"), out,
             opt("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv"))
     command(data, "Say what a dataset is, how much of it there is, and what is wrong with it.", opt("action", choices=("check",), metavar="ACTION", help="check"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 import numpy as np
-from .benchmarks import environment
+from .benchmarks import CHUNK_MODES, chunk_steps, environment
 from .core import Mistake, check_int, plain, progress
 from .video import write_video
 from .worker import SETTING, pack, unpack
@@ -326,7 +326,7 @@ def rollout(
     episodes, # Episode numbers, or how many
     workers:int=8, # Simulator processes; more than cores keep the batch full
     n_action_steps:int=None, # Actions executed before predicting again; by default the benchmark's
-    chunk_mode:str=None, # Name of this way of executing, part of the key; by default "n of K"
+    chunk_mode:str=None, # Full, half or single, instead of `n_action_steps`; or a name for the key, which is "n of K" by default
     run_id:str="", # Whose rows these are
     done_keys=(), # Keys of rows there are already
     on_row=None, # Called with every row as it comes
@@ -339,6 +339,7 @@ def rollout(
     tasks=None, # Some of the benchmark's tasks; by default all
 )->list[dict]: # In the order of tasks and episodes
     "Roll a policy out and return one row per episode that was not done yet."
+    if chunk_mode in CHUNK_MODES: n_action_steps, chunk_mode = chunk_steps(chunk_mode, benchmark.chunk_size), None
     workers, n = check_int("workers", workers), check_int("n_action_steps", n_action_steps or benchmark.n_action_steps)
     if split not in benchmark.splits: raise Mistake(f"{benchmark.label} has no split {split!r}; choose one of {', '.join(benchmark.splits)}.")
     known = dict(run_id=run_id, benchmark=benchmark.name, split=split, chunk_mode=chunk_mode or f"{n} of {benchmark.chunk_size}")

@@ -130,13 +130,13 @@ class Bridge:
                  size:int=224, # Side of the image, in pixels
                  render_every_step:bool=False, # Take a picture after each action, as peers do
                  sticky_gripper:bool=False, # The released code's rule
-                 stop_at_success:bool=False, # End an episode as soon as it succeeds (for demonstrations)
+                 stop_after:int=0, # End an episode when it has been a success for so many steps in a row; 0: never before its limit
                  pilot:str="", # "expert": the scripted expert acts, whatever actions come
                  shaky:float=0., # How shaky the pilot's hands are, in metres
                  render_backend:str="cpu"): # As SAPIEN calls the renderer
         if pilot not in ("", "expert"): raise Mistake(f"SimplerEnv-Bridge has no pilot {pilot!r}; leave it out, or take expert.")
         if split not in SPLITS: raise Mistake(f"SimplerEnv-Bridge has no split {split!r}{near_miss(split, SPLITS)}")
-        self.split, self.size, self.every, self.stop, self.pilot, self.shaky = split, size, render_every_step, stop_at_success, pilot, shaky
+        self.split, self.size, self.every, self.stop, self.pilot, self.shaky = split, size, render_every_step, stop_after, pilot, shaky
         self.sticky, self.scenes, self.done = sticky_gripper, Scenes(render_backend), True
         self.scenes[next(iter(SCENES))] # the first picture of a process takes as long as hundreds: have it over before somebody waits
 
@@ -146,7 +146,7 @@ class Bridge:
         if instruction is not None and not instruction.strip(): raise Mistake("The instruction is empty; say what to do, or leave it out for the simulator's own.")
         self.task, self.episode, self.limit, self.gripper = task, int(episode), benchmarks["simpler-bridge"].limit(task), Gripper(self.sticky)
         self.n, self.frames, self.given, self.executed = 0, [], [], []
-        self.done = self.success = self.ever = False
+        self.done = self.success = self.ever = False; self.streak = 0
         self.instruction, self.random = instruction or scene.get_language_instruction()[0], np.random.default_rng(stable_seed("shaky", task, self.episode))
         obs, self.facts = scene.reset(seed=0, options=lay(scene, self.split, task, self.episode))
         return self.observe(picture(obs, self.size))
@@ -157,8 +157,8 @@ class Bridge:
         self.scene._elapsed_steps += 1
         self.facts = self.scene.get_info()
         self.n, self.success = self.n + 1, bool(self.facts["success"])
-        self.ever = self.ever or self.success
-        self.done = self.n >= self.limit or self.stop and self.success
+        self.ever, self.streak = self.ever or self.success, self.streak + 1 if self.success else 0
+        self.done = self.n >= self.limit or 0 < self.stop <= self.streak
 
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the episode is over."
