@@ -14,7 +14,7 @@ import numpy as np
 
 # %% ../nbs/43a_bridge_expert.ipynb #633fe392
 STEP, TURN = .04, .35 # longest move and turn of one action
-TABLE, REACH = .87, .02 # height of the table, and of the tip above it when the fingers touch
+TABLE, REACH = .87, .014 # height of the table, and of the lowest place of the tip above it
 
 @dataclass(frozen=True)
 class Thing:
