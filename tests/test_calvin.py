@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.benchmarks import benchmarks, environment
-from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checked, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
+from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
 from vlm4vla.core import Mistake
 from vlm4vla.rollout import rollout
+from vlm4vla.worker import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 b = benchmarks["calvin-abc-d"]
@@ -127,8 +128,8 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(Mistake, match=f"{tmp_path} is no checkout of calvin_env"): checkout(str(tmp_path))
     with pytest.raises(Mistake, match="open_drawer is empty"): make(instructions=dict(open_drawer=" "))
     with pytest.raises(Mistake, match="did you mean 'open_drawer'"): make(instructions=dict(open_drawr="x"))
-    with pytest.raises(Mistake, match=r"7 numbers .* shape \(2, 8\)"): checked(np.zeros((2, 8)))
-    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.inf))
+    with pytest.raises(Mistake, match=r"7 numbers .* shape \(2, 8\)"): checked(np.zeros((2, 8)), "CALVIN")
+    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.inf), "CALVIN")
     with pytest.raises(Mistake, match="no sequence 1000"): sequence(1000)
     monkeypatch.setenv(SETTING, "")
     with pytest.raises(Mistake, match=f"git clone https://github.com/mees/calvin_env and name its folder in {SETTING}"): checkout()

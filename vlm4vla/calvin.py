@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/calvin.html.md"""
 # %% auto #0
 __all__ = ['BLOCKS', 'SIDES', 'OTHER', 'FREE', 'LENGTH', 'ARM', 'ON_TABLE', 'BEHIND', 'SETTING', 'RENDERERS', 'LIMIT', 'SCENES',
            'tasks', 'ways', 'after', 'starts', 'possible', 'sequence', 'fnv1', 'layout', 'checkout', 'configure',
-           'opengl', 'open_table', 'Table', 'words', 'checked', 'Series', 'Calvin', 'make']
+           'opengl', 'open_table', 'Table', 'words', 'Series', 'Calvin', 'make']
 
 # %% ../nbs/42_calvin.ipynb #3a173e05
 import csv, ctypes, os, sys
@@ -19,7 +19,7 @@ import numpy as np
 from .benchmarks import benchmarks
 from .core import Mistake, assets, check_int, near_miss
 from .simulators import use_settings
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/42_calvin.ipynb #cccb8500
 @lru_cache
@@ -236,13 +236,6 @@ def words(
         if not w.strip(): raise Mistake(f"The instruction for CALVIN's task {t} is empty; say what the robot is to do.")
     return said
 
-def checked(actions)->np.ndarray: # (n, 7)
-    "A chunk of actions, or a `Mistake`."
-    a = np.atleast_2d(np.asarray(actions, float))
-    if a.ndim != 2 or a.shape[1] != 7: raise Mistake(f"CALVIN takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape {np.shape(actions)}.")
-    if not np.isfinite(a).all(): raise Mistake("CALVIN was given an action that is not finite.")
-    return a
-
 # %% ../nbs/42_calvin.ipynb #2745dcea
 class Series(Table):
     "Five tasks, one after the other."
@@ -299,7 +292,7 @@ class Calvin(Series):
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the instruction changes."
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-        for a in checked(actions):
+        for a in checked(actions, "CALVIN"):
             over = self.act(a)
             if self.every: self.frames.append(self.render())
             if over: break

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/libero.html.md"""
 
 # %% auto #0
 __all__ = ['SETTING', 'CAMERA', 'SETTLE', 'DUMMY', 'WAYS', 'suite_of', 'instruction_of', 'initial_states', 'choose_renderer',
-           'open_package', 'expose', 'develop', 'Scene', 'words', 'checked', 'Tasks', 'Episode', 'Libero', 'make']
+           'open_package', 'expose', 'develop', 'Scene', 'words', 'Tasks', 'Episode', 'Libero', 'make']
 
 # %% ../nbs/44_libero.ipynb #50780643
 import ctypes, io, os, pickle, re, sys, zipfile
@@ -18,7 +18,7 @@ import numpy as np
 from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, check_int, near_miss, write_text
 from .simulators import simulators, use_settings
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/44_libero.ipynb #bb990549
 def suite_of(split:str): # entry of `benchmarks`
@@ -165,13 +165,6 @@ def words(
         if not w.strip(): raise Mistake(f"The instruction for LIBERO's task {t} is empty; say what the robot is to do.")
     return instructions or {}
 
-def checked(actions)->np.ndarray: # (n, 7)
-    "A chunk of actions, or a `Mistake`."
-    a = np.atleast_2d(np.asarray(actions, float))
-    if a.ndim != 2 or a.shape[1] != 7: raise Mistake(f"LIBERO takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape {np.shape(actions)}.")
-    if not np.isfinite(a).all(): raise Mistake("LIBERO was given an action that is not finite.")
-    return a
-
 # %% ../nbs/44_libero.ipynb #3303041c
 class Tasks:
     "One scene at a time."
@@ -236,7 +229,7 @@ class Libero(Episode):
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the episode is over."
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-        for a in checked(actions):
+        for a in checked(actions, "LIBERO"):
             over = self.act(a)
             if self.every: self.frames.append(self.scene.develop())
             if over: break
