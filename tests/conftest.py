@@ -16,6 +16,26 @@ def python():
         return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd=kw.pop("cwd", ROOT), timeout=kw.pop("timeout", 120), **kw)
     return run
 
+ASSETS = dict(simpler="maniskill", libero="libero") # suite → its folder where test assets lie beside the checkout
+
+@pytest.fixture(scope="session")
+def interpreter():
+    "The interpreter of a suite's simulator; installed first where its assets are at hand."
+    def find(suite):
+        from vlm4vla.benchmarks import benchmarks, simulator_python
+        from vlm4vla.core import Mistake
+        from vlm4vla.simulators import install, made, simulators
+        s, b = simulators[suite], next(b for b in benchmarks.values() if b.suite == suite)
+        beside = ROOT.parent/"shared"/"assets"/ASSETS[suite]
+        assets = os.environ.get(s.assets_setting) or (beside if beside.is_dir() else None)
+        if os.environ.get(b.python_setting): return os.environ[b.python_setting]
+        if not made(s):
+            if not assets: pytest.skip(f"{s.label} is not installed, and no assets are at hand to install it for a test; run `{s.command}`, or set {s.assets_setting} to a folder that has them.")
+            try: install(suite, assets)
+            except Mistake as e: pytest.skip(f"{s.label} could not be installed here: {e}")
+        return simulator_python(suite)
+    return find
+
 BLOCK = """
 import sys
 class Block:

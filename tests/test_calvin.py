@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.benchmarks import benchmarks, environment
-from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checked, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
+from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
 from vlm4vla.core import Mistake
 from vlm4vla.rollout import rollout
+from vlm4vla.worker import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 b = benchmarks["calvin-abc-d"]
@@ -127,8 +128,8 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(Mistake, match=f"{tmp_path} is no checkout of calvin_env"): checkout(str(tmp_path))
     with pytest.raises(Mistake, match="open_drawer is empty"): make(instructions=dict(open_drawer=" "))
     with pytest.raises(Mistake, match="did you mean 'open_drawer'"): make(instructions=dict(open_drawr="x"))
-    with pytest.raises(Mistake, match=r"7 numbers .* shape \(2, 8\)"): checked(np.zeros((2, 8)))
-    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.inf))
+    with pytest.raises(Mistake, match=r"7 numbers .* shape \(2, 8\)"): checked(np.zeros((2, 8)), "CALVIN")
+    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.inf), "CALVIN")
     with pytest.raises(Mistake, match="no sequence 1000"): sequence(1000)
     monkeypatch.setenv(SETTING, "")
     with pytest.raises(Mistake, match=f"git clone https://github.com/mees/calvin_env and name its folder in {SETTING}"): checkout()
@@ -143,3 +144,12 @@ def test_an_absent_package_is_one_sentence(without, tmp_path):
     (tmp_path/"calvin_env"/"__init__.py").touch()
     done = without(["hydra"], f"from vlm4vla.calvin import make; make(path={str(tmp_path)!r}, renderer='tiny')")
     assert "Mistake: CALVIN needs the package hydra" in done.stderr and "vlm4vla simulators install calvin" in done.stderr
+
+def test_scores_count_tasks_in_a_row():
+    from vlm4vla.results import frame
+    from vlm4vla.scores import scores
+    def row(e, solved): return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5, n_subtasks=solved, n_steps=1, seconds=1.,
+                                    detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
+    lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # counts as none in a row
+    found = scores(frame("episodes", [row(0, 0), row(1, 2), row(2, 5), lost])).set_index("metric").value
+    assert found.to_dict() == {"avg_len": 1.75, "task-1": .5, "task-2": .5, "task-3": .25, "task-4": .25, "task-5": .25}

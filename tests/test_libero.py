@@ -7,22 +7,24 @@ import numpy as np, pytest
 
 from vlm4vla.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
-from vlm4vla.libero import checked, choose_renderer, initial_states, instruction_of, make, suite_of
+from vlm4vla.libero import choose_renderer, initial_states, instruction_of, make, suite_of
 from vlm4vla.rollout import rollout
 from vlm4vla.simulators import simulators
+from vlm4vla.worker import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 b, setting = benchmarks["libero-10"], simulators["libero"].assets_setting
 SOUP, STOVE = b.tasks[0], b.tasks[2]                               # the tasks whose files the test assets hold
-ASSETS = Path(os.environ.get(setting) or environment(b.python).get(setting) or ROOT.parent/"shared"/"assets"/"libero")
+BESIDE = ROOT.parent/"shared"/"assets"/"libero"
 
 @pytest.fixture
-def simulator(monkeypatch):
+def simulator(interpreter, monkeypatch):
     "The simulator's interpreter, with assets."
-    if b.python == sys.executable: pytest.skip("LIBERO is not installed here; `vlm4vla simulators install libero` brings it")
-    if not (ASSETS/"scenes").is_dir(): pytest.skip(f"no assets of LIBERO here; name their folder in {setting}")
-    monkeypatch.setenv(setting, str(ASSETS))
-    return b.python
+    found = interpreter("libero")
+    assets = Path(os.environ.get(setting) or environment(found).get(setting) or BESIDE)
+    if not (assets/"scenes").is_dir(): pytest.skip(f"no assets of LIBERO here; name their folder in {setting}")
+    monkeypatch.setenv(setting, str(assets))
+    return found
 
 @pytest.fixture
 def inside(simulator, tmp_path):
@@ -108,8 +110,8 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(Mistake, match="did you mean 'libero_90'"): make("libero_91")
     with pytest.raises(Mistake, match="cannot settle 'never'"): make(settle="never")
     with pytest.raises(Mistake, match=f"{SOUP} is empty"): make(instructions={SOUP: ""})
-    with pytest.raises(Mistake, match=r"7 numbers .* shape \(4, 6\)"): checked(np.zeros((4, 6)))
-    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.nan))
+    with pytest.raises(Mistake, match=r"7 numbers .* shape \(4, 6\)"): checked(np.zeros((4, 6)), "LIBERO")
+    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.nan), "LIBERO")
     with pytest.raises(Mistake, match="lacks a task's initial states"): initial_states(tmp_path/"none")
     (tmp_path/"bad").write_bytes(b"no zip")
     with pytest.raises(Mistake, match="holds no initial states"): initial_states(tmp_path/"bad")

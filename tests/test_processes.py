@@ -9,10 +9,15 @@ from vlm4vla.train import train
 RUNS = [f"{b.name}__grinningface__smoke__s0" for b in backbones.values() if b.kind == "tiny"]
 losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
 
+def apart(a, b):
+    "The distance of two sets of weights."
+    return sum((a[k].double() - b[k].double()).square().sum() for k in a).sqrt().item()
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     d = tmp_path_factory.mktemp("alone")
-    return {r: (losses(train(r, d/r)[1]), d/r) for r in RUNS}
+    begun = {r: train(r, d/"begun", stop_at=0)[0].state_dict() for r in RUNS}
+    return {r: (losses(train(r, d/r)[1]), d/r, begun[r]) for r in RUNS}
 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(mode, alone, tmp_path):
@@ -20,11 +25,11 @@ def test_two_processes_train_as_one(mode, alone, tmp_path):
 from vlm4vla.train import train
 for r in {RUNS!r}: train(r, {str(tmp_path)!r}+"/"+r, mode={mode!r})
 """, 2)
-    for r, (want, folder) in alone.items():
+    for r, (want, folder, begun) in alone.items():
         log = torch.load(tmp_path/r/"state.pt", weights_only=True)["log"]
         assert losses(log) == pytest.approx(want, abs=1e-5), r
         a, b = (Policy.load(f).state_dict() for f in (folder, tmp_path/r))
-        assert max((a[k]-b[k]).abs().max().item() for k in a) < 1e-4, r
+        assert apart(a, b) < 1e-3*apart(a, begun), r   # against the way gone: AdamW moves a weight by the rate even where its gradient is mere rounding
 
 def test_one_process_goes_on_from_two(alone, tmp_path):
     r = RUNS[0]

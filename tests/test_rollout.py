@@ -119,6 +119,10 @@ def test_a_stopped_worker_is_killed_and_replaced(toy, alone):
     rows = rollout(Net(), toy, "val", 30, workers=2, on_row=stop_one, time_limit=1.)
     assert plain(rows) == alone and gone(stopped[0])
 
+def test_an_episode_without_end_is_given_up(toy):
+    rows = rollout(Net(), replace(toy, max_steps=2), "val", [12], workers=1)
+    assert (rows[0]["failure"], rows[0]["success"]) == ("not over after 10 actions", False)
+
 def test_a_slow_policy_is_not_the_workers_fault(toy, alone):
     class Slow(Net):
         def act(self, *args): time.sleep(.5); return super().act(*args)

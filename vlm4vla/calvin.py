@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/calvin.html.md"""
 # %% auto #0
 __all__ = ['BLOCKS', 'SIDES', 'OTHER', 'FREE', 'LENGTH', 'ARM', 'ON_TABLE', 'BEHIND', 'SETTING', 'RENDERERS', 'LIMIT', 'SCENES',
            'tasks', 'ways', 'after', 'starts', 'possible', 'sequence', 'fnv1', 'layout', 'checkout', 'configure',
-           'opengl', 'Table', 'words', 'checked', 'Series', 'Calvin', 'make']
+           'opengl', 'open_table', 'Table', 'words', 'Series', 'Calvin', 'make']
 
 # %% ../nbs/42_calvin.ipynb #3a173e05
 import csv, ctypes, os, sys
@@ -19,7 +19,7 @@ import numpy as np
 from .benchmarks import benchmarks
 from .core import Mistake, assets, check_int, near_miss
 from .simulators import use_settings
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/42_calvin.ipynb #cccb8500
 @lru_cache
@@ -182,20 +182,24 @@ def opengl(renderer:str)->bool:
     except OSError: raise Mistake("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
-# %% ../nbs/42_calvin.ipynb #6b5be067
+# %% ../nbs/42_calvin.ipynb #644580c9
+def open_table(folder:Path, scene:str, config:str, egl:bool)->tuple: # environment, the oracle that knows when a task is done
+    "The simulator and the judge of a checkout."
+    if str(folder) not in sys.path: sys.path.insert(0, str(folder))
+    with _packages():
+        import hydra, calvin_env.envs.play_table_env as module
+        from calvin_env.envs.tasks import Tasks
+        from omegaconf import OmegaConf
+    module.get_git_commit_hash = lambda path: "" # a checkout may lie outside any repository
+    env = hydra.utils.instantiate(configure(folder, scene, config).env, show_gui=False, use_vr=False, use_scene_info=True, use_egl=egl)
+    return env, Tasks(OmegaConf.load(folder/"conf"/"tasks"/"new_playtable_tasks.yaml").tasks)
+
+# %% ../nbs/42_calvin.ipynb #6247a6a2
 class Table:
     "CALVIN's simulator, which renders only when it is asked to."
     def __init__(self, folder:Path, scene:str, config:str, egl:bool):
-        if str(folder) not in sys.path: sys.path.insert(0, str(folder))
-        with _packages():
-            import hydra, calvin_env.envs.play_table_env as module
-            from calvin_env.envs.tasks import Tasks
-            from omegaconf import OmegaConf
-        module.get_git_commit_hash = lambda path: "" # a checkout may lie outside any repository
-        self.env = hydra.utils.instantiate(configure(folder, scene, config).env, show_gui=False, use_vr=False, use_scene_info=True, use_egl=egl)
-        (self.camera,), self.env.cameras = self.env.cameras, []
-        self.warm = 0
-        self.oracle = Tasks(OmegaConf.load(folder/"conf"/"tasks"/"new_playtable_tasks.yaml").tasks)
+        self.env, self.oracle = open_table(folder, scene, config, egl)
+        (self.camera,), self.env.cameras, self.warm = self.env.cameras, [], 0
 
     def build(self, arm:np.ndarray, scene:np.ndarray):
         "The world anew, set to a state."
@@ -231,13 +235,6 @@ def words(
         if t not in tasks(): raise Mistake(f"CALVIN has no task {t!r}{near_miss(t, tasks())}")
         if not w.strip(): raise Mistake(f"The instruction for CALVIN's task {t} is empty; say what the robot is to do.")
     return said
-
-def checked(actions)->np.ndarray: # (n, 7)
-    "A chunk of actions, or a `Mistake`."
-    a = np.atleast_2d(np.asarray(actions, float))
-    if a.ndim != 2 or a.shape[1] != 7: raise Mistake(f"CALVIN takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape {np.shape(actions)}.")
-    if not np.isfinite(a).all(): raise Mistake("CALVIN was given an action that is not finite.")
-    return a
 
 # %% ../nbs/42_calvin.ipynb #2745dcea
 class Series(Table):
@@ -295,7 +292,7 @@ class Calvin(Series):
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the instruction changes."
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-        for a in checked(actions):
+        for a in checked(actions, "CALVIN"):
             over = self.act(a)
             if self.every: self.frames.append(self.render())
             if over: break

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
 from .core import Mistake, assets, stable_seed
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/41_grinningface.ipynb #94111b2d
 @lru_cache
@@ -237,7 +237,7 @@ def observe(self:Tabletop)->Observation:
 def step(self:Tabletop, actions)->Observation: # actions: (n, 7), in metres, radians and gripper opening
     "Run a chunk of actions and look once at the end (or as soon as the episode is over)."
     if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-    for a in np.atleast_2d(actions):
+    for a in checked(actions, "The emoji tabletop"):
         over = self.act(a)
         if self.every: self.frames.append(self.render())
         if over: break

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/libero.html.md"""
 
 # %% auto #0
 __all__ = ['SETTING', 'CAMERA', 'SETTLE', 'DUMMY', 'WAYS', 'suite_of', 'instruction_of', 'initial_states', 'choose_renderer',
-           'open_package', 'Scene', 'words', 'checked', 'Episode', 'Libero', 'make']
+           'open_package', 'expose', 'develop', 'Scene', 'words', 'Tasks', 'Episode', 'Libero', 'make']
 
 # %% ../nbs/44_libero.ipynb #50780643
 import ctypes, io, os, pickle, re, sys, zipfile
@@ -18,7 +18,7 @@ import numpy as np
 from .benchmarks import benchmarks
 from .core import Mistake, cache_dir, check_int, near_miss, write_text
 from .simulators import simulators, use_settings
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/44_libero.ipynb #bb990549
 def suite_of(split:str): # entry of `benchmarks`
@@ -48,7 +48,7 @@ def initial_states(
     except FileNotFoundError: raise Mistake(f"{path} is missing: this installation of LIBERO lacks a task's initial states; `{simulators['libero'].command} --fresh` brings them.") from None
     except (zipfile.BadZipFile, pickle.UnpicklingError, StopIteration, EOFError) as e: raise Mistake(f"{path} holds no initial states ({e}); `{simulators['libero'].command} --fresh` brings them.") from None
 
-# %% ../nbs/44_libero.ipynb #347b726c
+# %% ../nbs/44_libero.ipynb #8f30e491
 SETTING = simulators["libero"].assets_setting
 
 def _loads(library:str)->bool:
@@ -65,6 +65,7 @@ def choose_renderer():
     if not found: raise Mistake("LIBERO renders with OpenGL, and this machine has neither libEGL nor libOSMesa; apt install libegl1 libgl1-mesa-dri, or libosmesa6.")
     os.environ["MUJOCO_GL"] = found[0]
 
+# %% ../nbs/44_libero.ipynb #0546c630
 def _configure(package:Path, assets:str):
     "Write the configuration that LIBERO would ask for."
     folder = Path(os.environ.setdefault("LIBERO_CONFIG_PATH", str(cache_dir()/"libero")))
@@ -89,7 +90,7 @@ def open_package()->Path:
     if not Path(libero.libero._assets_path_cache).is_dir(): raise Mistake(f"LIBERO's assets could not be fetched from the Hugging Face hub; name a folder that holds them in {SETTING}.")
     return package
 
-# %% ../nbs/44_libero.ipynb #b9eaae63
+# %% ../nbs/44_libero.ipynb #41fe1164
 CAMERA = "agentview"
 
 @contextmanager
@@ -103,6 +104,30 @@ def _files(task:str):
         raise Mistake(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in {SETTING}, or unset it to fetch them.") from None
     except ImportError as e: raise Mistake(f"LIBERO cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']} ({e}); apt install libegl1 libgl1-mesa-dri, or libosmesa6 with MUJOCO_GL=osmesa.") from None
 
+# %% ../nbs/44_libero.ipynb #e6c0d0e6
+def expose(env): # physics
+    "Leave an environment one observation, the camera, and let that copy the physics instead of rendering them; the copy."
+    import mujoco
+    from robosuite.utils.observables import sensor
+    sim, inner, name = env.sim, env.env, f"{CAMERA}_image"
+    copy = mujoco.MjData(sim.model._model)
+    @sensor(modality="image")
+    def shutter(obs_cache):
+        mujoco.mj_copyData(copy, sim.model._model, sim.data._data)
+        return np.zeros(2)
+    inner._observables = {name: inner._observables[name]}
+    inner._observables[name].set_sensor(shutter)
+    return copy
+
+def develop(env, copy, size:int)->np.ndarray: # (size, size, 3) uint8
+    "The picture of a copy of the physics, upright."
+    context = env.sim._render_context_offscreen
+    context.data, data = SimpleNamespace(_data=copy), context.data
+    try: image = env.sim.render(camera_name=CAMERA, width=size, height=size)
+    finally: context.data = data
+    return np.ascontiguousarray(image[::-1, ::-1])
+
+# %% ../nbs/44_libero.ipynb #4152a76c
 class Scene:
     "The world of a task, which renders only when it is asked to."
     def __init__(self, split:str, task:str, size:int):
@@ -112,20 +137,7 @@ class Scene:
             from libero.libero.envs import OffScreenRenderEnv
             self.env = OffScreenRenderEnv(bddl_file_name=str(package/"bddl_files"/split/f"{task}.bddl"), camera_names=[CAMERA], camera_heights=size, camera_widths=size,
                                           hard_reset=False, ignore_done=True)
-        self.watch()
-
-    def watch(self):
-        "Leave one observation, the camera, and let it expose instead of render."
-        import mujoco
-        from robosuite.utils.observables import sensor
-        sim, inner = self.env.sim, self.env.env
-        self.exposure = mujoco.MjData(sim.model._model)
-        @sensor(modality="image")
-        def expose(obs_cache):
-            mujoco.mj_copyData(self.exposure, sim.model._model, sim.data._data)
-            return np.zeros(2)
-        inner._observables = {f"{CAMERA}_image": inner._observables[f"{CAMERA}_image"]}
-        inner._observables[f"{CAMERA}_image"].set_sensor(expose)
+        self.exposure = expose(self.env)
 
     def start(self, episode:int):
         "Begin an episode."
@@ -137,21 +149,9 @@ class Scene:
         "One action, without looking."
         return bool(self.env.step(np.r_[action[:6], -1. if action[6] > .5 else 1.])[2])
 
-    def develop(self)->np.ndarray: # (size, size, 3) uint8
-        "The picture of the last exposure, upright."
-        context = self.env.sim._render_context_offscreen
-        context.data, data = SimpleNamespace(_data=self.exposure), context.data
-        try: image = self.env.sim.render(camera_name=CAMERA, width=self.size, height=self.size)
-        finally: context.data = data
-        return np.ascontiguousarray(image[::-1, ::-1])
-
-    def state(self)->np.ndarray:
-        "Time, positions and velocities of everything."
-        return self.env.get_sim_state()
-
-    def close(self):
-        "Free the renderer."
-        self.env.close()
+    def develop(self)->np.ndarray: return develop(self.env, self.exposure, self.size)
+    def state(self)->np.ndarray: return self.env.get_sim_state()
+    def close(self): self.env.close()
 
 # %% ../nbs/44_libero.ipynb #9be29b58
 SETTLE, DUMMY = 10, (0., 0., 0., 0., 0., 0., 1.)
@@ -165,16 +165,9 @@ def words(
         if not w.strip(): raise Mistake(f"The instruction for LIBERO's task {t} is empty; say what the robot is to do.")
     return instructions or {}
 
-def checked(actions)->np.ndarray: # (n, 7)
-    "A chunk of actions, or a `Mistake`."
-    a = np.atleast_2d(np.asarray(actions, float))
-    if a.ndim != 2 or a.shape[1] != 7: raise Mistake(f"LIBERO takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape {np.shape(actions)}.")
-    if not np.isfinite(a).all(): raise Mistake("LIBERO was given an action that is not finite.")
-    return a
-
-# %% ../nbs/44_libero.ipynb #8a5b2177
-class Episode:
-    "One task after the other, with settling and limit."
+# %% ../nbs/44_libero.ipynb #3303041c
+class Tasks:
+    "One scene at a time."
     def open(self, task:str):
         "The scene of a task; the one before is closed."
         if task not in self.suite.tasks: raise Mistake(f"{self.suite.label} has no task {task!r}{near_miss(task, self.suite.tasks)}")
@@ -182,6 +175,14 @@ class Episode:
         self.close()
         self.scene = Scene(self.split, task, self.size)
 
+    def close(self):
+        "Free the scene."
+        if self.scene: self.scene.close()
+        self.scene = None
+
+# %% ../nbs/44_libero.ipynb #02a0e168
+class Episode(Tasks):
+    "Settling, actions, limit."
     def begin(self, episode:int):
         "Set the initial state and let things settle."
         if not 0 <= episode < len(self.scene.states): raise Mistake(f"LIBERO has no episode {episode} of {self.scene.task}; they count from 0 to {len(self.scene.states)-1}.")
@@ -200,12 +201,12 @@ class Episode:
         if not self.done and self.rounds < SETTLE: self.dummy()
         return self.done
 
-    def close(self):
-        "Free the scene."
-        if self.scene: self.scene.close()
-        self.scene = None
+    def observe(self, image)->Observation:
+        "The image, the instruction, and, once the episode is over, what came of it."
+        task = self.scene.task
+        return Observation(image, self.words.get(task, instruction_of(task)), self.done, dict(success=self.success, n_steps=self.n) if self.done else {})
 
-# %% ../nbs/44_libero.ipynb #eb7c8e03
+# %% ../nbs/44_libero.ipynb #738a98e3
 class Libero(Episode):
     "The tasks of a suite: `reset(episode, task)`, then `step(actions)` until the observation says done."
     def __init__(self, split:str="libero_10", # Suite
@@ -228,16 +229,11 @@ class Libero(Episode):
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the episode is over."
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-        for a in checked(actions):
+        for a in checked(actions, "LIBERO"):
             over = self.act(a)
             if self.every: self.frames.append(self.scene.develop())
             if over: break
         return self.observe(self.frames[-1] if self.every else self.scene.develop())
-
-    def observe(self, image)->Observation:
-        "The image, the instruction, and, once the episode is over, what came of it."
-        task = self.scene.task
-        return Observation(image, self.words.get(task, instruction_of(task)), self.done, dict(success=self.success, n_steps=self.n) if self.done else {})
 
 def make(split:str="libero_10", **kwargs)->Libero:
     "The simulator interface: one environment of a suite."

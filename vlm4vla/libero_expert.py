@@ -60,8 +60,8 @@ def stay(scene:Scene, upright, opened:float, n:int):
     goal = tool(scene)[0]
     for _ in range(n): yield toward(scene, goal, upright, opened)
 
-# %% ../nbs/44a_libero_expert.ipynb #5800289e
-OPEN, CLOSED = 1., 0.
+# %% ../nbs/44a_libero_expert.ipynb #396e0294
+OPEN, CLOSED, BASKET, TRIES = 1., 0., "basket_1", 3
 
 def fetch(scene:Scene, name:str, upright):
     "Take a thing and lift it."
@@ -81,8 +81,7 @@ def bring(scene:Scene, spot, upright):
     yield from stay(scene, upright, OPEN, 25)
     yield from go(scene, np.r_[spot, top + .25], upright, OPEN, .03, 30)
 
-BASKET, TRIES = "basket_1", 3
-
+# %% ../nbs/44a_libero_expert.ipynb #b7ff9f57
 def inside(scene:Scene, name:str)->bool:
     "Is the middle of a thing in the basket?"
     (lo, hi), mid = box(scene, BASKET), np.mean(box(scene, name), 0)

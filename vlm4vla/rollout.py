@@ -284,7 +284,7 @@ def on_obs(self:Run, hand:Hand, body):
         job.frames += [unpack(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
     if done: self.record(hand, info, "")
-    elif job.sent >= self.limit(job.task) + self.n: self.record(hand, info, f"not over after {self.limit(job.task)} actions")
+    elif job.sent >= 2*self.limit(job.task) + self.n: self.record(hand, info, f"not over after {job.sent} actions") # a chunk may be cut short, so more are sent than run
     else: hand.state = "waiting"
 
 @patch
@@ -333,7 +333,7 @@ def rollout(
     video:dict=None, # Episode number → path of an mp4
     on_film=None, # Called with every `Job` as it ends, the image after each action in its `frames`
     batch_size:int=8, # Rows in every call of the policy; part of the numbers, so leave it
-    time_limit:float=60., # Seconds a simulator may take for one answer
+    time_limit:float=180., # Seconds a simulator may take for one answer; a new scene of LIBERO can take a minute on a busy machine
     start_limit:float=180., # Seconds it may take to start
     env:dict=None, # More arguments for the simulator's `make`
     tasks=None, # Some of the benchmark's tasks; by default all

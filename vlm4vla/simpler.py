@@ -16,7 +16,7 @@ from .benchmarks import benchmarks
 from .bridge_expert import expert
 from .core import Mistake, near_miss, stable_seed
 from .simulators import lacks, simulators, use_settings
-from .worker import Observation
+from .worker import Observation, checked
 
 # %% ../nbs/43_simpler.ipynb #9000e0a4
 def turn(
@@ -162,9 +162,8 @@ class Bridge:
 
     def step(self, actions)->Observation: # actions: (n, 7)
         "Run a chunk of actions and look once at the end, or as soon as the episode is over."
-        actions = np.atleast_2d(np.asarray(actions, np.float64))
+        actions = checked(np.asarray(actions, np.float64), "SimplerEnv-Bridge")
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
-        if actions.shape[1:] != (7,) or not np.isfinite(actions).all(): raise Mistake(f"Actions of SimplerEnv-Bridge are rows of 7 finite numbers, not {actions.shape}.")
         for a in actions:
             self.act(self.flown() if self.pilot else a)
             if self.every: self.frames.append(self.look())
