@@ -84,7 +84,7 @@ simulators.add(Simulator(
 
 # %% ../nbs/39b_simulators.ipynb #a5a952ae
 simulators.add(Simulator(
-    name="calvin", label="CALVIN", needs="pybullet",
+    name="calvin", label="CALVIN", needs="hydra",
     packages=("pybullet", "hydra-core", "omegaconf", "gym", "numpy", "opencv-python-headless", "scipy", "numpy-quaternion", "pandas", "cloudpickle", "gitpython", "numba", "matplotlib"),
     variables=dict(VLM4VLA_CALVIN_ENV="{assets}"),
     assets_setting="VLM4VLA_CALVIN_ENV",
