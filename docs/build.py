@@ -59,7 +59,7 @@ def heading(source):
 
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
-    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 
 def symbol(cell, module):
