@@ -7,7 +7,8 @@ import numpy as np, pytest
 
 from vlm4vla.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
-from vlm4vla.libero import choose_renderer, initial_states, instruction_of, make, suite_of
+from vlm4vla.libero import choose_renderer, initial_states, make, suite_of
+from vlm4vla.libero_data import words_of
 from vlm4vla.rollout import rollout
 from vlm4vla.simulators import simulators
 from vlm4vla.worker import checked
@@ -68,7 +69,7 @@ out["native"] = same(theirs, once)
 @pytest.mark.parametrize("task", [SOUP, STOVE])
 def test_rendering_once_changes_no_bit_and_is_robosuites_own_picture(inside, task):
     out = inside(SAME, task=task)
-    assert out == dict(once=True, differ=False, native=True, frames=8, instruction=instruction_of(task))
+    assert out == dict(once=True, differ=False, native=True, frames=8, instruction=words_of(task))
 
 def test_settling_waits_or_alternates_as_the_release_does(inside):
     out = inside('''
@@ -96,7 +97,7 @@ def test_the_expert_succeeds_through_two_workers(simulator):
     policy = Idle()
     rows = rollout(policy, replace(b, module="vlm4vla.libero_expert"), "libero_10", 3, workers=2, tasks=[SOUP], time_limit=300)
     assert [(r["success"], r["failure"]) for r in rows] == [(True, "")]*3
-    assert policy.images[instruction_of(SOUP)].shape == (224, 224, 3)
+    assert policy.images[words_of(SOUP)].shape == (224, 224, 3)
 
 def test_the_same_rows_from_one_worker_and_from_two(simulator):
     ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"} for r in rollout(Idle(), b, "libero_10", 1, workers=w, tasks=[SOUP, STOVE], env=dict(limit=8, size=64), time_limit=300)]
@@ -128,4 +129,4 @@ def test_suites_are_the_benchmarks():
     suites = {s: suite_of(s) for s in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")}
     assert {s: (len(x.tasks), x.max_steps, x.episodes) for s, x in suites.items()} == dict(
         libero_spatial=(10, 220, 50), libero_object=(10, 280, 50), libero_goal=(10, 300, 50), libero_10=(10, 520, 50), libero_90=(90, 400, 50))
-    assert instruction_of(SOUP) == "put both the alphabet soup and the tomato sauce in the basket" and not any(instruction_of(t)[:1].isupper() for x in suites.values() for t in x.tasks)
+    assert words_of(SOUP) == "put both the alphabet soup and the tomato sauce in the basket" and not any(words_of(t)[:1].isupper() for x in suites.values() for t in x.tasks)

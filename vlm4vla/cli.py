@@ -13,7 +13,7 @@ __all__ = ['FORMATS', 'say', 'named', 'finding', 'check_python', 'check_packages
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
 from pathlib import Path
-from .benchmarks import CHUNK_MODES, MADE
+from .benchmarks import CHUNK_MODES, MADE, python_setting
 from .core import Mistake, assets, cache_dir, check_int, cores, gpus, hardware, home, near_miss, results_dir, versions
 
 # %% ../nbs/54_cli.ipynb #22acbdd3
@@ -90,7 +90,7 @@ def check_simulator(
     "Whether a simulator is installed, or its own Python named and able to import it."
     import subprocess
     from vlm4vla.simulators import made
-    what, setting = f"simulator {s.name}", f"VLM4VLA_{s.name.upper()}_PYTHON"
+    what, setting = f"simulator {s.name}", python_setting(s.name)
     exe = os.environ.get(setting)
     if not exe:
         older = (s.folder/MADE).is_file()
