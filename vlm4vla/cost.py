@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/cost.html.md"""
 __all__ = ['CPU', 'datasets', 'trainings', 'MAIN', 'ABLATIONS', 'TAUGHT', 'counts', 'cpu', 'training', 'speed', 'evaluation',
            'hours', 'Dataset', 'storage', 'Training', 'paper_study']
 
-# %% ../nbs/53c_cost.ipynb #6cacf946
+# %% ../nbs/53c_cost.ipynb #8cf57184
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,61 +17,64 @@ import pandas as pd
 from .backbones import backbones
 from .benchmarks import Benchmark, benchmarks, chunk_steps
 from .core import Mistake, Registry, results_dir
-from .devices import SHARE, Counts, devices, fitting
+from .devices import SHARE, Counts, devices, fitting, memory_gb, step_seconds
 from .experiments import Experiment, experiments, variants
 from .paper import paper_tables, reported
-from .results import load
+from .results import load, tables
 
-# %% ../nbs/53c_cost.ipynb #8f23b9ca
-@lru_cache
-def _counted(out, changed)->dict: # (backbone, benchmark, variant) → Counts
-    return {(r["backbone"], r["benchmark"], r["variant"]): Counts(**r) for r in load("counts", out).to_dict("records")}
+# %% ../nbs/53c_cost.ipynb #ff338d8c
+@lru_cache(maxsize=16)
+def _read(name, folder, changed): return load(name, folder)
+
+def _table(name, out)->pd.DataFrame:
+    "A table of the results, read again only when it has changed."
+    folder = Path(out or results_dir()); file = folder/tables[name].file
+    return _read(name, str(folder), file.stat().st_mtime_ns if file.is_file() else 0)
 
 def counts(
     e:Experiment,
     out=None, # Folder of the tables; `results/` if not given
 )->Counts:
     "What a training of an experiment has to hold and to do; counted now, by torch, if no row says."
-    path = Path(out or results_dir())/"counts.csv"
-    known = _counted(str(path.parent), path.stat().st_mtime_ns) if path.is_file() else {}
-    if found := known.get((e.backbone, e.benchmark, e.variant)): return found
+    t = _table("counts", out); row = t[(t.backbone == e.backbone) & (t.benchmark == e.benchmark) & (t.variant == e.variant)]
+    if len(row): return Counts(**row.to_dict("records")[0])
     from vlm4vla.plan import counts_of
     return counts_of(e)
 
-# %% ../nbs/53c_cost.ipynb #6377b241
+# %% ../nbs/53c_cost.ipynb #fed61ecf
 CPU = "cpu" # the hardware that is no entry of `devices`: a core of the machine that was measured last
 
 def cpu(
     out=None, # Folder of the tables; `results/` if not given
 )->tuple[float, float]: # operations per second of a core, share that a training reaches
     "What a core does, as measured."
-    b = load("bench", out); b = b[b.name.str.startswith("predict ")]
+    b = _table("bench", out); b = b[b.name.str.startswith("predict ")]
     if not len(b): raise Mistake("results/bench.csv holds no row of the page nbs/bench/84_prediction.ipynb; run it, or ask about a GPU.")
     b = b[b.git_sha == b.git_sha.iloc[-1]]; wide = b.pivot(index="name", columns="subject", values="value")
     return float(wide.products.dropna().median()*1e9), float((wide.ours/wide.predicted).median())
 
-# %% ../nbs/53c_cost.ipynb #3f997237
+# %% ../nbs/53c_cost.ipynb #c2d4bd0a
 def training(
     e:Experiment,
     hardware:str="a100", # Entry of `devices`, or "cpu"
     gpus:int=8, # How many there are; more are taken where the model needs them
     share:float=None, # Of the peak that a training reaches; 0.4 if not given, as measured on a CPU
     out=None, # Folder of the tables; `results/` if not given
-)->dict: # gpus, mode, recompute, micro, memory_gb, train_hours, train_gpu_hours
+)->dict: # gpus, mode, recompute, micro, memory_gb, exchanging, train_hours, train_gpu_hours
     "What a training takes."
     c, r = counts(e, out), e.recipe
     if hardware == CPU:
         rate, reached = cpu(out); wall = c.flops*r.batch_size*r.steps/(rate*(share or reached))/3600
-        return dict(gpus=1, mode="", recompute=False, micro=r.batch_size, memory_gb=math.nan, train_hours=wall, train_gpu_hours=wall)
-    d = devices[hardware]; s = fitting(c, d, gpus, min(backbones[e.backbone].micro_batch, -(-r.batch_size//gpus)))
+        return dict(gpus=1, mode="", recompute=False, micro=r.batch_size, memory_gb=math.nan, exchanging=0., train_hours=wall, train_gpu_hours=wall)
+    d = devices[hardware]; s = fitting(c, d, r.batch_size, gpus, share=share or SHARE)
     if not s: raise Mistake(f"{e.run_id} does not fit on 64 {d.label}; freeze parts of the VLM or choose a smaller one.")
-    wall = d.hours((c.flops + (c.forward if s.recompute else 0))*r.batch_size*r.steps, s.n, share or SHARE)
-    return dict(gpus=s.n, mode=s.mode, recompute=s.recompute, micro=s.micro, memory_gb=s.memory_gb, train_hours=wall, train_gpu_hours=wall*s.n)
+    computing, exchanging = step_seconds(c, d, s, r.batch_size, share or SHARE); wall = r.steps*max(computing, exchanging)/3600
+    return dict(**{k: v for k,v in vars(s).items() if k != "n"}, gpus=s.n, memory_gb=memory_gb(c, s.micro, s.n, s.mode, s.recompute), exchanging=exchanging/computing, train_hours=wall, train_gpu_hours=wall*s.n)
 
-# %% ../nbs/53c_cost.ipynb #b90774fe
+# %% ../nbs/53c_cost.ipynb #0d0a5a6e
 def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second
     "The last timing of a simulator."
-    t = load("bench", out); of = {m.name: m for m in benchmarks.values() if m.suite == b.suite}
+    t = _table("bench", out); of = {m.name: m for m in benchmarks.values() if m.suite == b.suite}
     names = [f"simulate {n}" for n in of] + (["simulate"] if b.suite == "grinningface" else []) # the oldest rows name no simulator
     t = t[t.name.isin(names) & (t.unit == "actions/s")]
     if not len(t): raise Mistake(f"results/bench.csv holds no timing of {b.label}; run the pages nbs/bench/82*.ipynb where its simulator is installed.")
@@ -83,8 +86,8 @@ def speed(
 )->tuple[float, float]: # seconds of an action's physics, seconds of a picture
     "What one simulator takes on the machine that was measured."
     t = _measured(b, out); once, every = 1/t["ours"], 1/t.get("every", t["peer"]) # an action's seconds with a picture a chunk, with one an action
-    picture = (every - once)/(1 - 1/b.n_action_steps)
-    return every - picture, picture
+    physics = max(0., every - (every - once)/(1 - 1/b.n_action_steps))
+    return physics, (once - physics)*b.n_action_steps
 
 # %% ../nbs/53c_cost.ipynb #8cb9bf73
 def _call(c:Counts, hardware:str, workers:int, share, out)->float: # seconds
@@ -125,7 +128,7 @@ def hours(
     rolled = checkpoints*sum(evaluation(e, hardware, workers, m, share, out)["eval_hours"] for m in modes)
     return dict(run_id=e.run_id, hardware=hardware, gpus=t["gpus"], train_gpu_hours=t["train_gpu_hours"], train_hours=t["train_hours"], eval_hours=rolled)
 
-# %% ../nbs/53c_cost.ipynb #ce4f847d
+# %% ../nbs/53c_cost.ipynb #bed53a58
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     "Demonstrations to be downloaded."
@@ -135,8 +138,8 @@ class Dataset:
     source:str # Who says so
 
 datasets = Registry("dataset")
-datasets.add(Dataset(name="calvin-abc", label="CALVIN, split ABC→D", gb=517, source="https://github.com/mees/calvin/blob/main/dataset/README.md"))
-datasets.add(Dataset(name="bridge", label="BridgeData V2, as RLDS", gb=124, source="https://github.com/openvla/openvla#fully-fine-tuning-openvla"))
+for d in (Dataset(name="calvin-abc", label="CALVIN, split ABC→D", gb=517, source="https://github.com/mees/calvin/blob/main/dataset/README.md"),
+          Dataset(name="bridge", label="BridgeData V2, as RLDS", gb=124, source="https://github.com/openvla/openvla/blob/main/README.md")): datasets.add(d)
 
 def storage(
     e:Experiment,
@@ -147,7 +150,7 @@ def storage(
     c, r = counts(e, out), e.recipe; n = 1 + (r.steps//r.milestone_every if r.milestone_every else 0)
     return dict(policies=n, policies_gb=n*c.parameters*bits/8e9, state_gb=(4*c.parameters + 8*c.trained)/1e9)
 
-# %% ../nbs/53c_cost.ipynb #0126ce11
+# %% ../nbs/53c_cost.ipynb #791dffbe
 @dataclass(frozen=True, kw_only=True)
 class Training:
     "A training whose hours were published."
@@ -170,14 +173,14 @@ class Training:
     @property
     def share(self)->float:
         "Of the peak that it reached."
-        return devices[self.device].hours(self.flops*self.batch*self.steps, share=1.)/self.gpu_hours
+        return devices[self.device].seconds(self.flops*self.batch*self.steps, share=1.)/3600/self.gpu_hours
 
-# %% ../nbs/53c_cost.ipynb #ac2b1e6f
+# %% ../nbs/53c_cost.ipynb #e019249c
 trainings = Registry("published training")
 _openvla = dict(device="a100", gpu_hours=21_500, batch=2048, language=6.6e9, tokens=285, vision=.8e9, patches=256)
 _named = 295_000 # steps, in 40 passes
-trainings.add(Training(name="openvla-27", label="OpenVLA 7B, 27 passes as in its paper", steps=_named*27//40, source="arXiv 2406.09246, sections 3.4 and 3.5", **_openvla))
-trainings.add(Training(name="openvla-40", label="OpenVLA 7B, 40 passes as in its checkpoint's name", steps=_named, source="https://huggingface.co/openvla/openvla-7b-prismatic/tree/main/checkpoints", **_openvla))
+for t in (Training(name="openvla-27", label="OpenVLA 7B, 27 passes as in its paper", steps=_named*27//40, source="arXiv 2406.09246, sections 3.4 and 3.5", **_openvla),
+          Training(name="openvla-40", label="OpenVLA 7B, 40 passes as in its checkpoint's name", steps=_named, source="https://huggingface.co/openvla/openvla-7b-prismatic/tree/main/checkpoints", **_openvla)): trainings.add(t)
 
 # %% ../nbs/53c_cost.ipynb #f290259c
 MAIN, ABLATIONS, TAUGHT = ("table1", "table2", "headtohead"), ("table3", "table5", "table6", "table7", "table8"), ("table4", "table10")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from .backbones import Backbone, backbones
 from .core import Mistake
-from .devices import SHARE, Counts, devices, fitting, memory_gb
+from .devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from .experiments import Experiment, Recipe
 from .family import families, held, part_of
 from .policy import MLPHead
@@ -60,7 +60,7 @@ class Cost:
     memory_gb:float # On each device
     flops:float # Operations per sample
     mfu:float # Share of the peak that is assumed
-    hours:float # Of the whole training, at that share
+    hours:float # Of the whole training, at that share or as fast as devices exchange
 
     @property
     def fits(self)->bool:
@@ -148,9 +148,9 @@ def cost(e:Experiment,
 )->Cost:
     "Memory and hours of an experiment; nothing is loaded."
     b, r, d, c = backbones[e.backbone], e.recipe, devices[device], counts_of(e)
-    micro = min(micro_batch or b.micro_batch, -(-r.batch_size//processes)); flops = c.flops + (c.forward if recompute else 0)
+    micro = min(micro_batch or b.micro_batch, -(-r.batch_size//processes)); s = Setting(n=processes, mode=mode, recompute=recompute, micro=micro)
     return Cost(run_id=e.run_id, device=device, processes=processes, mode=mode, recompute=recompute, micro_batch=micro, parts=_parts(b, r), trained=c.trained, tokens=c.tokens,
-                memory_gb=memory_gb(c, micro, processes, mode, recompute), flops=flops, mfu=mfu, hours=d.hours(flops*r.batch_size*r.steps, processes, mfu))
+                memory_gb=memory_gb(c, micro, processes, mode, recompute), flops=c.flops + (c.forward if recompute else 0), mfu=mfu, hours=r.steps*max(step_seconds(c, d, s, r.batch_size, mfu))/3600)
 
 # %% ../nbs/29a_plan.ipynb #bf87c90a
 def advise(
@@ -160,7 +160,7 @@ def advise(
     mode:str="ddp", # "ddp" or "fsdp"
     **kwargs, # Of `cost`
 )->Cost: # One that fits
-    "The cost of the nearest setting that fits; a `Mistake` where none does."
+    "The cost of the fastest setting that fits; a `Mistake` where none does."
     first = cost(e, device, processes, mode, **kwargs)
-    if s := fitting(counts_of(e), devices[device], processes, first.micro_batch, mode): return cost(e, device, s.n, s.mode, s.recompute, s.micro, first.mfu)
+    if s := fitting(counts_of(e), devices[device], e.recipe.batch_size, processes, first.micro_batch, mode, first.mfu): return cost(e, device, s.n, s.mode, s.recompute, s.micro, first.mfu)
     raise Mistake(f"{e.run_id} does not fit on 64 {devices[device].label}; freeze parts of the VLM or choose a smaller one.")
