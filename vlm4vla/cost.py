@@ -128,7 +128,7 @@ def hours(
     rolled = checkpoints*sum(evaluation(e, hardware, workers, m, share, out)["eval_hours"] for m in modes)
     return dict(run_id=e.run_id, hardware=hardware, gpus=t["gpus"], train_gpu_hours=t["train_gpu_hours"], train_hours=t["train_hours"], eval_hours=rolled)
 
-# %% ../nbs/53c_cost.ipynb #bed53a58
+# %% ../nbs/53c_cost.ipynb #f3e60054
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     "Demonstrations to be downloaded."
@@ -150,7 +150,7 @@ def storage(
     c, r = counts(e, out), e.recipe; n = 1 + (r.steps//r.milestone_every if r.milestone_every else 0)
     return dict(policies=n, policies_gb=n*c.parameters*bits/8e9, state_gb=(4*c.parameters + 8*c.trained)/1e9)
 
-# %% ../nbs/53c_cost.ipynb #791dffbe
+# %% ../nbs/53c_cost.ipynb #7177a239
 @dataclass(frozen=True, kw_only=True)
 class Training:
     "A training whose hours were published."
@@ -175,14 +175,14 @@ class Training:
         "Of the peak that it reached."
         return devices[self.device].seconds(self.flops*self.batch*self.steps, share=1.)/3600/self.gpu_hours
 
-# %% ../nbs/53c_cost.ipynb #e019249c
+# %% ../nbs/53c_cost.ipynb #1c56e942
 trainings = Registry("published training")
 _openvla = dict(device="a100", gpu_hours=21_500, batch=2048, language=6.6e9, tokens=285, vision=.8e9, patches=256)
 _named = 295_000 # steps, in 40 passes
 for t in (Training(name="openvla-27", label="OpenVLA 7B, 27 passes as in its paper", steps=_named*27//40, source="arXiv 2406.09246, sections 3.4 and 3.5", **_openvla),
           Training(name="openvla-40", label="OpenVLA 7B, 40 passes as in its checkpoint's name", steps=_named, source="https://huggingface.co/openvla/openvla-7b-prismatic/tree/main/checkpoints", **_openvla)): trainings.add(t)
 
-# %% ../nbs/53c_cost.ipynb #f290259c
+# %% ../nbs/53c_cost.ipynb #17599e58
 MAIN, ABLATIONS, TAUGHT = ("table1", "table2", "headtohead"), ("table3", "table5", "table6", "table7", "table8"), ("table4", "table10")
 
 def _cells(names, out)->pd.DataFrame: # backbone, benchmark (a key), variant
