@@ -27,12 +27,13 @@ def _resolved(e:Experiment)->dict:
 def account(e:Experiment, kind:str, # train or eval
             out:str,                # folder of the tables; empty: nothing is written
             notebook:str,           # such as runs/train
+            part:str="",            # of the work, where several processes share it: each has a provenance file of its own
             **parameters):          # what the notebook was given
     "Do a piece of work; fill in `step`, `checkpoint`, `inputs` of what is yielded."
     started, note = time.time(), SimpleNamespace(step=e.recipe.steps, checkpoint="", inputs={})
     def close(status, exception=None):
         if not out: return
-        s = stamp(e.run_id, kind=kind, parameters=parameters, resolved=_resolved(e), inputs=note.inputs, out=out, started=started, exception=exception, notebook=notebook)
+        s = stamp(f"{e.run_id}.{part}" if part else e.run_id, kind=kind, parameters=parameters, resolved=_resolved(e), inputs=note.inputs, out=out, started=started, exception=exception, notebook=notebook)
         append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=note.step,
             checkpoint=note.checkpoint, status=status, git_sha=s["git_sha"], started=s["started"], seconds=s["seconds"])], out, replace=True)
     try: yield note

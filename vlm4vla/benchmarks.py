@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/benchmarks.html.md"""
 
 # %% auto #0
 __all__ = ['MADE', 'benchmarks', 'CHUNK_MODES', 'Metric', 'simulators_dir', 'python_setting', 'simulator_python', 'environment',
-           'Benchmark', 'chunk_steps']
+           'Benchmark', 'chunk_steps', 'share_of']
 
 # %% ../nbs/02_benchmarks.ipynb #3445eb5e
 import json, os, sys
@@ -152,3 +152,14 @@ def chunk_steps(
     "How many actions of a chunk are executed."
     if mode not in CHUNK_MODES: raise Mistake(f"There is no chunk mode {mode!r}{near_miss(mode, CHUNK_MODES)}")
     return dict(full=chunk_size, half=max(1, chunk_size//2), single=1)[mode]
+
+# %% ../nbs/02_benchmarks.ipynb #261c8762
+def share_of(
+    n:int, # Episodes of a split
+    share:str="", # "0/4": the first of four shares; empty: all of them
+)->list:
+    "The episode numbers of a share."
+    if not share: return list(range(n))
+    i, _, k = str(share).partition("/")
+    if not (i.isdigit() and k.isdigit() and int(i) < int(k)): raise Mistake(f"The share is {share!r}; write 0/4 for the first of four and 3/4 for the last.")
+    return list(range(int(i), n, int(k)))

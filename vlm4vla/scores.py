@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np, pandas as pd
 from .benchmarks import benchmarks
 from .core import Mistake, locked, replacing, results_dir, stable_seed
-from .results import _write, frame, load, tables
+from .results import _file, _write, frame, load, tables
 
 # %% ../nbs/50b_scores.ipynb #7a18e176
 def facts(
@@ -90,7 +90,7 @@ def rebuild_scores(
     out = Path(out or results_dir())
     with locked(out):
         df = scores(load("episodes", out))
-        if len(df): _write(tables["scores"], df, out)
+        if len(df): _write(tables["scores"], df, _file(tables["scores"], out))
     return df
 
 # %% ../nbs/50b_scores.ipynb #9be1453d
