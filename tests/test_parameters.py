@@ -29,14 +29,14 @@ def test_wrong_parameters_are_refused_before_anything_is_loaded(tmp_path, name, 
     done = subprocess.run(command(name, made, *given, "-p", "out", str(out)), cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and f"Mistake: {sentence}\n" in done.stderr, done.stderr[-500:]
     ran = [c for c in code(made) if c["execution_count"]]
-    assert "".join(ran[-1]["source"]).rstrip().splitlines()[-1].startswith("check_parameters(") and len(ran) == 3   # the parameters, papermill's, the check
+    assert "".join(ran[-1]["source"]).rstrip().splitlines()[-1].startswith("check_parameters(") and len(ran) == 4   # the parameters, papermill's, imports, the check
     assert not out.exists()
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
-def test_the_check_is_the_first_cell_after_the_parameters_and_needs_no_torch(path, without):
-    first, then = code(path)[:2]
-    assert "parameters" in first["metadata"]["tags"]
-    run = "\n".join(["".join(first["source"]), "import sys", "".join(then["source"]), "assert 'torch' not in sys.modules"])
+def test_the_check_comes_right_after_the_parameters_and_needs_no_torch(path, without):
+    first, imports, check = ("".join(c["source"]) for c in code(path)[:3])
+    assert "parameters" in code(path)[0]["metadata"]["tags"] and "check_parameters(globals()" in check
+    run = "\n".join([first, imports, "import sys", check, "assert 'torch' not in sys.modules"])
     done = without(["torch", "transformers", "matplotlib"], run)
     assert done.returncode == 0, done.stderr[-500:]
 
