@@ -33,7 +33,7 @@ def devices(folder:Path, n:int)->list:
         except OSError: p.touch()
     return found
 
-def settings(d:Path, nodes:int, gpus:int, env:dict)->str:
+def settings(d:Path, nodes:int, gpus:int, cpus:int, env:dict)->str:
     host, user = socket.gethostname().split(".")[0], getpass.getuser()
     plugins = [f"PluginDir={env['SLURM_PLUGINS']}"] if "SLURM_PLUGINS" in env else []
     (d/"gres.conf").write_text("".join(f"NodeName=n{i} Name=gpu File={p}\n" for i in range(nodes) for p in devices(d, gpus)))
@@ -43,17 +43,17 @@ def settings(d:Path, nodes:int, gpus:int, env:dict)->str:
         "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "SwitchType=switch/none", "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core", "GresTypes=gpu", "MpiDefault=none",
         "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none", "ReturnToService=2", "SchedulerParameters=sched_interval=1,bf_interval=1",
         "MinJobAge=60", "KillWait=5", "OverTimeLimit=0", "SlurmdParameters=config_overrides", "MaxArraySize=2000", "MaxJobCount=5000",
-        *(f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=2 RealMemory=4000 Gres=gpu:{gpus} State=UNKNOWN" for i in range(nodes)),
+        *(f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={cpus} RealMemory=4000 Gres=gpu:{gpus} State=UNKNOWN" for i in range(nodes)),
         "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"]) + "\n"
 
 @contextmanager
-def cluster(folder, nodes:int=2, gpus:int=1):
+def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2):
     "The environment of a running cluster's user."
     d, more = Path(folder), tools()
     for sub in ("spool", "state", "log"): (d/sub).mkdir(parents=True, exist_ok=True)
     d.chmod(0o755)
     (d/"munge.key").write_bytes(os.urandom(128)); (d/"munge.key").chmod(0o400)
-    (d/"slurm.conf").write_text(settings(d, nodes, gpus, more))
+    (d/"slurm.conf").write_text(settings(d, nodes, gpus, cpus, more))
     env = {**os.environ, **more, "SLURM_CONF": str(d/"slurm.conf")}
     step = shutil.which("slurmstepd", path=env["PATH"])
     run = lambda *cmd: subprocess.Popen(cmd, env=env, stdin=subprocess.DEVNULL, stdout=open(d/"log"/"said", "a"), stderr=subprocess.STDOUT)
