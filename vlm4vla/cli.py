@@ -1,4 +1,4 @@
-"""The workbook from a terminal: `vlm4vla demo`, `sweep`, `evaluate`, `train`, `report`, `data`, `simulators` and `doctor`.
+"""The workbook from a terminal: `vlm4vla demo`, `sweep`, `status`, `evaluate`, `train`, `report`, `compact`, `data`, `simulators` and `doctor`.
 
 Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 
@@ -7,9 +7,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 # %% auto #0
 __all__ = ['FORMATS', 'say', 'named', 'matching', 'finding', 'check_python', 'check_packages', 'check_gpu', 'check_kernel',
            'check_assets', 'check_hub', 'check_simulator', 'check_simulators', 'check_machine', 'check_up', 'table',
-           'doctor', 'out_of', 'chosen', 'run', 'told', 'requested', 'on_slurm', 'compact', 'sweep', 'lasting',
-           'cost_lines', 'planned', 'train', 'evaluate', 'compared', 'formatted', 'analysed', 'report', 'measured',
-           'simulators', 'shown', 'draw', 'demo', 'data', 'Parser', 'parser', 'slurm_options', 'main']
+           'doctor', 'out_of', 'chosen', 'run', 'told', 'requested', 'on_slurm', 'status', 'compact', 'sweep',
+           'plan_lines', 'foretold', 'lasting', 'cost_lines', 'planned', 'train', 'evaluate', 'compared', 'formatted',
+           'analysed', 'report', 'measured', 'simulators', 'shown', 'draw', 'demo', 'data', 'Parser', 'parser',
+           'slurm_options', 'main']
 
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, os, shutil, sys
@@ -197,6 +198,13 @@ def on_slurm(experiments, args, out)->int:
     if args.no_wait: say(f"Handed over; `vlm4vla status --out {shown(out)}` tells how it stands, and this command again, without --no-wait, waits for it."); return 0
     return told(report)
 
+def status(args)->int:
+    "Say where experiments stand."
+    from vlm4vla.status import show_status
+    try: watch = float(args.watch)
+    except ValueError: raise Mistake(f"--watch is {args.watch!r}; give a number of seconds.") from None
+    return show_status(named(args.names) if args.names else None, out_of(args), watch)
+
 def compact(args)->int:
     "Put the parts that jobs have written into the tables."
     from vlm4vla.results import compact
@@ -209,11 +217,28 @@ def sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = named(args.names), out_of(args)
     alone = [k for k in ("gpus", "nodes", "cpus", "partition", "constraint", "mode", "array", "shares", "warning", "slurm", "page", "no_wait") if getattr(args, k)]
-    if alone and args.executor == "local": raise Mistake(f"--{alone[0].replace('_', '-')} is for jobs of a cluster; add --executor slurm, or leave it out.")
+    if alone and args.executor == "local" and not args.plan: raise Mistake(f"--{alone[0].replace('_', '-')} is for jobs of a cluster; add --executor slurm, or leave it out.")
     if not args.plan: return (on_slurm if args.executor == "slurm" else run)(rows, args, out)
-    from vlm4vla.sweep import plan
-    say(table(plan(rows, out).reset_index().to_dict("records"), ["run_id", "train", "evaluate", "episodes"]))
+    say(*plan_lines(rows, out, args))
     return 0
+
+def plan_lines(rows, out, args)->list:
+    "What a sweep would do, and how long that takes on paper."
+    from vlm4vla.sweep import plan
+    state, lines = plan(rows, out, args.chunk_mode or "").reset_index().to_dict("records"), []
+    for r, e in zip(state, rows): lines.append(dict(r, **foretold(e, r, out, args)))
+    hours = sum(h for l in lines for h in (l.pop("train_h"), l.pop("evaluate_h")))
+    return [table(lines, ["run_id", "train", "evaluate", "episodes", "on", "takes"]), "", f"In all {lasting(hours)}, one run after the other; on paper, see the page on cost." if hours else "Nothing to do: every row is there already."]
+
+def foretold(e, r:dict, out, args)->dict: # columns of the plan
+    "Where an experiment would run, and how long what is still to do takes there."
+    from vlm4vla.backbones import backbones
+    from vlm4vla.cost import hours
+    small, gpus = backbones[e.backbone].kind != "hub", check_int("--gpus", args.gpus if args.gpus is not None else 1, 0) or 1
+    if r["train"] == r["evaluate"] == "done": return dict(on="", takes="", train_h=0., evaluate_h=0.)
+    h = hours(e, "cpu" if small else args.gpu, gpus, workers=args.workers or (cores() if small else 8))
+    todo = {n: h[k] if r[n] != "done" else 0. for n, k in (("train", "train_hours"), ("evaluate", "eval_hours"))}
+    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}", takes=", ".join(f"{n} {lasting(x)}" for n, x in todo.items() if x), train_h=todo["train"], evaluate_h=todo["evaluate"])
 
 def lasting(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
 
@@ -371,7 +396,9 @@ def parser()->argparse.ArgumentParser:
     command(demo, "Train two small policies, roll them out, compare them.", opt("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), workers, jobs)
     command(sweep, "Train and evaluate whatever is not done yet.", names, out, workers, jobs, follow,
             opt("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
-            opt("--plan", action="store_true", help="only say what would run"), *slurm_options(opt))
+            opt("--chunk-mode", default=None, choices=CHUNK_MODES, metavar="MODE", help="how much of a chunk evaluations execute: full, half or single (as the recipe says)"),
+            opt("--plan", action="store_true", help="only say what would run, and how long it would take"),
+            opt("--gpu", default="h100", metavar="NAME", help="GPU of the plan for hub backbones: a100, h100, h200 or l40s (h100)"), *slurm_options(opt))
     command(train, "Train experiments, without evaluating them.", names, out, jobs, follow,
             opt("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
             opt("--gpu", default="h100", metavar="NAME", help="GPU of the plan: a100, h100, h200 or l40s (h100)"),
@@ -389,6 +416,8 @@ def parser()->argparse.ArgumentParser:
             opt("names", nargs="*", metavar="NAME", help="simpler, libero or calvin"),
             opt("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"),
             opt("--fresh", action="store_true", help="make the environment anew"))
+    command(status, "Say which experiments are queued, running, done or failed, and how long they will take.", opt("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the folder)"), out,
+            opt("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C"))
     command(compact, "Put the parts that jobs have written into the tables.", out)
     command(doctor, "Say what this machine can run, and how to get what is missing.")
     return p
