@@ -75,6 +75,10 @@ def test_tables_and_figures_need_no_torch(without, name):
     done = without(["torch", "transformers", "pybullet"], f"import vlm4vla.{name}")
     assert done.returncode == 0, done.stderr[-500:]
 
+def test_hours_of_the_study_need_no_torch(without):
+    done = without(["torch", "transformers", "pybullet"], "from vlm4vla.cost import hours\nfor h in ('a100', 'h200'): assert hours('qwen2.5-vl-7b__libero-10__base__s0', h, 8)['train_gpu_hours'] > 10\nassert hours('mini-qwen3-vl__grinningface__base__s0', 'cpu', 1)['train_hours'] < 10")
+    assert done.returncode == 0, done.stderr[-500:]
+
 def test_core_is_light(without):
     heavy = ["torch", "transformers", "numpy", "pandas", "tqdm", "matplotlib", "fastcore", "papermill"]
     done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.simulators, vlm4vla.parameters, vlm4vla.cli")
