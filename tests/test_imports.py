@@ -13,23 +13,23 @@ policy = vlm | {"data", "samples", "heads", "policy"}
 tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
-    core=set(), backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
+    core=set(), devices=core, backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core, recording=core | {"data"}, worker=core,
     readers=core, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
     grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
-    processes=core, plan=policy | {"experiments", "sizes"}, meter={"plan"}, recorders=core,
+    processes=core, plan=policy | {"devices", "experiments", "sizes"}, meter={"devices"}, recorders=core,
     train=policy | {"demonstrations", "formats", "bridge_demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, video=core, rollout=entries | {"worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
-    parameters=core, executed=core, results=core, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
-    paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"},
-    sweep=entries | {"results", "scores", "recorders"}, status=entries | {"executed", "results", "sweep"}, cli=tables | {"sweep", "plan", "simulators", "formats"},
+    parameters=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
+    paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"}, cost=entries | {"devices", "paper", "plan", "results"},
+    sweep=entries | {"results", "scores", "recorders"}, slurm=entries | {"results", "scores", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, cli=tables | {"sweep", "slurm", "plan", "simulators", "formats"},
 )
-NO_TORCH = ("core", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "recorders", "sweep", "cli")
-NO_TORCH += ("parameters", "executed", "status", "calvin", "libero", "libero_expert")
+NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "cli")
+NO_TORCH += ("parameters", "executed", "slurm", "status", "calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

@@ -11,7 +11,7 @@ __all__ = ['matmul_rate', 'peak', 'Meter']
 import resource, time
 from functools import lru_cache
 import torch
-from .plan import devices
+from .devices import devices
 
 # %% ../nbs/29b_meter.ipynb #1ba4856b
 def matmul_rate(

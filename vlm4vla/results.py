@@ -18,6 +18,7 @@ from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
 from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, write_text
+from .devices import Counts
 
 # %% ../nbs/50_results.ipynb #c7b3f8f5
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,7 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
           Table(name="reported", file="reported.csv", row=ReportedRow, key=("source", "table", "row_label", "benchmark", "task", "metric"), ordered=True),
           Table(name="vqa_scores", file="vqa_scores.csv", row=VqaScoreRow, key=("backbone", "vqa_benchmark", "split", "metric", "variant", "source"), ordered=True),
           Table(name="sizes", file="sizes.csv", row=SizeRow, key=("backbone", "part"), ordered=True),
+          Table(name="counts", file="counts.csv", row=Counts, key=("backbone", "benchmark", "variant"), ordered=True),
           Table(name="bench", file="bench.csv", row=BenchRow, key=("name", "subject", "hardware", "git_sha", "date"), ordered=True)):
     tables.add(t)
 

@@ -6,7 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['WORK', 'MARK', 'TIED', 'weights', 'wanted', 'mode_of', 'plan', 'find_notebook', 'parameters_of', 'check_kernel',
-           'leftovers', 'end_leftovers', 'environment', 'Task', 'executed', 'start', 'failure', 'Sweep', 'sweep']
+           'of_share', 'leftovers', 'end_leftovers', 'environment', 'Task', 'executed', 'start', 'failure', 'Sweep',
+           'sweep']
 
 # %% ../nbs/53_sweep.ipynb #38840eba
 import ast, fcntl, json, os, signal, subprocess, sys, time
@@ -94,7 +95,11 @@ def check_kernel(
 # %% ../nbs/53_sweep.ipynb #f4b54854
 MARK = "VLM4VLA_RUN"
 
-def _mark(e, out): return f"{Path(out).resolve()}:{e.run_id}"
+def of_share(share:str)->list: # nothing, or one word for file names
+    "How a share of the episodes is written in the names of files."
+    return [share.replace("/", "of")] if share else []
+
+def _mark(e, out, share=""): return ".".join([f"{Path(out).resolve()}:{e.run_id}", *of_share(share)])
 
 def leftovers(
     mark:str, # What the processes of a run carry in their environment
@@ -118,30 +123,33 @@ def end_leftovers(mark:str)->int:
     return len(ended)
 
 # %% ../nbs/53_sweep.ipynb #3182876d
-def _hold(e, out):
-    "The lock of an experiment, or None when another sweep holds it."
+def _hold(e, out, share=""):
+    "The lock of an experiment (or of a share of its evaluation), or None when somebody else holds it."
     folder = Path(out)/"executed"
     folder.mkdir(parents=True, exist_ok=True)
-    f = open(folder/f".{e.run_id}.lock", "w")
+    f = open(folder/".".join(["", e.run_id, *of_share(share), "lock"]), "w")
     try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError: f.close(); return None
     return f
 
 TIED = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
 if prctl: prctl(1, 9) # PR_SET_PDEATHSIG, SIGKILL
+if "SLURM_JOB_ID" in os.environ: # a warning is for the training; who only waits for it goes on
+    for s in (signal.SIGUSR2, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)
 if os.getppid() == int(sys.argv[1]): os.execv(sys.argv[2], sys.argv[2:])
 """ # a command that ends with its parent; set up in a Python of its own, because a fork of a process with threads may wait forever
 
 def environment(
     e:Experiment,
     out, # Folder of the tables
+    share:str="", # Of the episodes
 )->dict:
     "What a notebook's process is started with: its mark, its number of threads, this package."
     threads = os.environ.get("VLM4VLA_THREADS") or "1"
     path = os.pathsep.join(p for p in (str(assets().parent.parent), os.environ.get("PYTHONPATH")) if p)
-    return {**os.environ, MARK: _mark(e, out), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONPATH": path}
+    return {**os.environ, MARK: _mark(e, out, share), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONPATH": path}
 
 # %% ../nbs/53_sweep.ipynb #409e46ca
 @dataclass
@@ -153,19 +161,20 @@ class Task:
     process:object=None
     started:float=0.
     tries:int=0
+    share:str="" # Of the episodes, where an evaluation is split
 
 def executed(t:Task, out, suffix:str="ipynb")->Path:
     "Where papermill writes what it ran."
-    return Path(out)/"executed"/f"{t.e.run_id}.{t.todo[0]}.{suffix}"
+    return Path(out)/"executed"/".".join([t.e.run_id, t.todo[0], *of_share(t.share), suffix])
 
 def start(t:Task, out, given:dict, notebooks):
     "Start the next notebook of a task."
     path = find_notebook(t.todo[0], notebooks)
-    given = {k: v for k, v in dict(given, experiment=t.e.run_id, out=str(out)).items() if k in parameters_of(path) and v not in (None, "")}
+    given = {k: v for k, v in dict(given, experiment=t.e.run_id, out=str(out), share=t.share).items() if k in parameters_of(path) and v not in (None, "")}
     cmd = [sys.executable, "-m", "papermill", str(path), str(executed(t, out)), "--no-progress-bar", "--stderr-file", str(executed(t, out, "progress"))]
     for k, v in given.items(): cmd += ["-p" if isinstance(v, int) else "-r", k, str(v)]
     with open(executed(t, out, "log"), "w") as log:
-        t.process = subprocess.Popen([sys.executable, "-c", TIED, str(os.getpid()), *cmd], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=path.parent, env=environment(t.e, out))
+        t.process = subprocess.Popen([sys.executable, "-c", TIED, str(os.getpid()), *cmd], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=path.parent, env=environment(t.e, out, t.share))
     t.started, t.tries = time.time(), t.tries + 1
 
 # %% ../nbs/53_sweep.ipynb #2f3c4c14
