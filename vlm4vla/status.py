@@ -6,17 +6,18 @@ Docs: https://vlm4vla.github.io/vlm4vla/status.html.md"""
 
 # %% auto #0
 __all__ = ['LOCKS', 'BAR', 'LOSS', 'SLURM', 'JOBS', 'STATES', 'COLUMNS', 'HEAD', 'AGAIN', 'held', 'bars', 'kept', 'curve',
-           'asked', 'job_of', 'traces', 'status', 'lasting', 'bar', 'status_text', 'show_status', 'status_markdown']
+           'job_of', 'traces', 'status', 'lasting', 'bar', 'status_text', 'show_status', 'status_markdown']
 
 # %% ../nbs/53b_status.ipynb #901b71fb
 import os, pickle, re, shutil, sys, time, zipfile
 from collections import OrderedDict
 from pathlib import Path
 import pandas as pd
-from .core import Mistake, assets, results_dir
+from .core import Mistake, results_dir
 from .executed import SHARE, Executed, named, read_executed
 from .experiments import experiments as registry
 from .results import load
+from .slurm import jobs as asked
 from .sweep import WORK, _rows, failure, mode_of, plan, wanted
 
 # %% ../nbs/53b_status.ipynb #0ba91612
@@ -88,12 +89,6 @@ def curve(
 # %% ../nbs/53b_status.ipynb #4fac6d5d
 SLURM = dict(RUNNING="running", COMPLETING="running", STAGE_OUT="running", PENDING="queued", CONFIGURING="queued", REQUEUED="queued", REQUEUE_FED="queued", REQUEUE_HOLD="queued", RESIZING="queued", SUSPENDED="queued", PREEMPTED="queued", COMPLETED="")
 JOBS = ["run_id", "notebook", "job", "state", "reason", "node"]
-
-def asked(out)->pd.DataFrame:
-    "Slurm's jobs of a folder; none where nothing was handed to it."
-    if not (assets().parent/"slurm.py").is_file(): return pd.DataFrame(columns=JOBS)
-    from vlm4vla.slurm import jobs
-    return jobs(out)
 
 def job_of(
     jobs:pd.DataFrame, # As `vlm4vla.slurm.jobs` gives them, last one last
