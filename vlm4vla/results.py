@@ -349,7 +349,8 @@ def dictionary()->str:
     "The data dictionary, in Markdown."
     from fastcore.docments import docments
     lines = ["# results", "", "Tidy tables; labels, colours and units are looked up in the registries by key. This page is printed from `vlm4vla.results`.",
-             "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds what the analysis pages show.", ""]
+             "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds what the analysis pages show.",
+             "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla compact` does.", ""]
     for t in tables.values():
         about = docments(t.row)
         lines += [f"## {t.file}", "", t.row.__doc__ + (" Derived: rebuilt, never edited." if t.derived else ""), "", "Key: " + ", ".join(f"`{k}`" for k in t.key), "",
