@@ -46,7 +46,7 @@ export: $(BIN)/.ready ## notebooks → vlm4vla/ and README.md
 	@$(BIN)/nbdev-clean
 	@$(BIN)/python docs/readme.py
 
-docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running the notebooks again)
+docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running the notebooks again; --gallery: with executed ones)
 	@WORKERS=$(WORKERS) $(BIN)/python docs/build.py $(ARGS)
 	@$(BIN)/python -m pytest -rs tests/test_site.py
 

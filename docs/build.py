@@ -1,15 +1,16 @@
 """Build the site into _site/: a copy of the notebooks is run, nbdev turns them into pages, Sphinx renders those.
 
-`--no-run` skips the running, which takes most of the time: every cell shows what it showed the last time. What `nbdev` leaves in Quarto's dialect
+`--no-run` skips the running, which takes most of the time: every cell shows what it showed the last time. `--gallery` adds a page for every notebook that
+papermill left in results/executed/ (`--gallery=FOLDER`: in another folder); `--alone` builds only those, into build/gallery/. What `nbdev` leaves in Quarto's dialect
 (front matter, `#| echo: false`) is put into Sphinx's here, and every exported symbol is described as in the API.
 """
-import itertools, json, os, re, shutil, subprocess, sys
+import argparse, itertools, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
-import api
+import api, gallery
 
 COPY, SRC, HTML, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"build"/"html", ROOT/"_site"
 PROC = "from nbdev.serve import proc_nbs; proc_nbs()"   # the command of that name would fetch Quarto first
@@ -57,9 +58,12 @@ def heading(source):
     facts = yaml.safe_load(found[1])
     return "\n\n".join(filter(None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
 
+EXECUTED = {}   # of the gallery, by the name of the file
+
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
     text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)", lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 
 def symbol(cell, module):
@@ -76,7 +80,7 @@ def described(cells, module):
 
 def page(nb, where, module):
     "A processed notebook as Sphinx wants it."
-    depth, folded = len(where.parts) - 1, where.parts[0] == "analysis"   # who reads results may open the code
+    depth, folded = len(where.parts) - 1, where.parts[0] in ("analysis", "executed")   # who reads results may open the code
     nb["cells"] = list(described(nb["cells"], module))
     for i, cell in enumerate(nb["cells"]):
         source, meta = "".join(cell["source"]), cell.setdefault("metadata", {})
@@ -148,11 +152,17 @@ This list is made from the source. The link *lesson* beside each leads to the pl
 
 """
 
+def executed():
+    "The gallery, if it was asked for."
+    for name, e in EXECUTED.items(): write(SRC/"executed"/name, page(gallery.notebook(e), Path("executed")/name, None))
+    write(SRC/"executed.md", gallery.index(list(EXECUTED.values())) + "\n\n" + toc(("", [f"executed/{Path(n).stem}" for n in EXECUTED])))
+
 def sections():
     "The pages that lead through the others."
     analysis, library, runs = names("analysis/*.ipynb"), names("[0-9]*.ipynb"), names("runs/*.ipynb")
     write(SRC/"data.md", data_page())
-    write(SRC/"results.md", RESULTS + listing(analysis) + "\n\n" + toc(("", [*analysis, "data"])))
+    ran = "[Executed runs](executed.md) has the notebooks of experiments as they ran.\n\n" if EXECUTED else ""
+    write(SRC/"results.md", RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "data", *(["executed"] if EXECUTED else [])])))
     write(SRC/"library.md", LIBRARY + listing(library) + RUNS + listing(runs) + "\n\n" + toc(("Modules", library), ("Runs", runs)))
     rows = []
     for module, notebook in api.modules().items():
@@ -178,19 +188,45 @@ def pages():
     shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
     for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA)
     (SRC/"results"/"README.md").unlink()   # it is the page about the data
+    if EXECUTED: executed()
     sections()
 
 # --- the site ---
 
+def html(*options):
+    "Pages to HTML."
+    shutil.rmtree(HTML, ignore_errors=True)
+    tool("sphinx-build", "-q", "-b", "html", "-c", "docs", *options, SRC, HTML)
+
 def render():
     "Pages to HTML, and the data beside them."
-    shutil.rmtree(HTML, ignore_errors=True)
-    tool("sphinx-build", "-q", "-b", "html", "-c", "docs", "-d", "build/doctrees", SRC, HTML)   # its by-products land beside the pages, in build/
+    html("-d", "build/doctrees")   # its by-products land beside the pages, in build/
     for folder in ("figures", "results"): shutil.copytree(SRC/folder, HTML/folder)
-    shutil.rmtree(SITE, ignore_errors=True)
-    HTML.rename(SITE)
-    sys.stdout.write(f"the site is {SITE.relative_to(ROOT)}/index.html\n")
+    publish(SITE)
+
+def publish(site):
+    shutil.rmtree(site, ignore_errors=True)
+    HTML.rename(site)
+    sys.stdout.write(f"the site is {site.relative_to(ROOT)}/index.html\n")
 
 def build(again=True): run(again); process(); pages(); render()
 
-if __name__ == "__main__": build("--no-run" not in sys.argv[1:])
+def alone():
+    "Only the gallery, whose links to other pages lead nowhere."
+    shutil.rmtree(SRC, ignore_errors=True)
+    executed()
+    write(SRC/"index.md", "# vlm4vla\n\n" + toc(("", ["executed"])) + "\n\n[Executed runs](executed.md)\n")
+    html("-d", "build/doctrees-gallery", "-D", "suppress_warnings=myst.header,myst.xref_missing,mystnb.unknown_mime_type")
+    publish(ROOT/"build"/"gallery")
+
+def arguments():
+    p = argparse.ArgumentParser(description="Build the site.")
+    p.add_argument("--no-run", action="store_true", help="every cell shows what it showed the last time")
+    p.add_argument("--gallery", nargs="?", const=gallery.FOLDER, metavar="FOLDER", help="with the executed notebooks of a folder (results/executed)")
+    p.add_argument("--alone", action="store_true", help="only the gallery, into build/gallery/")
+    return p.parse_args()
+
+if __name__ == "__main__":
+    asked = arguments()
+    if asked.gallery or asked.alone: EXECUTED |= {e.path.name: e for e in gallery.found(asked.gallery or gallery.FOLDER)}
+    alone() if asked.alone else build(not asked.no_run)

@@ -24,12 +24,12 @@ GRAPH = dict(
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, video=core, rollout=entries | {"worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
-    results=core | {"devices"}, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
+    parameters=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"}, cost=entries | {"devices", "paper", "plan", "results"},
-    sweep=entries | {"results", "scores", "recorders"}, cli=tables | {"sweep", "plan", "simulators", "formats"},
+    sweep=entries | {"parameters", "results", "scores", "recorders"}, slurm=entries | {"results", "scores", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, cli=tables | {"cost", "sweep", "slurm", "status", "plan", "simulators", "formats"},
 )
-NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "cli")
-NO_TORCH += ("calvin", "libero", "libero_expert")
+NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "slurm", "cli")
+NO_TORCH += ("parameters", "executed", "status", "calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
@@ -81,7 +81,7 @@ def test_hours_of_the_study_need_no_torch(without):
 
 def test_core_is_light(without):
     heavy = ["torch", "transformers", "numpy", "pandas", "tqdm", "matplotlib", "fastcore", "papermill"]
-    done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.simulators, vlm4vla.cli")
+    done = without(heavy, "import vlm4vla.core, vlm4vla.backbones, vlm4vla.benchmarks, vlm4vla.experiments, vlm4vla.simulators, vlm4vla.parameters, vlm4vla.cli")
     assert done.returncode == 0, done.stderr[-500:]
 
 def test_the_package_needs_no_notebook_tools(without):

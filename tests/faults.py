@@ -1,0 +1,36 @@
+"What can go wrong, on purpose: for `nbs/bench`."
+import os, signal, subprocess, time
+from pathlib import Path
+
+def marked(text:str)->dict:
+    "Processes with a text in their environment, by kind."
+    kinds, found = dict(papermill="-m papermill", kernel="ipykernel_launcher", simulator="vlm4vla.worker"), {}
+    for p in Path("/proc").glob("[0-9]*"):
+        try: env, cmd = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError: continue # gone, or somebody else's
+        for kind in (k for k, v in kinds.items() if v in cmd and text.encode() in env): found.setdefault(kind, []).append(int(p.name))
+    return found
+
+def hit(pid:int, what=signal.SIGKILL)->bool:
+    try: os.kill(pid, what); return True
+    except ProcessLookupError: return False
+
+class Disk:
+    "A small disk of its own, where that is allowed (root); elsewhere an ordinary folder that nothing happens to."
+    def __init__(self, folder, mb:int=400):
+        self.folder = Path(folder); self.folder.mkdir(parents=True)
+        self.own = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(folder)], capture_output=True).returncode == 0
+
+    def full(self, seconds:float):
+        try:
+            with open(self.folder/"filler", "wb", buffering=0) as f:
+                while True: f.write(bytes(2**20))
+        except OSError: pass
+        time.sleep(seconds); (self.folder/"filler").unlink(missing_ok=True)
+
+    def read_only(self, seconds:float)->bool:
+        remount = lambda how: subprocess.run(["mount", "-o", f"remount,{how}", str(self.folder)], capture_output=True).returncode == 0
+        done = remount("ro"); time.sleep(seconds); remount("rw"); return done # refused while a file is open for writing
+
+    def close(self):
+        if self.own: subprocess.run(["umount", "-l", str(self.folder)], capture_output=True)

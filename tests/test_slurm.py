@@ -1,0 +1,137 @@
+"Sweeps through a real Slurm: two nodes of one machine, a GPU request each, warnings, kills, both nodes for one training."
+import json, os, subprocess, sys, time
+from pathlib import Path
+import pandas as pd, pytest
+from cluster import cluster
+
+SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(4)]
+TOYS = [f"tiny-qwen3-vl__grinningface__base__s{i}" for i in range(3)]
+PARAMETERS = 'experiment:str = ""\nout:str = ""\nshare:str = ""'
+SETUP = """
+import time
+from pathlib import Path
+from vlm4vla.benchmarks import benchmarks, share_of
+from vlm4vla.experiments import experiments
+from vlm4vla.results import append, done_keys
+e = experiments[experiment]; folder = Path(out)/"checkpoints"/e.run_id; folder.mkdir(parents=True, exist_ok=True)
+def done(kind): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
+"""
+TRAIN = """
+import torch
+from vlm4vla.train import fit
+from vlm4vla.core import seed_everything
+seed_everything(0); line = torch.nn.Linear(1, 1); x = torch.linspace(-1, 1, 64)[:, None]
+def loss_at(step):
+    time.sleep(wait)
+    return [lambda: ((line(x) - 3*x).pow(2).mean(), {})]
+with open(folder/"began", "a") as f: f.write("x")
+log = fit(line, loss_at, steps=1000, lr=.05, folder=folder, checkpoint_every=10_000)
+(folder/"model.safetensors").write_text(str(line.weight.item()))
+append("train_log", [dict(r, run_id=e.run_id) for r in log], out, replace=True); done("train")
+""" # the loop itself, with a step that takes long, and no regular checkpoint on the way
+EVALUATE = """
+for split in benchmarks[e.benchmark].splits:
+    for i in share_of(e.recipe.eval_episodes, share):
+        key = (e.run_id, e.benchmark, split, "place", i, "5 of 10")
+        if key not in done_keys(e.run_id, out): append("episodes", [dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task="place", episode=i, chunk_mode="5 of 10", success=i%3 == 0, n_steps=i, seconds=0.)], out)
+done("eval")
+"""
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    from vlm4vla.core import Mistake
+    try: there = cluster(tmp_path_factory.mktemp("slurm"))
+    except Mistake as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
+    with there as env: yield {**env, "VLM4VLA_THREADS": "1"}
+
+def toys(folder, wait:float)->Path:
+    "Run notebooks that train for a while and evaluate at once."
+    folder.mkdir(exist_ok=True)
+    for name, cell in (("train", f"wait = {wait}" + TRAIN), ("evaluate", EVALUATE)):
+        cells = [dict(cell_type="code", id=f"c{i}", metadata=dict(tags=["parameters"]) if i == 0 else {}, source=s, outputs=[], execution_count=None) for i, s in enumerate((PARAMETERS, SETUP, cell))]
+        (folder/f"{name}.ipynb").write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(display_name="python3", language="python", name="python3")), nbformat=4, nbformat_minor=5)))
+    return folder
+
+SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
+
+def begin(env, **a): return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+def ended(p, timeout=400):
+    said, wrong = p.communicate(timeout=timeout)
+    assert p.returncode == 0, wrong[-2000:]
+    return json.loads(said.strip().splitlines()[-1])
+
+def states(env):
+    "Number, name and state of every job in the queue, and whether it has asked for a GPU."
+    asked = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i|%j|%T|%b"], env=env, capture_output=True, text=True, check=True)
+    return [(*(p := l.split("|"))[:3], "gpu" in p[3]) for l in asked.stdout.splitlines()]
+
+def same(a, b, name, columns):
+    from vlm4vla.results import load
+    pd.testing.assert_frame_equal(load(name, a)[columns], load(name, b)[columns])
+
+@pytest.fixture(scope="module")
+def short(slurm, tmp_path_factory):
+    "A training of 50 seconds in a job of one minute that is warned after about half of it; under way while other tests run."
+    out = tmp_path_factory.mktemp("short")
+    ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .05), watch=False, request=dict(hours=1/60, warning=15, shares=2)))
+    return out
+
+def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
+    from vlm4vla.results import load
+    p, most = begin(slurm, names=SMOKE, out=tmp_path/"slurm", request=dict(gpus=1, hours=1, cpus=1)), 0
+    while p.poll() is None:
+        most = max(most, sum(s == "RUNNING" and gpu for *_, s, gpu in states(slurm))); time.sleep(1)
+    report = ended(p)
+    assert most == 2
+    assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in SMOKE} == {(e, n): "done" for e in SMOKE for n in ("train", "evaluate")}, report
+    local = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE, "--out", str(tmp_path/"local"), "--jobs", "2"], capture_output=True, text=True, timeout=600)
+    assert local.returncode == 0, local.stderr[-2000:]
+    same(tmp_path/"slurm", tmp_path/"local", "episodes", ["run_id", "benchmark", "split", "task", "episode", "chunk_mode", "success", "n_steps", "failure", "detail"])
+    same(tmp_path/"slurm", tmp_path/"local", "train_log", ["run_id", "name", "step", "value"])
+    same(tmp_path/"slurm", tmp_path/"local", "scores", list(load("scores", tmp_path/"local")))
+    same(tmp_path/"slurm", tmp_path/"local", "runs", ["run_id", "kind", "backbone", "benchmark", "variant", "seed", "step", "checkpoint", "status"])
+    assert not list((tmp_path/"slurm").glob("parts/*/*"))
+
+def test_killed_job_is_completed_by_a_second_sweep(slurm, tmp_path):
+    nbs = toys(tmp_path/"nbs", .03)
+    p = begin(slurm, names=TOYS[1:2], out=tmp_path/"out", notebooks=nbs, request=dict(hours=1))
+    began = tmp_path/"out"/"checkpoints"/TOYS[1]/"began"
+    for _ in range(300):
+        if began.exists(): break
+        time.sleep(.3)
+    job, = [i for i, n, s, _ in states(slurm) if n == "train" and s == "RUNNING"][-1:]
+    p.kill(); p.wait() # the sweep itself
+    subprocess.run(["scancel", "--signal=KILL", "--full", job], env=slurm, check=True); subprocess.run(["scancel", job], env=slurm, check=True)
+    while any(i == job for i, *_ in states(slurm)): time.sleep(.5)
+    assert not (tmp_path/"out"/"parts"/"runs").exists()
+    report = ended(begin(slurm, names=TOYS[1:2], out=tmp_path/"out", notebooks=nbs, request=dict(hours=1)))
+    assert [r["status"] for r in report] == ["done", "done"], report
+    assert began.read_text() == "xx"
+
+def test_training_over_two_nodes(slurm, tmp_path):
+    from vlm4vla.results import load
+    one, two = (tmp_path/n for n in ("one", "two"))
+    report = ended(begin(slurm, names=SMOKE[:1], out=two, request=dict(gpus=1, nodes=2, hours=1), only=["train"]))
+    assert [r["status"] for r in report] == ["done"], report
+    subprocess.run([sys.executable, "-m", "vlm4vla.cli", "train", SMOKE[0], "--out", str(one)], check=True, capture_output=True, timeout=300)
+    value = lambda out: load("train_log", out).query("name == 'loss'").value
+    assert (value(one) - value(two)).abs().max() < 1e-5
+    run = json.loads((two/"provenance"/f"{SMOKE[0]}.json").read_text())["train"]
+    assert (run["parameters"]["processes"], run["parameters"]["nodes"]) == (1, 2)
+
+def test_time_out_is_queued_again_and_finishes(slurm, short):
+    from vlm4vla.results import load
+    p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=1/60, warning=15, shares=2))
+    while p.poll() is None: # Slurm lets two minutes pass before a job that was queued again may start
+        for job, _, state, _ in states(slurm):
+            if state == "PENDING": subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm, capture_output=True)
+        time.sleep(1)
+    report = ended(p)
+    assert {r["status"] for r in report} == {"done"}, report
+    folder = short/"out"/"checkpoints"/TOYS[0]
+    assert len((folder/"began").read_text()) > 1 # it was cut off, and went on
+    log = load("train_log", short/"out").query("name == 'loss'")
+    assert log.step.tolist() == [*range(0, 1000, 20), 999] # each logged step once: nothing was done twice
+    rows = load("episodes", short/"out")
+    assert len(rows) == 200 and rows.episode.nunique() == 100
