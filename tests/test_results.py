@@ -54,7 +54,7 @@ def test_a_duplicate_key_is_refused_and_nothing_is_written(tmp_path):
 def test_a_file_with_a_duplicate_key_is_refused_when_read(tmp_path):
     append("episodes", rows(2), tmp_path)
     df = load("episodes", tmp_path)
-    results._write(tables["episodes"], pd.concat([df, df[:1]]), tmp_path)
+    results._write(tables["episodes"], pd.concat([df, df[:1]]), tmp_path/"episodes.parquet")
     with pytest.raises(Mistake, match="twice; restore it"): load("episodes", tmp_path)
     with pytest.raises(Mistake, match="twice"): append("episodes", rows(1, 9), tmp_path)
     assert len(check(tmp_path)) == 1
