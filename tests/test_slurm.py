@@ -52,7 +52,7 @@ def toys(folder, wait:float)->Path:
         (folder/f"{name}.ipynb").write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(display_name="python3", language="python", name="python3")), nbformat=4, nbformat_minor=5)))
     return folder
 
-SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
+SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
 
 def begin(env, **a): return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -79,13 +79,13 @@ def short(slurm, tmp_path_factory):
 
 def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
     from vlm4vla.results import load
-    p, most = begin(slurm, names=SMOKE, out=tmp_path/"slurm", request=dict(gpus=1, hours=1, cpus=1)), 0
+    p, most = begin(slurm, names=SMOKE, out=tmp_path/"slurm", given=dict(workers=2), request=dict(gpus=1, hours=1)), 0
     while p.poll() is None:
         most = max(most, sum(s == "RUNNING" and gpu for *_, s, gpu in states(slurm))); time.sleep(1)
     report = ended(p)
     assert most == 2
     assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in SMOKE} == {(e, n): "done" for e in SMOKE for n in ("train", "evaluate")}, report
-    local = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE, "--out", str(tmp_path/"local"), "--jobs", "2"], capture_output=True, text=True, timeout=600)
+    local = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE, "--out", str(tmp_path/"local"), "--jobs", "2", "--workers", "2"], capture_output=True, text=True, timeout=600)
     assert local.returncode == 0, local.stderr[-2000:]
     same(tmp_path/"slurm", tmp_path/"local", "episodes", ["run_id", "benchmark", "split", "task", "episode", "chunk_mode", "success", "n_steps", "failure", "detail"])
     same(tmp_path/"slurm", tmp_path/"local", "train_log", ["run_id", "name", "step", "value"])

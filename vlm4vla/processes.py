@@ -110,4 +110,6 @@ def launch(code:str,      # Python, the same for each
     p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | dict(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")))
     lines = []
     for line in p.stdout: lines.append(line); print(line, end="")
-    if p.wait(): raise Mistake(f"One of {processes*nodes} processes failed: {next((l for l in reversed(lines) if 'Error' in l or 'Mistake' in l), lines[-1] if lines else 'it said nothing').strip()}")
+    if not p.wait(): return
+    said = [*(l for l in lines if "Stopped: " in l), *(l for l in reversed(lines) if "Error" in l or "Mistake" in l), *reversed(lines), "it said nothing"][0]
+    raise Mistake(f"One of {processes*nodes} processes failed: {said.strip()}")

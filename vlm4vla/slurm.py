@@ -8,19 +8,20 @@ Docs: https://vlm4vla.github.io/vlm4vla/slurm.html.md"""
 __all__ = ['WARNING', 'COLUMNS', 'ALIVE', 'Request', 'executor', 'folder_of', 'Job', 'Finish', 'finish', 'find_page', 'run_page',
            'queue', 'jobs', 'submit', 'wait', 'slurm_sweep']
 
-# %% ../nbs/53a_slurm.ipynb #dd18c614
-import os, pickle, shutil, signal, subprocess, time
+# %% ../nbs/53a_slurm.ipynb #de88ba0d
+import os, pickle, re, shutil, signal, subprocess, time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 import pandas as pd
 from .backbones import backbones
 from .core import Mistake, check_int, home, near_miss, progress, results_dir
+from .executed import tidy
 from .experiments import experiments as registry
 from .results import PART, compact, load, write_dictionary
 from .scores import rebuild_scores
 from .sweep import MARK, WORK, Task, _hold, _mark, _rows, _todo, check_kernel, end_leftovers, executed, failure, find_notebook, leftovers, of_share, plan, start, weights
 
-# %% ../nbs/53a_slurm.ipynb #f2afac69
+# %% ../nbs/53a_slurm.ipynb #5fc8f2a7
 @dataclass(frozen=True, kw_only=True)
 class Request:
     "What a job asks Slurm for."
@@ -44,7 +45,7 @@ class Request:
 
     def gpus_for(self, e)->int: return self.gpus if self.gpus is not None else int(backbones[e.backbone].kind == "hub")
 
-# %% ../nbs/53a_slurm.ipynb #df073ef7
+# %% ../nbs/53a_slurm.ipynb #150e9896
 def executor(
     out, # Folder of the tables
     r:Request,
@@ -66,7 +67,7 @@ def folder_of(out)->Path:
     "Where Slurm's and submitit's files are."
     return Path(out).resolve()/"executed"/"slurm"
 
-# %% ../nbs/53a_slurm.ipynb #164ea2c2
+# %% ../nbs/53a_slurm.ipynb #f6b8ac34
 class Job:
     "One notebook of one experiment, as Slurm runs it."
     def __init__(self, run_id:str, notebook:str, out, share:str="", retries:int=0, given:dict=None, notebooks=None):
@@ -94,11 +95,11 @@ class Job:
             while not self.done():
                 start(t, self.out, self.given, self.notebooks)
                 while t.process.poll() is None: time.sleep(.2)
-                if t.process.returncode == 0: return "done"
+                if t.process.returncode == 0: tidy(executed(t, self.out)); return "done"
                 end_leftovers(self.mark)
                 cell, error = failure(executed(t, self.out), executed(t, self.out, "log"))
-                if error.startswith("Stopped:"): t.tries -= 1; time.sleep(300); continue # warned: Slurm ends this job soon
-                if t.tries > self.retries: raise RuntimeError(f"{cell}|{t.tries}|{error}")
+                if "Stopped: " in error: t.tries -= 1; time.sleep(300); continue # warned: Slurm ends this job soon
+                if t.tries > self.retries: raise RuntimeError(f"cell {cell}, try {t.tries}: {error}")
         return "done already"
 
     def checkpoint(self):
@@ -115,7 +116,7 @@ class Job:
 
 WARNING = "VLM4VLA_WARNING" # environment variable: seconds between the warning and the end of a job
 
-# %% ../nbs/53a_slurm.ipynb #eed41887
+# %% ../nbs/53a_slurm.ipynb #84c6d14a
 class Finish:
     "The last job of a sweep: parts become tables, rates are derived, pages of the analysis are run."
     run_id, notebook, share = "*", "finish", ""
@@ -144,7 +145,7 @@ def run_page(name:str, out):
     import papermill
     papermill.execute_notebook(str(find_page(name)), str(Path(out)/"executed"/f"{name}.ipynb"), cwd=str(find_page(name).parent), progress_bar=False)
 
-# %% ../nbs/53a_slurm.ipynb #cf8f2d44
+# %% ../nbs/53a_slurm.ipynb #cbb34733
 COLUMNS = ["run_id", "notebook", "share", "job"]
 
 def _submitted(out)->pd.DataFrame:
@@ -165,7 +166,7 @@ def queue()->dict: # job → (state, reason, node)
     if asked.returncode: raise Mistake(f"Slurm does not answer ({(asked.stderr.strip().splitlines() or ['no reason given'])[-1]}); try again when its controller is up.")
     return {(p := line.split("|"))[0]: tuple(p[1:]) for line in asked.stdout.splitlines() if line.count("|") == 3}
 
-# %% ../nbs/53a_slurm.ipynb #e1cc3d15
+# %% ../nbs/53a_slurm.ipynb #9a4ac6c6
 def _result(out, job:str)->tuple: # state, reason
     "How a job that is no longer in the queue has ended."
     path = folder_of(out)/f"{job}_0_result.pkl"
@@ -187,7 +188,7 @@ def jobs(
         rows.append(dict(r, state=state, reason="" if reason == "None" else reason, node=node))
     return pd.DataFrame([r for r in rows if last or r["run_id"] != Finish.run_id], columns=[*COLUMNS, "state", "reason", "node"])
 
-# %% ../nbs/53a_slurm.ipynb #0e4ce55c
+# %% ../nbs/53a_slurm.ipynb #e26355e4
 def _array(out, r, name, work:list, gpus=0, nodes=1, dependency=""):
     "Hand over jobs of a kind; their numbers."
     more = {"dependency": dependency, "kill-on-invalid-dep": "yes"} if dependency else {}
@@ -200,7 +201,7 @@ def _array(out, r, name, work:list, gpus=0, nodes=1, dependency=""):
 def _after(ids:list)->str: # one job, or all elements of an array, each for its counterpart
     return f"aftercorr:{ids[0].split('_')[0]}" if "_" in ids[0] else f"afterok:{ids[0]}"
 
-# %% ../nbs/53a_slurm.ipynb #64146521
+# %% ../nbs/53a_slurm.ipynb #0c612de6
 def submit(
     experiments, # Experiments or `run_id`s
     out, # Folder of the tables
@@ -235,7 +236,7 @@ def _processes(r, e, notebook)->dict: # parameters of the training that follow f
     n = max(1, r.gpus_for(e))
     return dict(processes=n, nodes=r.nodes, mode=r.mode) if notebook == "train" and (n > 1 or r.nodes > 1) else {}
 
-# %% ../nbs/53a_slurm.ipynb #473c1384
+# %% ../nbs/53a_slurm.ipynb #0b3a60a7
 def _evaluations(out, r, rows, gpus, waiting, ids, job):
     "Hand over evaluations: those with nothing to wait for, those that wait for a training of their own array, and the rest one by one."
     shares = [f"{i}/{r.shares}" for i in range(r.shares)] if r.shares > 1 else [""]
@@ -250,7 +251,7 @@ def _evaluations(out, r, rows, gpus, waiting, ids, job):
     for e in one: found += _array(out, r, "evaluate", every([e]), gpus, dependency=f"afterok:{waiting[e.run_id]}")
     return found
 
-# %% ../nbs/53a_slurm.ipynb #bcebe760
+# %% ../nbs/53a_slurm.ipynb #18a9f2ef
 def wait(
     out, # Folder of the tables
     run_ids, # Experiments
@@ -270,17 +271,18 @@ def wait(
 def _reported(out, n)->dict:
     "A job as a row of a sweep's report."
     t = Task(registry[n.run_id], [n.notebook], share=n.share)
-    cell, tries, error = (n.reason.removeprefix("RuntimeError: ").split("|", 2) + ["", ""])[:3] if n.reason.startswith("RuntimeError: ") else (0, 0, n.reason)
+    said = re.fullmatch(r"RuntimeError: cell (\d+), try (\d+): (.*)", n.reason)
+    cell, tries, error = said.groups() if said else (0, 1, n.reason)
     status = "done" if n.state == "COMPLETED" else "failed" if n.state == "FAILED" else "ended"
     seconds = _seconds(executed(t, out)) if status == "done" else 0.
-    return dict(run_id=n.run_id, notebook=n.notebook, status=status, seconds=seconds, tries=int(tries or 1), cell=int(cell or 0), error=error, executed=str(executed(t, out)))
+    return dict(run_id=n.run_id, notebook=n.notebook, status=status, seconds=seconds, tries=int(tries), cell=int(cell), error=error, executed=str(executed(t, out)))
 
 def _seconds(path)->float:
     import json
     try: return round(json.loads(Path(path).read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"] or 0., 1)
     except (OSError, ValueError, KeyError): return 0.
 
-# %% ../nbs/53a_slurm.ipynb #c102f3ff
+# %% ../nbs/53a_slurm.ipynb #02446f7d
 def slurm_sweep(
     experiments, # Experiments or `run_id`s
     out=None, # Folder of the tables; `results/` if not given

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from .core import Mistake, assets, check_int, home, progress, results_dir
 from .benchmarks import benchmarks, chunk_steps
+from .executed import tidy
 from .experiments import Experiment, experiments as registry
 from .parameters import parameters_of
 from .recorders import check_follow
@@ -243,7 +244,7 @@ def ended(self:Sweep, t):
     "Take note of a notebook that ended; go on to the task's next one."
     seconds = time.time() - t.started
     if t.process.returncode == 0:
-        self.note(t, "done", seconds=seconds); self.bar.update()
+        tidy(executed(t, self.out)); self.note(t, "done", seconds=seconds); self.bar.update()
         t.todo, t.tries = t.todo[1:], 0
     else:
         end_leftovers(_mark(t.e, self.out))
