@@ -72,9 +72,9 @@ def same(a, b, name, columns):
 
 @pytest.fixture(scope="module")
 def short(slurm, tmp_path_factory):
-    "A training of 50 seconds in a job of one minute that is warned after about half of it; under way while other tests run."
+    "A training of 100 seconds in a job of two minutes that is warned after about one; under way while other tests run."
     out = tmp_path_factory.mktemp("short")
-    ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .05), watch=False, request=dict(hours=1/60, warning=15, shares=2)))
+    ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .1), watch=False, request=dict(hours=2/60, warning=30, shares=2)))
     return out
 
 def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
@@ -122,7 +122,7 @@ def test_training_over_two_nodes(slurm, tmp_path):
 
 def test_time_out_is_queued_again_and_finishes(slurm, short):
     from vlm4vla.results import load
-    p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=1/60, warning=15, shares=2))
+    p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=2/60, warning=30, shares=2))
     while p.poll() is None: # Slurm lets two minutes pass before a job that was queued again may start
         for job, _, state, _ in states(slurm):
             if state == "PENDING": subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm, capture_output=True)

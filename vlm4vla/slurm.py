@@ -109,7 +109,7 @@ class Job:
             for pid in leftovers(self.mark):
                 try: os.kill(pid, signal.SIGUSR2)
                 except ProcessLookupError: pass
-            until = time.time() + int(os.environ.get(WARNING, 120)) - 20
+            until = time.time() + .7*int(os.environ.get(WARNING, 120)) # the rest is for asking to be queued again
             while leftovers(self.mark) and time.time() < until: time.sleep(.2)
         end_leftovers(self.mark)
         return submitit.helpers.DelayedSubmission(self)
