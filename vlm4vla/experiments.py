@@ -115,7 +115,7 @@ overrides = [
              dict(loss="release"), suite="grinningface"),
     *(Override("The paper validates every 5,000 steps.", dict(milestone_every=5000), suite=s) for s in ("calvin", "simpler", "libero")),
     Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few steps, the rate ending at zero (LOG.md).",
-             dict(demos="bridge-scripted", steps=1500, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="simpler", kind="mini"),
+             dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="simpler", kind="mini"),
     Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), suite="simpler", kind="mini"),
 ]
 
