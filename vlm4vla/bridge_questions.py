@@ -8,15 +8,16 @@ Docs: https://vlm4vla.github.io/vlm4vla/bridge_questions.html.md"""
 __all__ = ['LENS', 'TABLE', 'SINK', 'VIEWS', 'LASTS', 'NAMES', 'ABOVE', 'KINDS', 'WEIGHTS', 'HELD_OUT', 'View', 'pixel', 'grasp',
            'story', 'questions', 'frames']
 
-# %% ../nbs/43c_bridge_questions.ipynb #725e52bf
+# %% ../nbs/43c_bridge_questions.ipynb #1643bb96
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pyarrow.parquet as pq
 from .data import block_paths, load_episodes
+from .family import ASK
 from .formats import open_data
 from .samples import image_cache
 
-# %% ../nbs/43c_bridge_questions.ipynb #719d2bbc
+# %% ../nbs/43c_bridge_questions.ipynb #2a794e45
 @dataclass(frozen=True)
 class View:
     "How a scene is looked at, in the frame of the robot's base."
@@ -40,7 +41,7 @@ def pixel(
     off = np.stack([-left/ahead, -up/ahead], -1)
     return (np.array(LENS["centre"]) + LENS["focal"]*off)/LENS["size"]
 
-# %% ../nbs/43c_bridge_questions.ipynb #323944f0
+# %% ../nbs/43c_bridge_questions.ipynb #291689a0
 LASTS = 4 # steps that a grasp has to last
 NAMES = dict(carrot=("carrot", "plate"), spoon=("spoon", "towel"), cube=("green block", "yellow block"), eggplant=("eggplant", "basket")) # thing and target of a task
 ABOVE = dict(carrot=.030, spoon=.025, cube=.033, eggplant=.05) # metres above its target that a thing is let go
@@ -56,6 +57,7 @@ def grasp(
 def story(
     executed, # (n, 7) what was commanded
     task:str, # Of the benchmark
+    instruction:str="", # What the policy is told
 )->list: # (n) states, or nothing where no grasp lasts
     "What each picture of an episode shows."
     x, view, opened = np.asarray(executed, float), VIEWS[task], np.asarray(executed)[:, 6] > .5
@@ -63,11 +65,11 @@ def story(
     a, b = found; n = np.arange(len(x))
     hand = (view.start + np.r_[np.zeros((1, 3)), np.cumsum(x[:, :3], 0)])[:-1]
     thing, target = hand[np.clip(n, a, b)], np.broadcast_to(hand[b] - [0, 0, ABOVE[task]], hand.shape)
-    at = dict(hand=hand, thing=thing, target=target)
+    at = dict(hand=hand, thing=thing, target=target, next=np.where((n <= a)[:, None], hand[a], hand[b]))
     seen = dict(zip(("gripper", *NAMES[task]), (pixel(v, view) for v in at.values())))
-    return [dict(task=task, open=bool(i == 0 or opened[i-1]), held=bool(a < i <= b), **{k: v[i] for k, v in at.items()}, marks={k: v[i] for k, v in seen.items()}) for i in n]
+    return [dict(task=task, instruction=instruction, wish=bool(opened[i]), open=bool(i == 0 or opened[i-1]), held=bool(a < i <= b), **{k: v[i] for k, v in at.items()}, marks={k: v[i] for k, v in seen.items()}) for i in n]
 
-# %% ../nbs/43c_bridge_questions.ipynb #62718ffe
+# %% ../nbs/43c_bridge_questions.ipynb #27a64428
 def _at(px): return " ".join(str(int(round(100*float(np.clip(v, 0, 1))))) for v in px)
 
 def _way(d):
@@ -84,8 +86,9 @@ KINDS = { # kind of question → (question, answer) about a state, for a thing a
     "open":          lambda s, a, b: ("is the gripper open?", "yes" if s["open"] else "no"),
     "held":          lambda s, a, b: (f"is the gripper holding the {a}?", "yes" if s["held"] else "no"),
     "height":        lambda s, a, b: ("how many centimetres is the gripper above the table?", str(int(round(100*s["hand"][2])))),
+    "plan":          lambda s, a, b: (ASK.replace("{instruction}", s["instruction"]), f"{_way(s['next'] - s['hand'])} {'open' if s['wish'] else 'closed'}"),
 }
-WEIGHTS = dict(zip(KINDS, (2, 2, 2, 4, 4, 1, 1, 1))) # how often training asks each
+WEIGHTS = dict(zip(KINDS, (2, 2, 2, 3, 3, 1, 1, 1, 8))) # how often training asks each
 
 def questions(
     state:dict,
@@ -99,7 +102,7 @@ def questions(
     if kinds is None: kinds = r.choice(list(weights), n, p=w/w.sum())
     return [(str(k), *KINDS[k](state, *NAMES[state["task"]]), "all") for k in kinds]
 
-# %% ../nbs/43c_bridge_questions.ipynb #32d4c19b
+# %% ../nbs/43c_bridge_questions.ipynb #433b8868
 HELD_OUT = 10 # one episode of so many
 
 def frames(
@@ -110,13 +113,13 @@ def frames(
     images, states, rows, held = image_cache(open_data(folder, "simpler"), size), [], [], []
     for path in block_paths(folder):
         t = pq.read_table(path, columns=["executed", "episode_index", "index"])
-        for task, e, x, row in _episodes(folder, t):
-            told = story(x, task)
+        for task, text, e, x, row in _episodes(folder, t):
+            told = story(x, task, text)
             states += told; rows += list(row[:len(told)]); held += [e%HELD_OUT == HELD_OUT - 1]*len(told)
     return images[np.array(rows)], states, np.array(held)
 
 def _episodes(folder, table):
-    "Task, number, commands and rows of every episode in a file."
-    tasks = load_episodes(folder).set_index("episode_index").detail.map(lambda d: d["scene"])
+    "Task, instruction, number, commands and rows of every episode in a file."
+    known = load_episodes(folder).set_index("episode_index")
     number, row, x = (np.array(table[c].to_pylist()) for c in ("episode_index", "index", "executed"))
-    return [(tasks[e], int(e), x[number == e], row[number == e]) for e in np.unique(number)]
+    return [(known.detail[e]["scene"], known.task[e], int(e), x[number == e], row[number == e]) for e in np.unique(number)]
