@@ -22,7 +22,7 @@ GRAPH = dict(
     processes=core, plan=policy | {"devices", "experiments", "sizes"}, meter={"devices"}, recorders=core,
     train=policy | {"demonstrations", "formats", "bridge_demonstrations", "processes", "plan", "meter", "recorders"}, vlm_sft=vlm | {"train", "questions"}, vqa=vlm | {"questions", "grinningface"},
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
-    debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, video=core, rollout=entries | {"worker", "actions", "video"},
+    debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, bridge_questions={"data", "family", "formats", "samples"}, video=core, rollout=entries | {"worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
     parameters=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"}, cost=entries | {"devices", "paper", "plan", "results"},

@@ -46,6 +46,7 @@ def _tiny(name, label, params_b, family): _add(name, f"{label} tiny", params_b, 
 qwen3_vl = dict(family="qwen3_vl", color="#0072B2")
 _tiny("tiny-qwen3-vl", "Qwen3-VL", .0003, qwen3_vl)
 _mini("mini-qwen3-vl", "Qwen3-VL", .0020, qwen3_vl)
+_mini("mini-qwen3-vl-bridge", "Qwen3-VL (Bridge)", .0020, qwen3_vl)
 _add("qwen3-vl-2b", "Qwen3-VL-2B", 2.13, qwen3_vl, repo_id="Qwen/Qwen3-VL-2B-Instruct")
 _add("qwen3-vl-4b", "Qwen3-VL-4B", 4.44, qwen3_vl, repo_id="Qwen/Qwen3-VL-4B-Instruct", micro_batch=8)
 _add("qwen3-vl-8b", "Qwen3-VL-8B", 8.77, qwen3_vl, repo_id="Qwen/Qwen3-VL-8B-Instruct", micro_batch=4)

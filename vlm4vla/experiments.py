@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differences', 'seeds', 'experiments', 'studies',
-           'Recipe', 'check_recipe', 'Variant', 'Override', 'resolve', 'Difference', 'Experiment', 'Experiments',
-           'grid', 'Study']
+           'one_each', 'Recipe', 'check_recipe', 'Variant', 'Override', 'resolve', 'Difference', 'Experiment',
+           'Experiments', 'grid', 'Study']
 
 # %% ../nbs/03_experiments.ipynb #e39f97f7
 from dataclasses import dataclass, field
@@ -114,6 +114,9 @@ overrides = [
     Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's weight 4,000 are enough (LOG.md).",
              dict(loss="release"), suite="grinningface"),
     *(Override("The paper validates every 5,000 steps.", dict(milestone_every=5000), suite=s) for s in ("calvin", "simpler", "libero")),
+    Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few steps, the rate ending at zero (LOG.md).",
+             dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="simpler", kind="mini"),
+    Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), suite="simpler", kind="mini"),
 ]
 
 # %% ../nbs/03_experiments.ipynb #42f9a990
@@ -259,9 +262,12 @@ class Study:
     rows:tuple # Experiments
 
 studies = Registry("study")
+one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1] # the first mini of each family
 studies.add(Study("demo", "Does a pretrained backbone help, at the size of a coffee break?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["demo", "demo-scratch"], [0]))))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
-                  tuple(grid([b for b in backbones if b.startswith("mini-")], ["grinningface"], ["base"], [0]))))
+                  tuple(grid(one_each, ["grinningface"], ["base"], [0]))))
+studies.add(Study("bridge", "Does a VLM that was asked about a robot's pictures make a better policy?",
+                  tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0]) + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))

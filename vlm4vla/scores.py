@@ -108,9 +108,10 @@ def write_table(
 def answered(
     kinds=(), # Kinds of question; empty for all
     out=None, # Folder of the tables; `results/` if not given
+    about:str="emoji-tabletop", # Set of questions
 )->pd.Series: # By backbone
     "Share of right answers of each backbone on what it was not trained on, the mean over kinds of question."
-    asked = load("vqa_measured", out).query("split != 'train'")
+    asked = load("vqa_measured", out).query("split != 'train' and vqa_benchmark == @about")
     return asked[asked.kind.isin(kinds or set(asked.kind))].groupby("backbone").value.mean()
 
 def controlled(

@@ -28,11 +28,11 @@ def answer(model, enc:Encoder, images:np.ndarray, asked:list[str], # (N, size, s
     return [a.strip() for a in out]
 
 # %% ../nbs/32_vqa.ipynb #d431aed3
-TOLERANCE = dict(point=5, block=5, gripper=5, height=2, offset=2)
+TOLERANCE = dict(point=5, block=5, gripper=5, thing=5, target=5, height=2, offset=2) | {"to the thing": 2, "to the target": 2}
 
 def _numbers(text:str)->np.ndarray:
-    "The numbers of an answer, those to the left and far negative."
-    words = re.sub(r"\b(left|far) ", "-", re.sub(r"\b(right|near) ", "", text)).split()
+    "The numbers of an answer, those to the left, far and down negative."
+    words = re.sub(r"\b(left|far|down) ", "-", re.sub(r"\b(right|near|up) ", "", text)).split()
     return np.array([float(w) for w in words])
 
 def correct(kind:str, said:str, truth:str)->bool:
@@ -43,9 +43,11 @@ def correct(kind:str, said:str, truth:str)->bool:
     return len(a) == len(b) and bool((abs(a-b) <= TOLERANCE[kind]).all())
 
 # %% ../nbs/32_vqa.ipynb #6f4e9954
-def vqa(model, enc:Encoder, images:np.ndarray, states:list[dict], seed:int=0)->list[dict]: # rows: kind, split, question, truth, said, correct
+def vqa(model, enc:Encoder, images:np.ndarray, states:list[dict], seed:int=0,
+        ask=questions, kinds=tuple(KINDS), # by default the tabletop's
+       )->list[dict]: # rows: kind, split, question, truth, said, correct
     "Ask a VLM every kind of question about every picture."
-    asked = [(i, *q) for i,s in enumerate(states) for q in questions(s, np.random.default_rng([seed,i]), list(KINDS))]
-    asked.sort(key=lambda a: list(KINDS).index(a[1])) # short answers need not wait for long ones
+    asked = [(i, *q) for i,s in enumerate(states) for q in ask(s, np.random.default_rng([seed,i]), list(kinds))]
+    asked.sort(key=lambda a: list(kinds).index(a[1])) # short answers need not wait for long ones
     said = answer(model, enc, images[[i for i,*_ in asked]], [q for _,_,q,*_ in asked])
     return [dict(kind=k, split=split, question=q, truth=a, said=t, correct=correct(k, t, a)) for (_,k,q,a,split),t in zip(asked, said)]
