@@ -255,7 +255,10 @@ def _checked(t, path):
         raise Mistake(f"{path} holds {_name(df[twice].iloc[0], t)} twice; {_restore(path)}.")
     return df
 
-def _have(t, path): return _checked(t, path) if path.exists() else frame(t.name, [])
+def _have(t, path):
+    try: return _checked(t, path)
+    except FileNotFoundError: return frame(t.name, []) # not written yet, or taken away this moment by a compaction
+
 def _name(row, t): return " · ".join(str(row[k]) for k in t.key)
 
 # %% ../nbs/50_results.ipynb #c42e64dd
