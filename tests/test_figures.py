@@ -1,5 +1,5 @@
 "Figures: the committed ones match their tables, and the same tables give the same bytes."
-import json, re
+import json
 from pathlib import Path
 import pytest
 from vlm4vla import figures
@@ -23,7 +23,7 @@ def test_every_committed_figure_matches_its_tables_and_notebook(root):
 
 def test_one_notebook_draws_each_figure(root):
     for path in sidecars(root):
-        drawing = [p for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts and re.search(rf'(save|publish)\([^\n]*\\"{path.stem}\\"', p.read_text(encoding="utf-8"))]
+        drawing = [p for sub in ("analysis", "bench", "runs") for p in (root/"nbs"/sub).rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts and f'\\"{path.stem}\\"' in p.read_text(encoding="utf-8")]
         assert len(drawing) == 1, (path.stem, drawing)
 
 DRAW = """
