@@ -188,7 +188,9 @@ def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); s = Samples(made["calvin"].folder, 24, 4, workers=1); asked = []
     member = m.calvin_member; monkeypatch.setattr(m, "calvin_member", lambda folder, frame, name: asked.append((frame, name)) or member(folder, frame, name))
     read = lambda: int(Path("/proc/self/io").read_text().split()[1])
-    s.batch([0]); before, n = read(), len(asked); s.batch([4, 9, 20]); used = read() - before
+    s.batch([0]); uses = []
+    for _ in range(3): before, n = read(), len(asked); s.batch([4, 9, 20]); uses.append(read() - before)
+    used = min(uses) # the process may read something else meanwhile
     assert asked[n:] == [(3 + 4, "rgb_static"), (3 + 8 + 2, "rgb_static"), (3 + 8 + 6 + 8, "rgb_static")]
     whole = sum((made["calvin"].folder/"training"/f"episode_{i:07d}.npz").stat().st_size for i, _ in asked[n:])
     assert used < whole*.9, (used, whole)
