@@ -1,5 +1,6 @@
 "Sweeps through a real Slurm: two nodes of one machine, a GPU request each, warnings, kills, both nodes for one training."
-import json, os, subprocess, sys, time
+import json, subprocess, sys, time
+from contextlib import ExitStack
 from pathlib import Path
 import pandas as pd, pytest
 from cluster import cluster
@@ -40,9 +41,11 @@ done("eval")
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     from vlm4vla.core import Mistake
-    try: there = cluster(tmp_path_factory.mktemp("slurm"))
-    except Mistake as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
-    with there as env: yield {**env, "VLM4VLA_THREADS": "1"}
+    with ExitStack() as stack:
+        try: env = stack.enter_context(cluster(tmp_path_factory.mktemp("slurm")))
+        except Mistake as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
+        except (RuntimeError, OSError) as e: pytest.skip(f"Slurm does not run on this machine: {e}")
+        yield {**env, "VLM4VLA_THREADS": "1"}
 
 def toys(folder, wait:float)->Path:
     "Run notebooks that train for a while and evaluate at once."
