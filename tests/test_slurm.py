@@ -44,7 +44,7 @@ def slurm(tmp_path_factory):
     with ExitStack() as stack:
         try: env = stack.enter_context(cluster(tmp_path_factory.mktemp("slurm")))
         except Mistake as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
-        except (RuntimeError, OSError) as e: pytest.skip(f"Slurm does not run on this machine: {e}")
+        except (RuntimeError, OSError, subprocess.SubprocessError) as e: pytest.skip(f"Slurm does not run on this machine: {e}")
         yield {**env, "VLM4VLA_THREADS": "1"}
 
 def toys(folder, wait:float)->Path:
