@@ -1,5 +1,5 @@
 "Datasets in each format, written by the format's own rules, are read back as they were; what is wrong with one is said and costs nothing else."
-import json, os, re, shutil
+import json, os, re, shutil, time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -194,6 +194,16 @@ def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
     assert asked[n:] == [(3 + 4, "rgb_static"), (3 + 8 + 2, "rgb_static"), (3 + 8 + 6 + 8, "rgb_static")]
     whole = sum((made["calvin"].folder/"training"/f"episode_{i:07d}.npz").stat().st_size for i, _ in asked[n:])
     assert used < whole*.9, (used, whole)
+
+def test_headers_of_calvins_arrays_are_parsed_one_at_a_time(made, monkeypatch):
+    import ast; from vlm4vla.calvin_data import moves_of; from vlm4vla.readers import Faults
+    parse, now, most = ast.literal_eval, [], [0]
+    def slow(text):
+        now.append(text); most[0] = max(most[0], len(now)); time.sleep(.002)
+        try: return parse(text)
+        finally: now.pop()
+    monkeypatch.setattr(ast, "literal_eval", slow); monkeypatch.setattr("vlm4vla.calvin_data.cores", lambda: 4)
+    assert len(moves_of(made["calvin"].folder/"training", np.arange(3, 12), Faults())) == 9 and most == [1]
 
 def test_pictures_in_tables_are_unpacked_once_and_read_one_by_one(made, monkeypatch, tmp_path):
     import vlm4vla.lerobot_data as m
