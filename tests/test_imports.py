@@ -26,10 +26,10 @@ GRAPH = dict(
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
     parameters=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, scores=core | {"benchmarks", "results"}, stats=core | {"scores"}, correlation=core, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "scores"}, published=core | {"figures", "paper", "scores"}, audit=core | {"correlation", "paper", "results"}, cost=entries | {"devices", "paper", "plan", "results"},
-    sweep=entries | {"executed", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "results", "scores", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, cli=tables | {"cost", "sweep", "slurm", "status", "plan", "simulators", "formats"},
+    sweep=entries | {"executed", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "results", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, doctor=entries | {"simulators"}, cli=tables | {"cost", "doctor", "sweep", "slurm", "status", "plan", "simulators", "formats"},
 )
 NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "slurm", "cli")
-NO_TORCH += ("parameters", "executed", "status", "calvin", "libero", "libero_expert")
+NO_TORCH += ("parameters", "doctor", "executed", "status", "calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))

@@ -2,7 +2,8 @@
 import json, subprocess, sys, time
 from contextlib import ExitStack
 from pathlib import Path
-import pandas as pd, pytest
+import nbformat, pandas as pd, pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from cluster import cluster
 
 SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(4)]
@@ -51,8 +52,8 @@ def toys(folder, wait:float)->Path:
     "Run notebooks that train for a while and evaluate at once."
     folder.mkdir(exist_ok=True)
     for name, cell in (("train", f"wait = {wait}" + TRAIN), ("evaluate", EVALUATE)):
-        cells = [dict(cell_type="code", id=f"c{i}", metadata=dict(tags=["parameters"]) if i == 0 else {}, source=s, outputs=[], execution_count=None) for i, s in enumerate((PARAMETERS, SETUP, cell))]
-        (folder/f"{name}.ipynb").write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(display_name="python3", language="python", name="python3")), nbformat=4, nbformat_minor=5)))
+        first = new_code_cell(PARAMETERS, metadata=dict(tags=["parameters"]))
+        nbformat.write(new_notebook(cells=[first, new_code_cell(SETUP), new_code_cell(cell)], metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), folder/f"{name}.ipynb")
     return folder
 
 SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
