@@ -29,8 +29,11 @@ class Disk:
         time.sleep(seconds); (self.folder/"filler").unlink(missing_ok=True)
 
     def read_only(self, seconds:float)->bool:
-        remount = lambda how: subprocess.run(["mount", "-o", f"remount,{how}", str(self.folder)], capture_output=True).returncode == 0
-        done = remount("ro"); time.sleep(seconds); remount("rw"); return done # refused while a file is open for writing
+        "Lay the folder over itself, read-only: who has a file open may write on, whoever opens one may not."
+        mount = lambda *how: subprocess.run(["mount", *how, str(self.folder)], capture_output=True).returncode == 0
+        if not mount("--bind", str(self.folder)): return False
+        done = mount("-o", "remount,bind,ro"); time.sleep(seconds)
+        subprocess.run(["umount", "-l", str(self.folder)], capture_output=True); return done
 
     def close(self):
         if self.own: subprocess.run(["umount", "-l", str(self.folder)], capture_output=True)

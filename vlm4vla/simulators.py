@@ -129,7 +129,7 @@ class Making:
         "Run a command; if it fails, say its first error, or its last line."
         self.bar.set_description(f"{self.s.name}: {what}"); last = ""
         with open(self.log, "a", encoding="utf-8") as log:
-            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**os.environ, **(env or {})})
+            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}) # so that the last line is the last
             for line in p.stdout:
                 log.write(line)
                 if line.strip() and not last.startswith("ERROR"): last = line.strip(); self.bar.set_postfix_str(last[:50])
