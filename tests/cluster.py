@@ -2,7 +2,7 @@
 
     with cluster(folder) as env: subprocess.run(["sinfo"], env=env)
 """
-import getpass, os, shutil, socket, subprocess, sysconfig, time
+import getpass, os, shutil, signal, socket, subprocess, sysconfig, time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,14 +47,14 @@ def settings(d:Path, nodes:int, gpus:int, cpus:int, env:dict)->str:
         "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"]) + "\n"
 
 @contextmanager
-def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2):
-    "The environment of a running cluster's user."
-    d, more = Path(folder), tools()
+def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2, more:str=""):
+    "The environment of a running cluster's user; `more` is added to its settings."
+    d, found = Path(folder), tools()
     for sub in ("spool", "state", "log"): (d/sub).mkdir(parents=True, exist_ok=True)
     d.chmod(0o755)
     (d/"munge.key").write_bytes(os.urandom(128)); (d/"munge.key").chmod(0o400)
-    (d/"slurm.conf").write_text(settings(d, nodes, gpus, cpus, more))
-    env = {**os.environ, **more, "SLURM_CONF": str(d/"slurm.conf")}
+    (d/"slurm.conf").write_text(settings(d, nodes, gpus, cpus, found) + more)
+    env = {**os.environ, **found, "SLURM_CONF": str(d/"slurm.conf")}
     step = shutil.which("slurmstepd", path=env["PATH"])
     run = lambda *cmd: subprocess.Popen(cmd, env=env, stdin=subprocess.DEVNULL, stdout=open(d/"log"/"said", "a"), stderr=subprocess.STDOUT)
     here = [run("munged", "--foreground", "--force", f"--key-file={d}/munge.key", f"--socket={d}/munge.socket", f"--pid-file={d}/munged.pid", f"--log-file={d}/log/munged", f"--seed-file={d}/munge.seed")]
@@ -70,6 +70,16 @@ def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2):
         for p in here:
             try: p.wait(10)
             except subprocess.TimeoutExpired: p.kill(); p.wait()
+
+def lose(folder, node:str)->int:
+    "Kill everything that runs on a node, as if its power had failed; how many processes that were."
+    of, lost = f"SLURMD_NODENAME={node}".encode(), 0
+    for p in Path("/proc").glob("[0-9]*"):
+        try: env, cmd = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().split(b"\0")
+        except OSError: continue # gone, or somebody else's
+        if f"{folder}/slurm.conf".encode() not in env: continue
+        if of in env or (b"-N" in cmd and node.encode() in cmd): os.kill(int(p.name), signal.SIGKILL); lost += 1
+    return lost
 
 def wait_for(there, what:str, seconds:float=60.):
     until = time.time() + seconds
