@@ -53,6 +53,8 @@ def test_killed_job_is_completed_by_a_second_sweep(slurm, tmp_path):
         if began.exists(): break
         time.sleep(.3)
     job, = [i for i, n, s, _ in states(slurm) if n == "train" and s == "RUNNING"][-1:]
+    here = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", TOYS[1], "--out", str(tmp_path/"out")], env=slurm, capture_output=True, text=True)
+    assert here.returncode == 2 and f"under way as job {job}" in here.stderr, here.stderr
     p.kill(); p.wait() # the sweep itself
     subprocess.run(["scancel", "--signal=KILL", "--full", job], env=slurm, check=True); subprocess.run(["scancel", job], env=slurm, check=True)
     while any(i == job for i, *_ in states(slurm)): time.sleep(.5)

@@ -67,7 +67,9 @@ def chosen(args)->dict:
 
 def run(experiments, args, out, **kw)->int:
     "Sweep, and say what came of it; the exit status."
+    from vlm4vla.slurm import check_free
     from vlm4vla.sweep import sweep
+    check_free(experiments, out)
     return told(sweep(experiments, out, **chosen(args), **kw))
 
 def told(report)->int:

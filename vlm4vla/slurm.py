@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/slurm.html.md"""
 
 # %% auto #0
 __all__ = ['LEAST', 'WARNING', 'COLUMNS', 'ALIVE', 'Request', 'executor', 'folder_of', 'Job', 'Finish', 'finish', 'find_page',
-           'run_page', 'queue', 'jobs', 'submit', 'wait', 'slurm_sweep']
+           'run_page', 'queue', 'jobs', 'check_free', 'submit', 'wait', 'slurm_sweep']
 
 # %% ../nbs/53a_slurm.ipynb #de88ba0d
 import json, os, pickle, re, shutil, signal, subprocess, time
@@ -202,6 +202,15 @@ def jobs(
         state, reason, node = now.get(r["job"]) or (*_result(out, r["job"]), "")
         rows.append(dict(r, state=state, reason="" if reason == "None" else reason, node=node))
     return pd.DataFrame([r for r in rows if last or r["run_id"] != Finish.run_id], columns=[*COLUMNS, "state", "reason", "node"])
+
+def check_free(
+    experiments, # Experiments or `run_id`s
+    out, # Folder of the tables
+):
+    "A `Mistake` when one of them is under way as a job."
+    now = jobs(out)
+    for n in now[now.state.isin(ALIVE) & now.run_id.isin([e.run_id for e in _rows(experiments)])].itertuples():
+        raise Mistake(f"{n.run_id} is under way as job {n.job}; wait for it with --executor slurm, or end it with `scancel {n.job}`.")
 
 # %% ../nbs/53a_slurm.ipynb #e26355e4
 def _array(out, r, name, work:list, gpus=0, nodes=1, dependency=""):
