@@ -69,7 +69,8 @@ def test_what_failed_says_where(toy, how, cell, word):
 def test_a_terminal_is_drawn_again_until_it_is_interrupted(toy):
     folder, out = toy
     main, side = pty.openpty()
-    p = subprocess.Popen([sys.executable, "-c", "import sys; from vlm4vla.status import show_status; sys.exit(show_status(sys.argv[2:], sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE)
+    p = subprocess.Popen([sys.executable, "-c", "import sys; from vlm4vla.status import show_status; sys.exit(show_status(sys.argv[2:], sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # who runs tests in the background of a script has it ignored
     os.close(side)
     text, end = b"", time.time() + 60
     while text.count(AGAIN.encode()) < 3 and time.time() < end:
