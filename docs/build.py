@@ -62,7 +62,7 @@ EXECUTED = {}   # of the gallery, by the name of the file
 
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
-    text = re.sub(r"\[([^\]]*)\]\(nbs/bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\((?:\.\./|nbs/)*bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
     text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)", lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 

@@ -72,14 +72,18 @@ def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2, more:str=""):
             except subprocess.TimeoutExpired: p.kill(); p.wait()
 
 def lose(folder, node:str)->int:
-    "Kill everything that runs on a node, as if its power had failed; how many processes that were."
-    of, lost = f"SLURMD_NODENAME={node}".encode(), 0
+    "Kill everything that runs on a node at once, as if its power had failed; how many processes that were."
+    found = {}
     for p in Path("/proc").glob("[0-9]*"):
-        try: env, cmd = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().split(b"\0")
+        try: env, cmd, stat = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().split(b"\0"), (p/"stat").read_text()
         except OSError: continue # gone, or somebody else's
-        if f"{folder}/slurm.conf".encode() not in env: continue
-        if of in env or (b"-N" in cmd and node.encode() in cmd): os.kill(int(p.name), signal.SIGKILL); lost += 1
-    return lost
+        if f"{folder}/slurm.conf".encode() in env: found[int(p.name)] = env, cmd, int(stat.rpartition(")")[2].split()[1])
+    jobs = [i for i, (env, _, _) in found.items() if f"SLURMD_NODENAME={node}".encode() in env]
+    above = {found[i][2] for i in jobs if found.get(found[i][2], ("", [b""]))[1][0].startswith(b"slurmstepd")}
+    daemon = [i for i, (_, cmd, _) in found.items() if b"-N" in cmd and node.encode() in cmd]
+    for what in (signal.SIGSTOP, signal.SIGKILL): # Slurm's own first, so that none tells the controller how a job has ended
+        for i in (*daemon, *above, *jobs): os.kill(i, what)
+    return len(daemon) + len(above) + len(jobs)
 
 def wait_for(there, what:str, seconds:float=60.):
     until = time.time() + seconds
