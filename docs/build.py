@@ -184,7 +184,8 @@ def pages():
     module = {notebook: m for m, notebook in api.modules().items()}
     for path in (COPY/"_proc").rglob("*.ipynb"):
         where = path.relative_to(COPY/"_proc")
-        write(SRC/where, page(read(path), where, module.get(where.with_suffix("").as_posix())))
+        nb = gallery.quiet(read(path)) if where.parts[0] == "runs" else read(path)
+        write(SRC/where, page(nb, where, module.get(where.with_suffix("").as_posix())))
     shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
     for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA)
     (SRC/"results"/"README.md").unlink()   # it is the page about the data
