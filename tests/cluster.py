@@ -5,6 +5,7 @@
 import getpass, os, shutil, signal, socket, subprocess, sysconfig, time
 from contextlib import contextmanager
 from pathlib import Path
+from faults import processes
 
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 TOOLS = ["slurmctld", "slurmd", "sbatch", "squeue", "munged"]
@@ -73,17 +74,14 @@ def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2, more:str=""):
 
 def lose(folder, node:str)->int:
     "Kill everything that runs on a node at once, as if its power had failed; how many processes that were."
-    found = {}
-    for p in Path("/proc").glob("[0-9]*"):
-        try: env, cmd, stat = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().split(b"\0"), (p/"stat").read_text()
-        except OSError: continue # gone, or somebody else's
-        if f"{folder}/slurm.conf".encode() in env: found[int(p.name)] = env, cmd, int(stat.rpartition(")")[2].split()[1])
-    jobs = [i for i, (env, _, _) in found.items() if f"SLURMD_NODENAME={node}".encode() in env]
-    above = {found[i][2] for i in jobs if found.get(found[i][2], ("", [b""]))[1][0].startswith(b"slurmstepd")}
-    daemon = [i for i, (_, cmd, _) in found.items() if b"-N" in cmd and node.encode() in cmd]
+    there = {pid: (env, cmd, above) for pid, env, cmd, above in processes()}
+    of_ours = [i for i, (env, *_) in there.items() if env.get("SLURM_CONF") == f"{folder}/slurm.conf"]
+    jobs = [i for i in of_ours if there[i][0].get("SLURMD_NODENAME") == node]
+    daemon = [i for i in of_ours if there[i][1][:4] == ["slurmd", "-D", "-N", node]]
+    steps = {a for i in jobs if (a := there[i][2]) in there and there[a][1][0].startswith("slurmstepd")} # their title covers their environment
     for what in (signal.SIGSTOP, signal.SIGKILL): # Slurm's own first, so that none tells the controller how a job has ended
-        for i in (*daemon, *above, *jobs): os.kill(i, what)
-    return len(daemon) + len(above) + len(jobs)
+        for i in (*daemon, *steps, *jobs): os.kill(i, what)
+    return len(daemon) + len(steps) + len(jobs)
 
 def wait_for(there, what:str, seconds:float=60.):
     until = time.time() + seconds

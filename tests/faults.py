@@ -1,14 +1,19 @@
 "What can go wrong, on purpose: for `nbs/bench`."
 import os, signal, subprocess, time
 from pathlib import Path
+import psutil
+
+def processes():
+    "Everything that runs and may be looked at: number, environment, command, number of the parent."
+    for p in psutil.process_iter():
+        try: yield p.pid, p.environ(), p.cmdline(), p.ppid()
+        except (psutil.Error, OSError): continue # gone, or somebody else's
 
 def marked(text:str)->dict:
     "Processes with a text in their environment, by kind."
     kinds, found = dict(papermill="-m papermill", kernel="ipykernel_launcher", simulator="vlm4vla.worker"), {}
-    for p in Path("/proc").glob("[0-9]*"):
-        try: env, cmd = (p/"environ").read_bytes(), (p/"cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError: continue # gone, or somebody else's
-        for kind in (k for k, v in kinds.items() if v in cmd and text.encode() in env): found.setdefault(kind, []).append(int(p.name))
+    for pid, env, cmd, _ in processes():
+        for kind in (k for k, v in kinds.items() if v in " ".join(cmd) and any(text in f"{name}={value}" for name, value in env.items())): found.setdefault(kind, []).append(pid)
     return found
 
 def hit(pid:int, what=signal.SIGKILL)->bool:

@@ -3,7 +3,8 @@ import os, pty, select, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd
 import pytest
-from test_sweep import IDS, KILLED, notebook
+from test_sweep import IDS, KILLED
+from toys import notebook
 from vlm4vla.status import AGAIN, JOBS, status
 
 ROOT = Path(__file__).resolve().parent.parent

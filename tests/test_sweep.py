@@ -2,6 +2,7 @@
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
+from toys import notebook
 from vlm4vla import sweep as module
 from vlm4vla.core import Mistake
 from vlm4vla.results import append, load
@@ -36,11 +37,6 @@ for split in benchmarks[e.benchmark].splits:
         append("episodes", [row], out)
 done()
 """
-
-def notebook(path, *cells, tag="parameters"):
-    cell = lambda i, s: dict(cell_type="code", id=f"c{i}", metadata=dict(tags=[tag]) if i == 0 else {}, source=s, outputs=[], execution_count=None)
-    path.write_text(json.dumps(dict(cells=[cell(i, s) for i, s in enumerate(cells)], nbformat=4, nbformat_minor=5,
-                                    metadata=dict(kernelspec=dict(display_name="python3", language="python", name="python3")))))
 
 @pytest.fixture
 def toy(tmp_path):

@@ -1,4 +1,4 @@
-"Notebooks that train for a while and evaluate at once, and sweeps of them through Slurm: for tests and for `nbs/bench`."
+"Notebooks made on the spot, and sweeps of them through Slurm: for tests and for `nbs/bench`."
 import json, subprocess, sys
 from pathlib import Path
 import nbformat
@@ -37,12 +37,16 @@ for split in benchmarks[e.benchmark].splits:
 done("eval")
 """
 
+def notebook(path, *cells, tag="parameters"):
+    "Write a notebook whose first cell carries a tag."
+    first = new_code_cell(cells[0], metadata=dict(tags=[tag]))
+    nbformat.write(new_notebook(cells=[first, *map(new_code_cell, cells[1:])], metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), path)
+
 def toys(folder, wait:float, every:int=10_000)->Path:
     "Run notebooks that train for a while and evaluate at once."
     folder.mkdir(exist_ok=True)
-    for name, cell in (("train", f"wait, every = {wait}, {every}" + TRAIN), ("evaluate", EVALUATE)):
-        first = new_code_cell(PARAMETERS, metadata=dict(tags=["parameters"]))
-        nbformat.write(new_notebook(cells=[first, new_code_cell(SETUP), new_code_cell(cell)], metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), folder/f"{name}.ipynb")
+    notebook(folder/"train.ipynb", PARAMETERS, SETUP, f"wait, every = {wait}, {every}" + TRAIN)
+    notebook(folder/"evaluate.ipynb", PARAMETERS, SETUP, EVALUATE)
     return folder
 
 SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
@@ -58,3 +62,8 @@ def states(env):
     "Number, name and state of every job in the queue, and whether it has asked for a GPU."
     asked = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i|%j|%T|%b"], env=env, capture_output=True, text=True, check=True)
     return [(*(p := l.split("|"))[:3], "gpu" in p[3]) for l in asked.stdout.splitlines()]
+
+def hurry(env):
+    "Let jobs that were queued again start at once; Slurm would let them wait two minutes."
+    for job, _, state, _ in states(env):
+        if state == "PENDING": subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=env, capture_output=True)

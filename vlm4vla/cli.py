@@ -115,7 +115,7 @@ def compact(args)->int:
 def sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = named(args.names), out_of(args)
-    alone = [name for (name, *_), kw in slurm_options() if getattr(args, kw.get("dest") or name[2:].replace("-", "_"))]
+    alone = [name for (name,), _ in slurm_options() if getattr(args, name[2:].replace("-", "_"))]
     if alone and args.executor == "local" and not args.plan: raise Mistake(f"{alone[0]} is for jobs of a cluster; add --executor slurm, or leave it out.")
     if not args.plan: return (on_slurm if args.executor == "slurm" else run)(rows, args, out)
     say(*plan_lines(rows, out, args))
@@ -301,7 +301,7 @@ def slurm_options()->list:
     text = lambda name, what, metavar="NAME", **kw: opt(name, metavar=metavar, help=what, **kw)
     return [text("--gpus", "GPUs on each node (1 for hub backbones, else 0)", "N"), text("--nodes", "machines that train one policy together (1)", "N"), text("--cpus", "cores on each node (1)", "N"),
             text("--hours", "time limit of a job, after which it is queued again and goes on (24)", "H"), text("--partition", "partition"), text("--constraint", "feature that a node has to have"),
-            text("--mode", "how the processes of a training share the model: ddp or fsdp", "MODE"), text("--array", "jobs of a kind that run together (as many as there is room for)", "N", dest="at_once"),
+            text("--mode", "how the processes of a training share the model: ddp or fsdp", "MODE"), text("--array", "jobs of a kind that run together (as many as there is room for)", "N"),
             text("--shares", "jobs that an evaluation is split into (1)", "N"), text("--warning", "seconds between the warning and the end of a job (120)", "N"),
             text("--slurm", "another option of sbatch, such as account=robots; can be given again", "KEY=VALUE", action="append"),
             text("--page", "a page of the analysis to run at the end, such as 60_mini_study; can be given again", action="append"), opt("--no-wait", action="store_true", help="hand over and leave")]

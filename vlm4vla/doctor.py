@@ -26,8 +26,8 @@ def check_python()->dict:
 
 def check_packages()->list:
     "The packages that everything needs, and a look whether torch sees a GPU."
-    found = versions(["torch", "transformers", "papermill", "pybullet", "pandas", "matplotlib"])
-    return [finding(p, p in found, found.get(p, ""), "make setup", needed=True) for p in ("torch", "transformers", "papermill", "pybullet", "pandas", "matplotlib")]
+    names = ["torch", "transformers", "papermill", "pybullet", "pandas", "matplotlib"]; found = versions(names)
+    return [finding(p, p in found, found.get(p, ""), "make setup", needed=True) for p in names]
 
 def check_gpu()->dict:
     "NVIDIA devices, and whether this torch can use them."

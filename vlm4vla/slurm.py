@@ -10,7 +10,7 @@ __all__ = ['LEAST', 'WARNING', 'COLUMNS', 'ALIVE', 'Request', 'executor', 'folde
 
 # %% ../nbs/53a_slurm.ipynb #de88ba0d
 import json, os, pickle, re, shutil, signal, subprocess, time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
@@ -31,7 +31,7 @@ class Request:
     hours:float=24. # After which a job is queued again
     partition:str="" # Empty: Slurm's own choice
     constraint:str="" # Feature that a node has to have
-    at_once:int=0 # Jobs of a kind that run together; 0: as many as there is room for
+    array:int=0 # Jobs of a kind that run together; 0: as many as there is room for
     shares:int=1 # Jobs that an evaluation is split into
     warning:int=120 # Seconds between the warning and the end
     requeues:int=100 # How often a job may be queued again
@@ -41,14 +41,14 @@ class Request:
     def __post_init__(self):
         known = lambda k, v: object.__setattr__(self, k, v) # frozen from here on
         for k, lo in LEAST.items():
-            if k != "gpus" or self.gpus is not None: known(k, check_int(f"--{'array' if k == 'at_once' else k}", getattr(self, k), lo))
+            if k != "gpus" or self.gpus is not None: known(k, check_int(f"--{k}", getattr(self, k), lo))
         try: known("hours", float(self.hours))
         except ValueError: known("hours", 0.)
         if not self.hours > 0: raise Mistake("--hours must be a number above 0, such as 24 or 0.5.")
 
     def gpus_for(self, e)->int: return self.gpus if self.gpus is not None else int(backbones[e.backbone].kind == "hub")
 
-LEAST = dict(gpus=0, nodes=1, cpus=1, at_once=0, shares=1, warning=1, requeues=0) # smallest numbers that make sense
+LEAST = dict(gpus=0, nodes=1, cpus=1, array=0, shares=1, warning=1, requeues=0) # smallest numbers that make sense
 
 # %% ../nbs/53a_slurm.ipynb #150e9896
 def executor(
@@ -65,7 +65,7 @@ def executor(
     ex = submitit.SlurmExecutor(folder_of(out), max_num_timeout=r.requeues)
     known = dict(gpus_per_node=gpus or None, partition=r.partition or None, constraint=r.constraint or None)
     ex.update_parameters(job_name=name, time=max(1, round(60*r.hours)), nodes=nodes, ntasks_per_node=1, cpus_per_task=r.cpus, signal_delay_s=r.warning, stderr_to_stdout=True,
-                         array_parallelism=r.at_once or 100_000, srun_args=["--nodes=1", "--ntasks=1"], additional_parameters={"requeue": True, **r.more, **more}, **{k: v for k, v in known.items() if v})
+                         array_parallelism=r.array or 100_000, srun_args=["--nodes=1", "--ntasks=1"], additional_parameters={"requeue": True, **r.more, **more}, **{k: v for k, v in known.items() if v})
     return ex
 
 def folder_of(out)->Path:
@@ -101,7 +101,6 @@ class Job:
                 if self.attempt(t): return "done"
         return "done already"
 
-WARNING = "VLM4VLA_WARNING" # environment variable: seconds between the warning and the end of a job
 
 # %% ../nbs/53a_slurm.ipynb #dbdcef25
 @patch
@@ -115,6 +114,8 @@ def attempt(self:Job, t:Task)->bool:
     if "Stopped: " in error: t.tries -= 1; time.sleep(300) # warned: Slurm ends this job soon
     elif t.tries > self.retries: raise RuntimeError(f"cell {cell}, try {t.tries}: {error}")
     return False
+
+WARNING = "VLM4VLA_WARNING" # environment variable: seconds between the warning and the end of a job
 
 def _warn(mark:str):
     "Let the processes of a run save their state and end."
@@ -240,6 +241,7 @@ def submit(
     out, given, all_ids = Path(out).resolve(), given or {}, []
     now = jobs(out); busy = set(zip(*(now[now.state.isin(ALIVE)][c] for c in ("run_id", "notebook")))) if len(now) else set()
     state = plan(experiments, out, given.get("chunk_mode") or "")
+    check_weights(_rows(experiments), state, out, only)
     todo = {e.run_id: _todo(state.loc[e.run_id], only) for e in _rows(experiments)}
     job = lambda e, w, s="": Job(e.run_id, w, out, s, retries, given | _processes(r, e, w), notebooks)
     os.environ[WARNING] = str(r.warning)
@@ -322,7 +324,6 @@ def slurm_sweep(
     out, only, rows = Path(out or results_dir()).resolve(), (only,) if isinstance(only, str) else only, _rows(experiments)
     check_kernel(); [find_page(p) for p in pages]; [find_notebook(n, notebooks) for n in only]
     executor(out, r, "check") # is there a Slurm at all?
-    check_weights(rows, plan(rows, out, (given or {}).get("chunk_mode") or ""), out, only)
     submit(rows, out, r, retries, given, only, notebooks, pages)
     if not watch: return pd.DataFrame(columns=REPORT)
     report = wait(out, [e.run_id for e in rows], every)
