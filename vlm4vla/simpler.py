@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/simpler.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'SCENES', 'APART', 'turn', 'to_maniskill', 'Gripper', 'yawed', 'draw', 'maniskill', 'fresh_overlay',
-           'Scenes', 'picture', 'lay', 'Bridge', 'make']
+           'Scenes', 'picture', 'lay', 'Pilot', 'Bridge', 'make']
 
 # %% ../nbs/43_simpler.ipynb #055bbc2a
 import importlib, logging, math, os, warnings
@@ -123,6 +123,25 @@ def lay(scene, split:str, task:str, episode:int)->dict: # options of ManiSkill's
     scene.xyz_configs, scene.quat_configs = scene.xyz_configs.new_tensor(xyz), scene.quat_configs.new_tensor(quat)
     return dict(episode_id=0 if split == "train" else episode, reconfigure=True)
 
+# %% ../nbs/43_simpler.ipynb #df6fdaec
+class Pilot:
+    "The scripted expert at the controls of one episode."
+    def __init__(self, shaky:float, # How shaky its hands are, in metres
+                 seed:int):
+        self.shaky, self.random, self.given, self.executed = shaky, np.random.default_rng(seed), [], []
+
+    def __call__(self, env)->np.ndarray: # (7,) what its hands do
+        "The expert's action, noted, and then as steady as the pilot is."
+        right = expert(env); self.given.append(right.tolist())
+        done = right + np.r_[self.random.normal(0, self.shaky, 3), np.zeros(4)] if self.shaky else right
+        if self.shaky and self.random.random() < .04: done[6] = 1 - done[6]
+        self.executed.append(done.tolist())
+        return done
+
+    def told(self)->dict:
+        "What the expert would have done, and what was done."
+        return dict(actions=self.given, executed=self.executed)
+
 # %% ../nbs/43_simpler.ipynb #6da8a27b
 class Bridge:
     "The four tasks: `reset(episode, task)`, then `step(actions)` until the observation says done."
@@ -145,9 +164,10 @@ class Bridge:
         scene = self.scene = self.scenes[task]
         if instruction is not None and not instruction.strip(): raise Mistake("The instruction is empty; say what to do, or leave it out for the simulator's own.")
         self.task, self.episode, self.limit, self.gripper = task, int(episode), benchmarks["simpler-bridge"].limit(task), Gripper(self.sticky)
-        self.n, self.frames, self.given, self.executed = 0, [], [], []
+        self.n, self.frames = 0, []
         self.done = self.success = self.ever = False; self.streak = 0
-        self.instruction, self.random = instruction or scene.get_language_instruction()[0], np.random.default_rng(stable_seed("shaky", task, self.episode))
+        self.instruction = instruction or scene.get_language_instruction()[0]
+        self.flown = Pilot(self.shaky, stable_seed("shaky", task, self.episode)) if self.pilot else None
         obs, self.facts = scene.reset(seed=0, options=lay(scene, self.split, task, self.episode))
         return self.observe(picture(obs, self.size))
 
@@ -165,18 +185,10 @@ class Bridge:
         actions = checked(np.asarray(actions, np.float64), "SimplerEnv-Bridge")
         if self.done: raise Mistake("This episode is over; call `reset` before the next `step`.")
         for a in actions:
-            self.act(self.flown() if self.pilot else a)
+            self.act(self.flown(self) if self.pilot else a)
             if self.every: self.frames.append(self.look())
             if self.done: break
         return self.observe(self.frames[-1] if self.every else self.look())
-
-    def flown(self)->np.ndarray: # (7,) what the pilot's hands do
-        "The expert's action, noted, and then as steady as the pilot is."
-        right = expert(self); self.given.append(right.tolist())
-        done = right + np.r_[self.random.normal(0, self.shaky, 3), np.zeros(4)] if self.shaky else right
-        if self.shaky and self.random.random() < .04: done[6] = 1 - done[6]
-        self.executed.append(done.tolist())
-        return done
 
     def look(self)->np.ndarray: # (size, size, 3) uint8
         "The picture now."
@@ -185,7 +197,7 @@ class Bridge:
     def observe(self, image)->Observation:
         "The picture, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
-        info = dict(success=self.success, n_steps=self.n, ever=self.ever, **held, **({"actions": self.given, "executed": self.executed} if self.pilot else {})) if self.done else {}
+        info = dict(success=self.success, n_steps=self.n, ever=self.ever, **held, **(self.flown.told() if self.pilot else {})) if self.done else {}
         return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
 
     def state(self)->np.ndarray: return self.scene.get_state().numpy()[0]
