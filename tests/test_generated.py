@@ -72,7 +72,7 @@ def test_constraints_hold_every_requirement_in_its_range(root, settings):
     pins = dict(l.split("==") for l in (root/"constraints.txt").read_text().splitlines() if l and l[0] != "#")
     pins = {k.lower().replace("_", "-"): v for k, v in pins.items()}
     extras = {k: v for k, v in settings["extras"].items() if k not in settings["DEFAULT"]}
-    for line in "\n".join([settings["DEFAULT"]["requirements"], *extras.values()]).split():
+    for line in filter(None, map(str.strip, "\n".join([settings["DEFAULT"]["requirements"], *extras.values()]).splitlines())):
         r = Requirement(line)
         assert r.name.lower() in pins, f"{r.name} has no exact version in constraints.txt"
         assert r.specifier.contains(pins[r.name.lower()]), line

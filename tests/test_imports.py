@@ -16,7 +16,7 @@ GRAPH = dict(
     core=set(), devices=core, backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
     actions=core, data=core, recording=core | {"data"}, worker=core,
     readers=core, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
-    grinningface=core | {"worker", "actions"}, demonstrations=tabletop, questions=core | {"grinningface", "samples"},
+    elsewhere=core | {"benchmarks", "simulators", "worker"}, grinningface=core | {"worker", "actions"}, demonstrations=tabletop | {"elsewhere"}, questions=core | {"elsewhere", "grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
     processes=core, plan=policy | {"devices", "experiments", "sizes"}, meter={"devices"}, recorders=core,

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from .core import Mistake, file_hash, plain, replacing, write_json
+from .pictures import decode
 
 # %% ../nbs/11_data.ipynb #4cdf1d61
 VERSION = "v3.0"
@@ -47,9 +48,12 @@ def encode_png(
     Image.fromarray(image).save(buf, "PNG", compress_level=1)
     return buf.getvalue()
 
-def decode_png(data:bytes)->np.ndarray:
-    "The image in a PNG."
-    return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+def decode_png(
+    data:bytes, # A PNG, or another encoded picture
+    where:str="A picture", # Its name, should it be none we can use
+)->np.ndarray: # Height × width × 3, uint8
+    "The image in a PNG, through the one door for pictures."
+    return decode(data, where)
 
 # %% ../nbs/11_data.ipynb #6059559a
 QUANTILES = {"q01": .01, "q10": .10, "q50": .50, "q90": .90, "q99": .99}

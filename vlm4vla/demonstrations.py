@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from .core import Registry, cache_dir, stable_seed
+from .elsewhere import in_simulator
 from .recording import record
 from .grinningface import EYE, HALF_CUBE, REACH, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
@@ -83,6 +84,7 @@ demo_sets = Registry("demonstration set")
 for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
 
 # %% ../nbs/41a_demonstrations.ipynb #21676352
+@in_simulator("grinningface")
 def make_block(name:str, block:int)->list[dict]:
     "The episodes of one file of a demonstration set."
     s, env = demo_sets[name], Tabletop("train")

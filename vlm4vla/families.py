@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
 from .backbones import Backbone, backbones
 from .core import Mistake, near_miss
-from .family import Family, families, mimetic_init, part_of, small_tokenizer
+from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
 from .qwen import quicken
 from .paligemma import attention
 import vlm4vla.kosmos, vlm4vla.internvl, vlm4vla.newer # registers their families
@@ -137,21 +137,27 @@ def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and
 # %% ../nbs/20_families.ipynb #1088f5b2
 class Encoder:
     "Texts and resized images to the inputs of a model."
-    def __init__(self, backbone:Backbone|str, size:int=224): # of its images, where it takes any
+    def __init__(self, backbone:Backbone|str,
+                 size:int=224,            # of its images, where it takes any
+                 text_mask:str="causal"): # what its text may see: of `Family.masks`
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
-        self.tok = load_tokenizer(self.b)
+        if text_mask not in self.family.masks: raise Mistake(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set text_mask to that.")
+        self.tok, self.text_mask = load_tokenizer(self.b), text_mask
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
-        self.n_visual, self._ids = self.facts["n_visual"], {}
+        self.n_visual, self.marks, self._ids = self.facts["n_visual"], marks_of(self.tok), {}
         if self.ids(self.family.image_token) != [self.image_id]: raise Mistake(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
-    def ids(self, text:str)->list[int]: # text with {image}
-        "Token ids of a prompt, with the image's places."
-        if text not in self._ids:
-            self._ids[text] = self.tok(text.replace("{image}", self.family.image_token*self.n_visual), add_special_tokens=False)["input_ids"]
-        return self._ids[text]
+    def ids(self, text:str, **said:str)->list[int]: # text with {image} and other slots; slot → words
+        "Token ids of a sequence, with the image's places; what is said stays words."
+        key = text, *said.items()
+        try: return self._ids[key]
+        except (KeyError, TypeError): pass # not met yet, or no words at all
+        ids = token_ids(self.tok, text, self.family.image_token*self.n_visual, self.marks, **said)
+        return self._ids.setdefault(key, ids)
     def __call__(self, rows:list[list[int]], images_BHWC:torch.Tensor, multiple:int=1)->dict:
         "The model's inputs for rows of token ids and their images, padded to a `multiple` of tokens."
+        if not rows or len(rows) != len(images_BHWC): raise Mistake(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least one.")
         T = -(-max(map(len, rows))//multiple)*multiple; dev = images_BHWC.device
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
         mask = torch.tensor([[0]*(T-len(r))+[1]*len(r) for r in rows], device=dev)
@@ -164,4 +170,4 @@ from fastcore.basics import patch
 def prompt(self:Encoder, instruction:str, kind:str="long")->list[int]:
     "Token ids of an instruction, the action query last."
     if kind not in self.family.prompts: raise Mistake(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
-    return self.ids(self.family.prompts[kind].replace("{instruction}", instruction)) + [self.query_id]
+    return self.ids(self.family.prompts[kind], instruction=instruction) + [self.query_id]

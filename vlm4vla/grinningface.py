@@ -82,7 +82,7 @@ def _bullet():
     "Import PyBullet when an environment is made, not before."
     with _quiet():
         try: import pybullet, pybullet_data
-        except ImportError: raise Mistake("The emoji tabletop needs PyBullet; install it with `pip install pybullet`.") from None
+        except ImportError: raise Mistake(f"The emoji tabletop needs PyBullet, which {sys.executable} cannot import; `vlm4vla simulators install tabletop` makes an environment that has it.") from None
     return pybullet, pybullet_data.getDataPath()
 
 # %% ../nbs/41_grinningface.ipynb #dc087049

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/paligemma.html.md"""
 __all__ = ['SPECIALS', 'paligemma_config', 'paligemma2_config', 'attention']
 
 # %% ../nbs/19b_paligemma.ipynb #0476bd36
-import transformers
+import torch, transformers
 from .family import Family, families, normalise
 
 # %% ../nbs/19b_paligemma.ipynb #895b26ec
@@ -38,8 +38,12 @@ def _sizes(config, p:dict, want:int=0)->dict:
     v = config.vision_config
     return dict(size=v.image_size, n_visual=(v.image_size//v.patch_size)**2)
 
+def _kinds(ids, enc)->dict:
+    "What belongs to the prefix (0): the image, or the prompt too where the mask is the model's own."
+    return dict(token_type_ids=(ids!=enc.image_id).long() if enc.text_mask == "causal" else torch.zeros_like(ids))
+
 _common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
-              specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes, pixels=normalise, extra=lambda ids, enc: dict(token_type_ids=(ids!=enc.image_id).long()),
+              specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes, pixels=normalise, extra=_kinds, masks=("causal", "prefix"),
               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
 families.add(Family(name="paligemma", text_type="gemma", config=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
 families.add(Family(name="paligemma2", text_type="gemma2", config=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));

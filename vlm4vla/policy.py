@@ -62,16 +62,18 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
 class Policy(nn.Module):
     "Backbone, action query and head."
     def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper", precision:str="float32",
-                 image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=(), augment:str="none"): # fields of a `Recipe`
+                 image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=(), augment:str="none",
+                 text_mask:str="causal", query_scale:str="none"): # fields of a `Recipe`
         super().__init__()
         self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
-                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank, lora_targets=list(lora_targets), augment=augment)
+                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank, lora_targets=list(lora_targets), augment=augment,
+                          text_mask=text_mask, query_scale=query_scale)
         self.dtype = getattr(torch, precision)
-        self.encoder = Encoder(backbone, model_size or image_size)
+        self.encoder = Encoder(backbone, model_size or image_size, text_mask)
         if model_size and self.encoder.facts["size"] != model_size: raise Mistake(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
         self.vlm = load_model(backbone, init)
         if lora_rank: adapt(self.vlm, lora_rank, lora_targets)
-        self.query = ActionQuery(self.vlm, self.encoder.query_id)
+        self.query = ActionQuery(self.vlm, self.encoder.query_id, scale=query_scale)
         self.head = MLPHead(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
         self.stats, self.multiple, self.prefix = None, 1, None
         if freeze: self.freeze(*freeze)

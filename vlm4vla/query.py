@@ -12,14 +12,24 @@ import torch
 from torch import nn
 from .core import Mistake
 
+# %% ../nbs/21_query.ipynb #a1cc1a39
+def _scale(emb, scale:str)->float:
+    "What the query's vectors are multiplied by."
+    if scale == "none": return 1.
+    if scale != "words": raise Mistake(f"The scale of the query is 'none' or 'words', not {scale!r}.")
+    words = getattr(emb, "scalar_embed_scale", 1.)
+    if words == 1: raise Mistake("This VLM does not multiply the embeddings of its words where the query enters; leave query_scale at 'none'.")
+    return float(words)
+
 # %% ../nbs/21_query.ipynb #98a0f92f
 class ActionQuery(nn.Module):
     "Learnable vectors in the places of one token id."
     def __init__(self, model,     # gets the hooks
                  query_id:int,    # token id of the query
-                 n:int=1):        # how many queries a row may hold
+                 n:int=1,         # how many queries a row may hold
+                 scale:str="none"): # of the vectors: "none", or "words", by which the model multiplies the embeddings of its words
         super().__init__()
-        emb = model.get_input_embeddings(); self.query_id = query_id
+        emb = model.get_input_embeddings(); self.query_id, self.scale = query_id, _scale(emb, scale)
         self.vectors = nn.Parameter(torch.zeros(n, emb.weight.shape[1], dtype=emb.weight.dtype))
         emb.register_forward_pre_hook(self._before); emb.register_forward_hook(self._after)
     def _before(self, _, args):
@@ -28,7 +38,8 @@ class ActionQuery(nn.Module):
     def _after(self, _, args, out_BTD):
         if not self.at.any(): return out_BTD
         k_BT = (self.at.cumsum(1)-1).clamp(0, len(self.vectors)-1) # the k-th query of a row takes the k-th vector
-        return torch.where(self.at[...,None], self.vectors.to(out_BTD.dtype)[k_BT], out_BTD)
+        v = self.vectors if self.scale == 1 else self.vectors*self.scale
+        return torch.where(self.at[...,None], v.to(out_BTD.dtype)[k_BT], out_BTD)
 
 # %% ../nbs/21_query.ipynb #787b1de1
 def query_states(model, inputs:dict, query_id:int)->torch.Tensor: # (B, Q, D)

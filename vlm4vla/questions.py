@@ -11,6 +11,7 @@ __all__ = ['COLORS', 'SIDES', 'KINDS', 'ABOUT', 'WEIGHTS', 'BLOCK', 'scenes', 'q
 from pathlib import Path
 import numpy as np
 from .core import replacing, stable_seed
+from .elsewhere import in_simulator
 from .samples import resize_images
 from .grinningface import EYE, FOV, TARGET, HALF_CUBE, SCENE_VERSION, Tabletop, _card, emoji, layout
 
@@ -44,6 +45,7 @@ def _pose(env, r):
     return held, block
 
 # %% ../nbs/41b_questions.ipynb #010d632c
+@in_simulator("grinningface")
 def scenes(split:str, start:int, n:int, size:int, # picture numbers start … start+n-1, resized to `size`
           )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
     "Pictures of the table and their states, the same for the same numbers."

@@ -136,7 +136,7 @@ def check(
 )->list: # Sentences
     "What is wrong with a folder of results: schemas, keys, joins, provenance, derived tables."
     out, found = Path(out or results_dir()), {name: _loads(name, out or results_dir()) for name in tables}
-    problems = [p for _, more in found.values() for p in more]
+    problems = list(dict.fromkeys(p for _, more in found.values() for p in more)) # a table may be read for two
     eps, runs, kept = (found[k][0] for k in ("episodes", "runs", "scores"))
     if problems: return problems
     evaluated = set(runs[(runs.kind == "eval") & (runs.status == "done")].run_id)

@@ -14,7 +14,7 @@ from transformers import InternVLConfig, Kosmos2Config, PaliGemmaConfig, Qwen2_5
 from .backbones import Backbone, backbones
 from .core import Mistake
 from .families import image_facts, load_config, load_tokenizer
-from .family import families, part_of
+from .family import families, part_of, token_ids
 
 # %% ../nbs/20a_sizes.ipynb #7d40daaa
 def _qwen2_5(width, layers, inner, heads, kv, vocab, tied):
@@ -89,7 +89,6 @@ def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub o
     f, tok = families[b.family], load_tokenizer(b)
     tok.add_tokens(list(f.specials), special_tokens=True)
     if kind not in f.prompts: raise Mistake(f"There is no {kind!r} prompt for {b.name!r}, whose sequences are: {', '.join(f.prompts)}.")
-    text, image = f.prompts[kind].replace("{instruction}", instruction), f.image_token
-    ids = tok(text.replace("{image}", image), add_special_tokens=False)["input_ids"]
-    if ids.count(tok.convert_tokens_to_ids(image)) != 1: raise Mistake(f"The tokenizer of {b.name!r} does not read {image} as one token: get its files again.")
+    ids = token_ids(tok, f.prompts[kind], f.image_token, instruction=instruction)
+    if ids.count(tok.convert_tokens_to_ids(f.image_token)) != 1: raise Mistake(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct the family of the backbone.")
     return len(ids) - 1 + visual_tokens(b, size) + 1 # the image in the place of its one token; the query

@@ -22,7 +22,7 @@ class Words(torch.nn.Module):
     def __init__(self, model, enc:Encoder, words:list[str]):
         super().__init__()
         self.model, self.family, self.n = model, enc.family, enc.n_visual
-        ids = [enc.ids(" "+w) for w in words]
+        ids = [enc.ids(" {word}", word=w) for w in words]
         self.rows = torch.tensor([i for i,w in enumerate(ids) for _ in w]); self.ids = torch.tensor([t for w in ids for t in w])
         self.count = torch.bincount(self.rows)[:,None]; self.scale = torch.nn.Parameter(torch.tensor(2.3))
     def forward(self, inputs:dict)->torch.Tensor: # (B, visual tokens, words)
@@ -80,8 +80,8 @@ def conversation(enc:Encoder, qa:list[tuple], # (kind, question, answer, …)
     "Several questions about one picture as one token sequence."
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
-        ask = enc.ids((enc.family.again if i else enc.family.question).replace("{question}", q))
-        answer = enc.ids(" " + a + enc.family.eos) # with its space, a word is the same token in question and answer
+        ask = enc.ids(enc.family.again if i else enc.family.question, question=q)
+        answer = enc.ids(" {answer}" + enc.family.eos, answer=a) # with its space, a word is the same token in question and answer
         ids += ask + answer; targets += [-100]*len(ask) + answer
     return ids, targets
 

@@ -76,6 +76,7 @@ class _Session:
         "An observation, and the frames since the last one."
         new = list(self.env.frames[self.sent:]) if self.film else []
         self.sent += len(new)
+        if not isinstance(obs.instruction, str) or not obs.instruction.strip(): raise Mistake(f"The simulator {self.make.__module__} gave the instruction {obs.instruction!r}; it has to say what the robot is to do.")
         return pack(obs.image), str(obs.instruction), bool(obs.done), to_python(obs.info), [pack(f) for f in new]
 
 # %% ../nbs/39_worker.ipynb #788659d9
