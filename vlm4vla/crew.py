@@ -8,13 +8,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/crew.html.md"""
 __all__ = ['Hand', 'Crew']
 
 # %% ../nbs/39d_crew.ipynb #9b86d36d
-import json, math, os, secrets, shutil, socket, subprocess, tempfile, threading, time
+import json, math, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
+from multiprocessing.connection import AuthenticationError, Connection, answer_challenge, deliver_challenge, wait
 from pathlib import Path
 from fastcore.basics import patch
-from .benchmarks import environment
+from .benchmarks import surroundings
 from .core import Mistake
 from .worker import SETTING
 
@@ -36,15 +36,28 @@ class Crew:
     "Worker processes of one simulator, and the socket they call."
     def __init__(self, python:str, module:str, kwargs:dict, time_limit:float, start_limit:float):
         self.python, self.module, self.kwargs, self.time_limit, self.start_limit = python, module, kwargs, time_limit, start_limit
-        self.folder, self.key, self.hands, self.paused = Path(tempfile.mkdtemp(prefix="vlm4vla-")), secrets.token_bytes(16), {}, False
+        self.folder, self.key, self.hands, self.paused = None, secrets.token_bytes(16), {}, False
+        self.folder, self.socket = _meeting_place()
         (self.folder/"path").mkdir(); (self.folder/"path"/"vlm4vla").symlink_to(_package())
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(self.folder/"s")); self.socket.listen(64)
+        self.socket.listen(64)
         self.open = True
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
+
+def _meeting_place()->tuple: # folder, socket
+    "A new temporary folder in which there can be a socket, and whose name may stand in a list of paths."
+    why = []
+    for parent in (None, "/tmp", "/var/tmp", "/dev/shm"):
+        try: folder = Path(tempfile.mkdtemp(prefix="vlm4vla-", dir=parent))
+        except OSError as e: why.append(f"{parent or 'TMPDIR'}: {e.strerror}"); continue
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            if os.pathsep in str(folder): raise OSError(f"there is a {os.pathsep!r} in its name")
+            s.bind(str(folder/"s")); return folder, s
+        except OSError as e: why.append(f"{folder.parent}: {e.strerror or e}"); s.close(); shutil.rmtree(folder, ignore_errors=True)
+    raise Mistake(f"No temporary folder can hold a socket ({'; '.join(why)}); set TMPDIR to a local folder with a short name.")
 
 def _package()->Path:
     "The folder of this package."
@@ -55,9 +68,10 @@ def _package()->Path:
 @patch
 def start(self:Crew, slot:int):
     "Start the process of a worker."
-    said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot, parent=os.getpid())
-    path = os.pathsep.join(filter(None, [str(self.folder/"path"), os.environ.get("PYTHONPATH")]))
-    env = {**environment(self.python), **os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, SETTING: json.dumps(said)}
+    shell, ours = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p], str(self.python) == sys.executable
+    said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot, parent=os.getpid(), path=[] if ours else shell)
+    path = os.pathsep.join([str(self.folder/"path"), *(shell if ours else [])])
+    env = surroundings(self.python, OMP_NUM_THREADS="1", PYTHONPATH=path, **{SETTING: json.dumps(said)})
     log = self.folder/f"{slot}.log"
     with open(log, "wb") as f:
         try: process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
@@ -113,7 +127,7 @@ def _accept(self:Crew):
     try:
         deliver_challenge(conn, self.key); answer_challenge(conn, self.key)
         self.hands[conn.recv()[1]].conn = conn
-    except (EOFError, OSError): conn.close()
+    except (EOFError, OSError, AuthenticationError): conn.close()
 
 @patch
 def messages(self:Crew):

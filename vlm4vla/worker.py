@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/worker.html.md"""
 __all__ = ['SETTING', 'Observation', 'checked', 'pack', 'unpack', 'to_python', 'serve', 'main']
 
 # %% ../nbs/39_worker.ipynb #41d99931
-import importlib, json, os, signal, threading, time, traceback
+import importlib, json, os, signal, sys, threading, time, traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client
 import numpy as np
@@ -114,6 +114,7 @@ def main():
     said = json.loads(os.environ.pop(SETTING))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent(said["parent"])
+    sys.path += said.get("path", [])
     serve(said["address"], bytes.fromhex(said["key"]), said["module"], said["kwargs"], said["slot"])
 
 if __name__ == "__main__" and SETTING in os.environ: main()
