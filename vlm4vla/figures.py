@@ -9,7 +9,7 @@ __all__ = ['style', 'arms', 'theme', 'Arm', 'box_points', 'Saved', 'producer', '
            'draw_comparison', 'answer', 'caption', 'alt_text', 'publish', 'pretend']
 
 # %% ../nbs/52_figures.ipynb #bf17f884
-import base64, html, io, os
+import base64, html, io, os, re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,8 @@ from .core import Mistake, Registry, file_hash, home, replacing, write_json
 from .benchmarks import benchmarks
 from .experiments import studies
 from .results import append, load
-from .scores import facts, write_table
-from .stats import compare, rates
+from .scores import attempted, write_table
+from .stats import EARLY, compare, gap, rates, steady, tested, told, verdict
 
 # %% ../nbs/52_figures.ipynb #e8315ec1
 style = {
@@ -85,6 +85,31 @@ def _one(ax, at, width, y, arm, label):
             whiskerprops=dict(color=arm.color, alpha=.6), capprops=dict(color=arm.color, alpha=.6))
     if len(y): ax.scatter(at + _spread(len(y), width*.3), y, s=34, color=arm.color, marker=arm.marker, edgecolor="white", lw=.8, zorder=3, label=label)
 
+# %% ../nbs/52_figures.ipynb #d5b93898
+def _points(v): return steady(np.ma.filled(np.ma.asarray(v, float), np.nan), 6)
+
+def _steadied(a):
+    "Round what an artist draws."
+    if isinstance(a, mpl.lines.Line2D): a.set_data(*(_points(v) for v in a.get_data(orig=False)))
+    if isinstance(a, mpl.collections.Collection):
+        a.set_offsets(_points(a.get_offsets()))
+        for p in a.get_paths() if not isinstance(a, mpl.collections.PathCollection) else (): p.vertices = _points(p.vertices)
+    if isinstance(a, mpl.patches.PathPatch): a.set_path(mpl.path.Path(_points(a.get_path().vertices), a.get_path().codes))
+    if type(a) is mpl.patches.Rectangle: a.set_bounds(*_points([a.get_x(), a.get_y(), a.get_width(), a.get_height()]))
+    if isinstance(a, mpl.text.Annotation): a.xy = tuple(_points(a.xy))
+    if isinstance(a, mpl.text.Text): a.set_position(_points(a.get_position()))
+
+def _settle(fig, dpi=160):
+    "Round everything in a figure, lay it out once, and put its panels on whole pixels."
+    for a in fig.findobj(): _steadied(a)
+    for ax in fig.axes:
+        if ax.name == "rectilinear": ax.set_xlim(_points(ax.get_xlim())); ax.set_ylim(_points(ax.get_ylim()))
+    fig.set_dpi(dpi); fig.draw_without_rendering(); fig.set_layout_engine("none")
+    size = np.array([*fig.get_size_inches()]*2)*dpi
+    for ax in fig.axes:
+        x0, y0, x1, y1 = np.round(steady(np.array(ax.get_position().extents)*size))/size
+        ax.set_position([x0, y0, x1-x0, y1-y0])
+
 # %% ../nbs/52_figures.ipynb #de179714
 @dataclass(frozen=True)
 class Saved:
@@ -111,7 +136,14 @@ def _bytes(fig, name, alt, fmt):
     with mpl.rc_context({"svg.hashsalt": name}):
         meta = {"Date": None, "Title": name, "Description": alt} if fmt == "svg" else {"Software": None, "Description": alt}
         fig.savefig(buf := io.BytesIO(), format=fmt, dpi=160, metadata=meta)
-    return buf.getvalue()
+    return _canonical(buf.getvalue().decode(), name).encode() if fmt == "svg" else buf.getvalue()
+
+def _canonical(svg, name):
+    "An SVG with coordinates rounded to .01 and names numbered, in what follows its account."
+    head, end, body = svg.partition("</metadata>")
+    ids = dict.fromkeys(re.findall(r'id="([A-Za-z]\w*?[0-9a-f]{10})"', body))
+    for i, old in enumerate(ids): body = re.sub(rf"\b{old}\b", f"{name}-{i}", body)
+    return head + end + re.sub(r"(?<!scale\()(?<![\d.])-?\d+\.\d{3,}", lambda m: f"{round(round(float(m[0]), 4), 2) + 0.:.8g}", body)
 
 def producer(name:str)->str:
     "The notebook that a figure's leading number belongs to, from the workbook's folder."
@@ -134,6 +166,7 @@ def save(
     tables = [Path(t).resolve() for t in tables]
     if gone := [t for t in tables if not t.is_file()]: raise Mistake(f"The figure {name!r} was drawn from {gone[0]}, which is not there; write that table first.")
     base = home() if out.is_relative_to(home()) else out
+    _settle(fig)
     for fmt in ("svg", "png"):
         with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
     write_json(out/f"{name}.json", dict(figure=name, notebook=producer(name), caption=caption, alt=alt,
@@ -145,7 +178,10 @@ def save(
 class Comparison:
     "A study's episodes, told apart by the initialisation of their backbone."
     study:object # Entry of `studies`
-    episodes:pd.DataFrame # With their facts, `arm` and `seed`
+    episodes:pd.DataFrame # With their facts, `arm` and `seed`; `failed` marks those that were never measured
+
+    @property
+    def measured(self)->pd.DataFrame: return self.episodes[~self.episodes.failed.astype(bool)]
 
     @property
     def metrics(self): return benchmarks[self.study.rows[0].benchmark].metrics
@@ -156,7 +192,7 @@ class Comparison:
     @property
     def waiting(self)->list:
         "Experiments of the study that have no episode yet."
-        return [e.run_id for e in self.study.rows if e.run_id not in set(self.episodes.run_id)]
+        return [e.run_id for e in self.study.rows if e.run_id not in set(self.measured.run_id)]
 
     @cached_property
     def rates(self)->pd.DataFrame: return rates(self.episodes, self.metrics)
@@ -173,9 +209,9 @@ def comparison(
     out=None, # Folder of the tables; `results/` if not given
 )->Comparison:
     "Everything that a study's episodes say about pretraining."
-    study, df = studies[study], load("episodes", out)
-    rows = {e.run_id: e for e in study.rows}
-    df = facts(df[df.run_id.isin(rows)])
+    study, rows = studies[study], {e.run_id: e for e in studies[study].rows}
+    done, lost = (df[df.run_id.isin(rows)] for df in (load("episodes", out), load("failures", out)))
+    df = attempted(done, lost)
     df = df.assign(arm=[rows[r].recipe.init for r in df.run_id], seed=[rows[r].seed for r in df.run_id], variant=[rows[r].variant for r in df.run_id])
     return Comparison(study, df.sort_values("arm", kind="stable", key=lambda c: c.map(list(arms).index), ignore_index=True))
 
@@ -183,8 +219,8 @@ def table(
     c:Comparison,
 )->pd.DataFrame:
     "The comparison as it is printed: one row per split and arm, each rate with its interval and n."
-    say = lambda r: f"{r.rate:.0%} [{r.ci_low:.0%}, {r.ci_high:.0%}] n={r.n}"
-    cells = {(r.split, arms[r.arm].label, r.metric): say(r) for r in c.rates.itertuples()}
+    of = {m.name: m for m in c.metrics}
+    cells = {(r.split, arms[r.arm].label, r.metric): told(r, of[r.metric]) for r in c.rates.itertuples()}
     index = [(s, arms[a].label) for s in c.splits for a in arms if ((c.episodes.split == s) & (c.episodes.arm == a)).any()]
     rows = [[cells.get((*i, m.name), "–") for m in c.metrics] for i in index]
     return pd.DataFrame(rows, columns=[m.label for m in c.metrics], index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
@@ -200,7 +236,7 @@ def draw_comparison(
         fig = Figure(figsize=(3.9*len(shown), 3.4), layout="constrained")
         name = lambda s: (names or {}).get(s, s)
         for ax, m in zip(fig.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown):
-            p, g = (d[d.metric == m.name].assign(x=d.split.map(name)[d.metric == m.name]) for d in (c.by_seed, c.rates))
+            p, g = (d[d.metric == m.name].assign(x=d.split.map(name)[d.metric == m.name]) for d in (c.by_seed[c.by_seed.n > 0], c.rates))
             box_points(ax, p.rename(columns=dict(rate="y")), g, [name(s) for s in c.splits])
             _frame(ax, m)
         if c.rates.size: fig.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=len(arms), handletextpad=.2, borderaxespad=.1)
@@ -217,37 +253,45 @@ def _frame(ax, m):
         ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color="#666666", fontsize=8)
 
 # %% ../nbs/52_figures.ipynb #6aa1f83d
-def _share(r): return f"{r.rate:.0%} [{r.ci_low:.0%}, {r.ci_high:.0%}] of {int(r.n)}"
-
-def _verdict(p): return "Yes" if p.ci_low > 0 else "No, it hurts" if p.ci_high < 0 else "It cannot be told"
-def _luck(r, chance): return "" if chance is None else ", at chance" if r.ci_low <= chance <= r.ci_high else ", above chance" if r.ci_low > chance else ", below chance"
+def _luck(r, chance): return "" if chance is None or not r.n else ", at chance" if r.ci_low <= chance <= r.ci_high else ", above chance" if r.ci_low > chance else ", below chance"
 
 def _by_arm(c, split, m):
     "A metric of every policy, in words; one that never got so far is named."
     r = {r.arm: r for r in c.rates[(c.rates.split == split) & (c.rates.metric == m.name)].itertuples()}
-    return "; ".join(f"{arms[a].label} {_share(r[a])}{_luck(r[a], m.chance)}" if a in r else f"{arms[a].label} nothing to count" for a in arms)
+    return "; ".join(f"{arms[a].label} {told(r[a], m)}{_luck(r[a], m.chance)}" if a in r else f"{arms[a].label} nothing to count" for a in arms)
 
+def _unpaired(c, split, first):
+    "What can be said without pairs."
+    there = c.rates[(c.rates.split == split) & (c.rates.metric == first.name)]
+    if there.arm.nunique() < len(arms) or not there.n.all(): return f"**Not measured yet:** run `vlm4vla sweep {c.study.name}`." + _lost(c)
+    return f"**{EARLY}:** {_by_arm(c, split, first)}, but the policies share no episode; roll them out on the same seeds and episodes." + _lost(c)
+
+def _lost(c):
+    n = int(c.episodes.failed.sum())
+    return f" {n} episodes failed outside the policy and count for nothing." if n else ""
+
+# %% ../nbs/52_figures.ipynb #451c4cd2
 def answer(
     c:Comparison,
 )->str:
     "What the comparison says about the last split, in a few sentences of Markdown."
     split, first = (c.splits or [""])[-1], c.metrics[0]
     p = c.paired[(c.paired.split == split) & (c.paired.metric == first.name)]
-    if not len(p): return f"**Not measured yet:** run `vlm4vla sweep {c.study.name}`."
-    p = p.iloc[0]; gap = f"{100*p.difference:+.0f} points [{100*p.ci_low:+.0f}, {100*p.ci_high:+.0f}]"
-    return " ".join([f"**{_verdict(p)}. On emoji that no demonstration shows, the cube ends on the right card: {_by_arm(c, split, first)}. The difference over {int(p.n)} pairs of episodes is {gap}.**",
-                     *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])])
+    if not len(p): return _unpaired(c, split, first)
+    p = p.iloc[0]
+    return " ".join([f"**{verdict(p, first)}. On emoji that no demonstration shows, the cube ends on the right card: {_by_arm(c, split, first)}. The difference is {gap(p, first)} {tested(p)}.**",
+                     *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])]) + _lost(c)
 
 # %% ../nbs/52_figures.ipynb #5de19029
 def caption(c:Comparison)->str:
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
-    return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.episodes)} in all. "
-            "Left: the cube was placed on any card. Right: on the right one, given that it was placed; the dashed line is chance.")
+    return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. "
+            "Left: the cube was placed on any card. Right: on the right one, given that it was placed; the dashed line is chance." + _lost(c))
 
 def alt_text(c:Comparison)->str:
     "The figure of a comparison for a reader who cannot see it."
-    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in c.rates[c.rates.metric == m.name].itertuples())
+    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in c.rates[(c.rates.metric == m.name) & (c.rates.n > 0)].itertuples())
     return "Two panels of points, one for each policy and split. " + "; ".join(map(one, c.metrics[1:])) + "."
 
 # %% ../nbs/52_figures.ipynb #26fd2b02
@@ -264,7 +308,7 @@ def publish(
     unseen = c.episodes.get("unseen_triple", pd.Series(None, c.episodes.index, dtype=object))
     triple = c.episodes.assign(triple=unseen.map({True: "unseen", False: "seen"}))
     rows = pd.concat([all_, seeds, rates(triple, c.metrics, ("arm", "split", "triple")).assign(seed="all")], ignore_index=True)
-    rows = rows[["arm", "split", "triple", "seed", "metric", "k", "n", "rate", "ci_low", "ci_high"]]
+    rows = rows[["arm", "split", "triple", "seed", "metric", "k", "n", "failed", "rate", "ci_low", "ci_high"]]
     drawn = [write_table(table or name, rows, out), write_table(f"{table or name}_paired", c.paired, out)]
     return save(draw_comparison(c, names), name, drawn, folder, caption(c), alt_text(c))
 

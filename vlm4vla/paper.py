@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from .core import Mistake, Registry
 from .benchmarks import benchmarks
 from .results import load
-from .scores import wilson
+from .stats import alike, steady, wilson
 
 # %% ../nbs/52a_paper.ipynb #c1a79548
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +145,18 @@ def length_sd(
 )->float:
     "Standard deviation of the number of tasks solved in a row."
     p, k = np.asarray(rates, float), np.arange(1, len(rates) + 1)
-    return float(np.sqrt(((2*k - 1)*p).sum() - p.sum()**2))
+    return float(np.sqrt(max(0., ((2*k - 1)*p).sum() - p.sum()**2)))
 
 def _spread(r, df): # standard deviation of an average length, and how it is known
     p = df[(df.row_label == r.row_label) & (df.benchmark == r.benchmark) & df.task.str.startswith("Task-") & (df.metric == "success rate")].value
     return (length_sd(p), "from the five rates") if len(p) == 5 else (np.sqrt(r.value*(5 - r.value)), "widest possible")
+
+def _interval(r, df): # lower end, upper end, how
+    top = 100 if r.unit == "%" else 1
+    if r.metric == "success rate": return *(top*np.array(wilson(r.value/top*r.n, r.n))), "Wilson"
+    sd, how = _spread(r, df)
+    if not sd > 1e-9: return *alike(r.value, r.n, 0, 5), "all alike"
+    return max(0., r.value - 1.96*sd/r.n**.5), min(5., r.value + 1.96*sd/r.n**.5), how
 
 def uncertain(
     name:str, # Entry of `paper_tables`
@@ -158,11 +165,9 @@ def uncertain(
     "The totals of a table with the 95 % interval that their episodes give."
     df, rows = reported(name, out), []
     for r in df[df.task.eq("all") & df.metric.isin(PARTS) & df.n.notna()].itertuples():
-        if r.metric == "success rate": low, high, how = *(100*np.array(wilson(r.value/100*r.n, r.n))), "Wilson"
-        else:
-            sd, how = _spread(r, df)
-            low, high = r.value - 1.96*sd/r.n**.5, r.value + 1.96*sd/r.n**.5
-        rows.append(dict(row=r.row_label, backbone=r.backbone, variant=r.variant, benchmark=r.benchmark, value=r.value, ci_low=round(low, 3), ci_high=round(high, 3), n=r.n, method=how))
+        low, high, how = _interval(r, df)
+        rows.append(dict(row=r.row_label, backbone=r.backbone, variant=r.variant, benchmark=r.benchmark, value=r.value,
+                         ci_low=round(steady(low), 3), ci_high=round(steady(high), 3), n=r.n, method=how))
     return pd.DataFrame(rows)
 
 # %% ../nbs/52a_paper.ipynb #7ce0eb99

@@ -41,7 +41,7 @@ def attempted(
 def _score(df, metric):
     found, lost = measure(metric, counted(df, metric)), failed(df)
     if not found["n"] and not lost: return None
-    value = {c: round(steady(found[c], 10), 6) for c in ("value", "ci_low", "ci_high")}
+    value = {c: round(found[c], 6) for c in ("value", "ci_low", "ci_high")}
     return dict(metric=metric.name, **value, n=found["n"], failed=lost), found["method"] or ("Wilson" if metric.unit == "share" else "bootstrap")
 
 # %% ../nbs/50b_scores.ipynb #cafecf92
@@ -71,13 +71,20 @@ def rebuild_scores(
     return df
 
 # %% ../nbs/50b_scores.ipynb #9be1453d
+def _dust(column):
+    "Rests of a subtraction that should be nothing, beside the column's own size; a probability may be that small."
+    small = column.abs() < 1e-12*column.abs().max()
+    return column if str(column.name) == "p" or str(column.name).startswith("p_") else column.mask(small, 0.)
+
 def write_table(
     name:str, # File name, without its ending
     df:pd.DataFrame, # What a page shows
     out=None, # Folder of the tables; `results/` if not given
 )->Path:
-    "Write `tables/<name>.csv`, the same bytes for the same numbers."
+    "Write `tables/<name>.csv`, the same bytes for the same numbers on every processor."
     path = Path(out or results_dir())/"tables"/f"{name}.csv"
+    df = df.reset_index(drop=True)
+    df = df.assign(**{c: steady(_dust(df[c].astype(float)), 6) for c in df.select_dtypes("float")})
     with replacing(path) as tmp: df.to_csv(tmp, index=False, lineterminator="\n", float_format="%.6g")
     return path
 
@@ -125,7 +132,7 @@ def check(
             problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
     for name in ("train_log", "vqa_measured"):
         problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again." for r in sorted(set(found[name][0].run_id) - known)]
-    if not kept.equals(scores(eps)): problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with scores.rebuild_scores.")
+    if not kept.equals(scores(eps, found["failures"][0])): problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with scores.rebuild_scores.")
     for name in ("scores", "vqa_measured"):
         problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]
     problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it." for r in _odd_cells(found["reported"][0])]
@@ -135,7 +142,8 @@ def check(
 def _odd(df):
     "Rows of rates that cannot be."
     share = df.metric.isin({"accuracy"} | {m.name for b in benchmarks.values() for m in b.metrics if m.unit == "share"})
-    return list(df[(df.n < 1) | share & ~df.value.between(0, 1)].itertuples())
+    nothing = (df.n < 1) & (df.get("failed", 0) < 1) # where all failed there is no rate, and none is missed
+    return list(df[nothing | share & df.value.notna() & ~df.value.between(0, 1)].itertuples())
 
 def _odd_cells(df):
     "Published cells that cannot be rates."
