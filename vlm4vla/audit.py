@@ -30,7 +30,7 @@ class Claim:
     how:str # How it is checked
     check:Callable # → (True, False or None, the numbers in words)
 
-claims = Registry("claim")
+claims = Registry("claim", named=".+")
 
 def claim(name, says, where, how):
     "Register the function below as the check of a claim."

@@ -6,10 +6,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/core.html.md"""
 
 # %% auto #0
 __all__ = ['variables', 'FULL', 'SETTINGS', 'Mistake', 'check_int', 'Registry', 'near_miss', 'Variable', 'setting', 'is_workbook',
-           'home', 'results_dir', 'cache_dir', 'assets', 'shown', 'typed', 'is_full', 'unwritable', 'make_folder',
-           'stable_seed', 'seed_everything', 'replacing', 'plain', 'write_text', 'write_json', 'file_hash', 'tree_hash',
-           'progress', 'try_lock', 'locked', 'Answer', 'ask', 'commit', 'git_sha', 'versions', 'nvidia', 'gpus',
-           'cores', 'machine', 'hardware', 'stamp']
+           'home', 'results_dir', 'cache_dir', 'assets', 'of_workbook', 'shown', 'typed', 'is_full', 'unwritable',
+           'make_folder', 'stable_seed', 'seed_everything', 'replacing', 'plain', 'write_text', 'write_json',
+           'file_hash', 'tree_hash', 'progress', 'try_lock', 'locked', 'Answer', 'ask', 'commit', 'git_sha', 'versions',
+           'nvidia', 'gpus', 'cores', 'machine', 'hardware', 'stamp']
 
 # %% ../nbs/00_core.ipynb #e2be7df5
 import errno, fcntl, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
@@ -57,13 +57,16 @@ class Registry(dict):
     def __init__(self,
         kind:str, # What an entry is called in messages, such as "backbone"
         key:str="name", # Attribute of an entry that is its key
+        named=r"[A-Za-z0-9]([A-Za-z0-9.+-]|_(?!_)){0,62}[A-Za-z0-9.+-]|[A-Za-z0-9]", # Names that can be part of a `run_id`, a path and a pattern
     ):
         super().__init__()
-        self.kind, self.key = kind, key
+        self.kind, self.key, self.named = kind, key, named
 
     def add(self, entry):
         "Register `entry` and return it."
         name = getattr(entry, self.key)
+        if not isinstance(name, str) or not re.fullmatch(self.named, name):
+            raise Mistake(f"{name!r} cannot be the name of a {self.kind}: nothing could call it; take letters, digits, and between them single . _ + or -, at most 64.")
         if name in self and _content(self[name]) != _content(entry): raise Mistake(f"The {self.kind} {name!r} is registered already; give the new one another name.")
         self[name] = entry
         return entry
@@ -168,6 +171,13 @@ def assets()->Path:
     "The package's own data: the emoji sheet and the mini backbone."
     from importlib.util import find_spec
     return Path(find_spec("vlm4vla").submodule_search_locations[0])/"assets"
+
+def of_workbook(
+    path, # From the workbook's folder, such as "nbs/runs"
+)->Path:
+    "A file or folder of the workbook: in the checkout that one works in, else the copy that came with the package."
+    own, package = home()/path, assets().parent
+    return next((p for p in (own, package/"workbook"/path, package.parent/path) if p.exists()), own)
 
 # %% ../nbs/00_core.ipynb #375cfe8c
 def shown(path)->str:
@@ -311,7 +321,8 @@ def try_lock(
 )->int|None: # To be closed with `os.close`; None while somebody else holds it
     "The lock of a path, which ends with the process."
     flags = os.O_RDWR | os.O_CREAT if new else os.O_RDONLY
-    fd, name = os.open(path, flags, 0o666), str(Path(path).parent if new else path)
+    try: fd, name = os.open(path, flags, 0o666), str(Path(path).parent if new else path)
+    except OSError as e: raise Mistake(f"{path} cannot be opened to be locked ({e.strerror}).") from e
     try:
         if not _flock(fd, path): os.close(fd); return None
         if name not in _proven:
@@ -463,7 +474,7 @@ def stamp(
 )->dict:
     "Write the account of a run to `provenance/<run_id>.json` and return it."
     path = Path(out)/"provenance"/f"{run_id}.json"
-    source = home()/"nbs"/f"{notebook}.ipynb"
+    source = of_workbook(f"nbs/{notebook}.ipynb")
     account = plain(dict(parameters=parameters, resolved=resolved, inputs=inputs or {}, git_sha=git_sha(), notebook=notebook,
         notebook_hash=file_hash(source) if notebook and source.is_file() else None, versions=versions(), hardware=hardware(), settings={k: os.environ[k] for k in SETTINGS if k in os.environ},
         started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),

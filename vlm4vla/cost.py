@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from .backbones import backbones
 from .benchmarks import Benchmark, benchmarks, chunk_steps
-from .core import Mistake, Registry, results_dir
+from .core import Mistake, Registry, of_workbook
 from .devices import SHARE, Counts, devices, fitting, memory_gb, step_seconds
 from .experiments import Experiment, experiments, variants
 from .paper import paper_tables, reported
@@ -28,7 +28,7 @@ def _read(name, folder, changed): return load(name, folder)
 
 def _table(name, out)->pd.DataFrame:
     "A table of the results, read again only when it has changed."
-    folder = Path(out or results_dir()); file = folder/tables[name].file
+    file = Path(out)/tables[name].file if out else of_workbook(f"results/{tables[name].file}"); folder = file.parent
     return _read(name, str(folder), file.stat().st_mtime_ns if file.is_file() else 0)
 
 def counts(

@@ -19,29 +19,33 @@ def finding(what:str, ok:bool, detail:str="", remedy:str="", needed:bool=False)-
     "A row of what `doctor` finds."
     return dict(what=what, state="ok" if ok else "missing" if needed else "optional", detail=detail, remedy="" if ok else remedy)
 
+def _how(make:str, pip:str)->str:
+    "The remedy in a checkout, or where the package was installed without one."
+    return make if (assets().parent.parent/"Makefile").is_file() else f"{sys.executable} -m pip install {pip}"
+
 def check_python()->dict:
     "The Python that runs."
     v = ".".join(map(str, sys.version_info[:3]))
-    return finding("Python", sys.version_info[:2] == (3, 11), v, "make setup PYTHON=/path/to/python3.11", needed=True)
+    return finding("Python", (3, 11) <= sys.version_info[:2] < (3, 14), v, "install it under Python 3.11, 3.12 or 3.13", needed=True)
 
 def check_packages()->list:
     "The packages that everything needs, and a look whether torch sees a GPU."
-    names = ["torch", "transformers", "papermill", "pybullet", "pandas", "matplotlib"]; found = versions(names)
-    return [finding(p, p in found, found.get(p, ""), "make setup", needed=True) for p in names]
+    names = ["torch", "transformers", "papermill", "pandas", "matplotlib"]; found = versions(names)
+    return [finding(p, p in found, found.get(p, ""), _how("make setup", p), needed=True) for p in names]
 
 def check_gpu()->dict:
     "NVIDIA devices, and whether this torch can use them."
     devices = gpus()
     try: import torch; usable = torch.cuda.is_available()
     except (ImportError, OSError): usable = False
-    if devices and not usable: return finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", "rm -rf .venv && make setup")
+    if devices and not usable: return finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", _how("rm -rf .venv && make setup", "--force-reinstall torch"))
     return finding("GPU", usable, ", ".join(devices) or "none: the mini and tiny backbones run on the CPU", "run hub backbones on a machine with an NVIDIA driver")
 
 # %% ../nbs/53d_doctor.ipynb #c998bbfa
 def check_kernel()->dict:
     "The Jupyter kernel that papermill starts."
     try: from jupyter_client.kernelspec import KernelSpecManager
-    except ImportError: return finding("Jupyter kernel", False, "", "make setup", needed=True)
+    except ImportError: return finding("Jupyter kernel", False, "", _how("make setup", "ipykernel"), needed=True)
     specs = KernelSpecManager().find_kernel_specs()
     return finding("Jupyter kernel", "python3" in specs, "python3" if "python3" in specs else "no kernel `python3`",
                    f"{sys.executable} -m ipykernel install --sys-prefix --name python3", needed=True)
@@ -50,10 +54,11 @@ def check_assets()->list:
     "The package's own data."
     from vlm4vla.backbones import backbones
     from vlm4vla.experiments import studies
-    rows = [finding("emoji sheet", (assets()/"emoji"/"emoji.png").is_file(), "", "git checkout -- vlm4vla/assets", needed=True)]
+    again = _how("git checkout -- vlm4vla/assets", "--force-reinstall --no-deps vlm4vla")
+    rows = [finding("emoji sheet", (assets()/"emoji"/"emoji.png").is_file(), "", again, needed=True)]
     for b in (b for b in backbones.values() if b.kind == "mini"):
         needed = any(e.backbone == b.name for e in studies["demo"].rows)
-        rows.append(finding(f"backbone {b.name}", (assets()/b.folder/"config.json").is_file(), b.label, "git checkout -- vlm4vla/assets, or make it with nbs/runs/pretrain_mini.ipynb", needed))
+        rows.append(finding(f"backbone {b.name}", (assets()/b.folder/"config.json").is_file(), b.label, f"{again}, or make it with the run notebook pretrain_mini", needed))
     return rows
 
 def check_hub()->list:
@@ -69,16 +74,30 @@ def check_simulator(
 )->dict:
     "Whether a simulator is installed, or its own Python named and able to import it."
     import subprocess
-    from vlm4vla.simulators import made
-    what, setting = f"simulator {s.name}", python_setting(s.name)
+    what, setting = f"simulator {s.also or s.name}", python_setting(s.name)
     exe = os.environ.get(setting)
-    if not exe:
-        older = (s.folder/MADE).is_file()
-        return finding(what, bool(made(s)), str(s.folder) if made(s) else f"{s.folder} is of an older recipe" if older else "not installed", s.command)
+    if not exe: return finding(what, *_installed(s), s.command, needed=s.name in _demo_suites())
     if not shutil.which(exe): return finding(what, False, f"{setting} names {exe}, which does not run", f"unset {setting}; {s.command}")
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({s.needs!r}) is None)"
     ok = subprocess.run([exe, "-c", code], capture_output=True, timeout=60).returncode == 0
     return finding(what, ok, exe if ok else f"{exe} cannot import {s.needs}", f"unset {setting}; {s.command}")
+
+def _installed(s)->tuple: # is it there, and where or why not
+    "Whether a simulator has its environment, or is in this Python."
+    from importlib.util import find_spec
+    from vlm4vla.simulators import base_python, made
+    if facts := made(s): return True, f"{s.folder}" + (f", Python {facts['python']}" if "python" in facts else "")
+    if find_spec(s.needs): return True, f"in this Python, {s.needs} {versions([s.needs]).get(s.needs, '')}".rstrip()
+    if (s.folder/MADE).is_file(): return False, f"{s.folder} is of an older recipe"
+    exe, v = base_python()
+    if v != (3, 11): return False, "not installed" + (f"; no Python 3.11 was found, so {s.built} would be built, more than 15 minutes" if s.built else "")
+    return False, "not installed" + (f"; {exe} would run it" if exe != sys.executable else "")
+
+def _demo_suites()->set:
+    "Simulators that the demo runs in."
+    from vlm4vla.benchmarks import benchmarks
+    from vlm4vla.experiments import studies
+    return {benchmarks[e.benchmark].suite for e in studies["demo"].rows}
 
 def check_simulators()->list:
     "All simulators that there are recipes for."

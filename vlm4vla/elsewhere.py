@@ -13,7 +13,7 @@ from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from .benchmarks import environment, python_setting, simulator_python
+from .benchmarks import python_setting, simulator_python, surroundings
 from .core import Mistake
 from .simulators import shown_package, simulators
 from .worker import _end_with_parent
@@ -39,7 +39,7 @@ def _ask(python, function, args, kwargs):
     "Have another Python call a function of this package."
     with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
         Path(d, "asked").write_bytes(pickle.dumps((function.__module__, function.__qualname__, args, kwargs, os.getpid())))
-        env = {**os.environ, **environment(python), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(shown_package(d))}
+        env = surroundings(python, OMP_NUM_THREADS="1", PYTHONPATH=str(shown_package(d)))
         try: p = subprocess.run([python, "-c", "from vlm4vla.elsewhere import answer; answer()", d], env=env, stdin=subprocess.DEVNULL, capture_output=True)
         except OSError as e: raise Mistake(f"The simulator's interpreter {python} does not start ({e.strerror}); set it right or unset it.") from None
         if Path(d, "answer").is_file(): return pickle.loads(Path(d, "answer").read_bytes())

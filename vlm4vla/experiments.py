@@ -11,7 +11,7 @@ __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differ
 
 # %% ../nbs/03_experiments.ipynb #e39f97f7
 from dataclasses import dataclass, field
-from .core import Mistake, Registry, near_miss
+from .core import Mistake, Registry, check_int, near_miss
 from .backbones import backbones
 from .benchmarks import Benchmark, benchmarks
 
@@ -227,6 +227,8 @@ class Experiment:
     variant:str
     seed:int
 
+    def __post_init__(self): object.__setattr__(self, "seed", check_int("An experiment's seed", self.seed, 0))
+
     @property
     def run_id(self)->str:
         "Its name in every table."
@@ -257,7 +259,7 @@ def grid(
     "All combinations, seeds innermost."
     return [Experiment(m, b, v, s) for b in benchmarks for m in backbones for v in variants for s in seeds]
 
-experiments = Experiments("experiment", key="run_id")
+experiments = Experiments("experiment", key="run_id", named=".+") # of parts whose names were looked at
 for e in grid(backbones, benchmarks, variants, seeds): experiments.add(e)
 
 # %% ../nbs/03_experiments.ipynb #b499c868

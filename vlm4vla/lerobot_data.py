@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from .core import Mistake, cache_dir, locked, progress, replacing
 from .data import VERSION, check_dataset, decode_png
-from .readers import Faults, Handles, Reader, check_actions, digest, sizes, stored, with_words
+from .readers import Faults, Handles, Reader, check_actions, contents, digest, stored, with_words
 
 # %% ../nbs/11f_lerobot_data.ipynb #71ba6c75
 VERSIONS = {"v2.0": 2, "v2.1": 2, VERSION: 3}
@@ -225,7 +225,7 @@ def _whole(l:Layout, paths:list, faults:Faults)->tuple: # hash, is it one of eve
         except Mistake as e: faults.add(str(e))
     films = {p for e in l.episodes if (p := l.film(e)[0]).is_file()} if l.is_film else ()
     meta = sorted(p for p in (l.folder/"meta").rglob("*") if p.is_file() and not p.name.startswith("."))
-    return digest(sizes([*paths, *films], l.folder), *(p.read_bytes() for p in meta)), False
+    return digest(contents([*paths, *films], l.folder), *(p.read_bytes() for p in meta)), True
 
 # %% ../nbs/11f_lerobot_data.ipynb #cea1bcf7
 MANY = 500 # tables, from which on their numbers are stored

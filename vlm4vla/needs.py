@@ -12,7 +12,7 @@ __all__ = ['find_notebook', 'check_notebooks', 'check_kernel', 'kernel_path', 'c
 import os, shlex, shutil, sys
 from importlib.util import find_spec
 from pathlib import Path
-from .core import Mistake, assets, home, make_folder, results_dir, try_lock, unwritable
+from .core import Mistake, assets, make_folder, of_workbook, results_dir, try_lock, unwritable
 from .parameters import parameters_of
 
 # %% ../nbs/49a_needs.ipynb #d466a361
@@ -21,7 +21,7 @@ def find_notebook(
     folder=None, # Of the run notebooks; `nbs/runs` if not given
 )->Path:
     "The run notebook, or a `Mistake` that says where it should be."
-    path = Path(folder or home()/"nbs"/"runs")/f"{name}.ipynb"
+    path = Path(folder or of_workbook("nbs/runs"))/f"{name}.ipynb"
     if not path.is_file():
         raise Mistake(f"The run notebook {path} is not there", "work inside a checkout of the repository, or set VLM4VLA_HOME to one")
     return path

@@ -8,10 +8,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/recording.html.md"""
 __all__ = ['settings_of', 'is_whole', 'tidy', 'record']
 
 # %% ../nbs/11b_recording.ipynb #4b56b0b0
-import functools, json, os, threading
+import functools, json, os, sys, threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import current_process, get_context, parent_process
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
 from .core import Mistake, check_int, file_hash, locked, plain, progress
@@ -57,13 +58,28 @@ def _make(folder, make_block, block:int, settings:dict)->int:
     write_block(folder, block, make_block(block), settings)
     return block
 
+@contextmanager
+def _without_script(make_block):
+    "Let processes start without running the user's script once more, as Python would: what they run is in a module. If it is in the script itself, that needs its guard."
+    main, f = sys.modules["__main__"], make_block
+    while isinstance(f, functools.partial): f = f.func
+    script = getattr(main, "__file__", None)
+    if f.__module__ == "__main__" and script and "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace"): raise Mistake(_unguarded(script))
+    if f.__module__ == "__main__": yield; return
+    kept = {k: vars(main)[k] for k in ("__file__", "__spec__") if k in vars(main)}
+    vars(main).pop("__file__", None); main.__spec__ = None
+    try: yield
+    finally: vars(main).update(kept)
+
+def _unguarded(script)->str: return f"Every process that records runs {script} anew; put what it does below a line `if __name__ == \"__main__\":`, or record with workers=1."
+
 def _make_all(folder, make_block, blocks:list[int], settings:dict, workers:int, bar):
     "Make blocks, here or in processes."
     if workers == 1 or len(blocks) < 2:
         for b in blocks: _make(folder, make_block, b, settings); bar.update(1)
         return
     with ProcessPoolExecutor(min(workers, len(blocks)), get_context("spawn"), _end_with_parent) as pool:
-        jobs = [pool.submit(_make, folder, make_block, b, settings) for b in blocks]
+        with _without_script(make_block): jobs = [pool.submit(_make, folder, make_block, b, settings) for b in blocks]
         try:
             for j in as_completed(jobs): j.result(); bar.update(1)
         except BaseException:
@@ -81,6 +97,7 @@ def record(
     settings:dict=None, # What the blocks depend on; by default the name and arguments of `make_block`
 )->dict: # As `check_dataset` returns it
     "Record a dataset, or what is missing of it."
+    if getattr(current_process(), "_inheriting", False): raise Mistake(_unguarded(sys.argv[0])) # a process that was to record runs the script instead
     folder, workers, n_blocks = Path(folder), check_int("workers", workers), check_int("n_blocks", n_blocks)
     settings = plain(settings) if settings is not None else settings_of(make_block)
     with locked(folder):

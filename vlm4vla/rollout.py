@@ -259,10 +259,11 @@ def _planned(benchmark, split, episodes, n_action_steps, chunk_mode, run_id, don
     return n, known, [j for j in jobs if key_of(known | dict(task=j.task, episode=j.episode)) not in done]
 
 def _tell(run:Run, on_failure):
-    "Say that episodes have no row: a `Mistake` if none has one, a warning if nobody else was told."
+    "Say that episodes have no row, if nobody was told: a `Mistake` if none has one, else a warning."
+    if on_failure: return
     said = f"{len(run.lost)} of {len(run.lost) + len(run.rows)} episodes of {run.known['benchmark']} {run.known['split']} failed and have no row (the last one: {run.lost[-1]['failure']})"
     if not run.rows: raise Mistake(f"{said}, so nothing was measured; mend the simulator {run.crew.module} and start again.")
-    if not on_failure: warnings.warn(f"{said}; start again to try them again.", stacklevel=3)
+    warnings.warn(f"{said}; start again to try them again.", stacklevel=3)
 
 # %% ../nbs/40_rollout.ipynb #9f03f657
 def rollout(

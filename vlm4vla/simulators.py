@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from .benchmarks import MADE, benchmarks, environment, simulators_dir
+from .benchmarks import MADE, benchmarks, simulators_dir, surroundings
 from .debian import libraries, release, unpack
 from .core import Mistake, Registry, assets as package_data, locked, plain, progress, write_json, write_text
 
@@ -124,8 +124,8 @@ def made(s:Simulator)->dict:
     return facts if facts.get("recipe") == recipe_hash(s) and s.python.exists() else {}
 
 def use_settings():
-    "Inside an environment: set the variables that it was made with, except those that are set already."
-    for name, value in environment(sys.executable).items(): os.environ.setdefault(name, value)
+    "Inside an environment: set the variables that it was made with."
+    os.environ.update(surroundings(sys.executable))
 
 # %% ../nbs/39b_simulators.ipynb #3eadce04
 @dataclass
@@ -143,7 +143,7 @@ class Making:
         "Run a command; if it fails, say its first error, or its last line."
         self.bar.set_description(f"{self.s.name}: {what}"); last = ""
         with open(self.log, "a", encoding="utf-8") as log:
-            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}) # so that the last line is the last
+            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**(env or os.environ), "PYTHONUNBUFFERED": "1"}) # so that the last line is the last
             for line in p.stdout:
                 log.write(line)
                 if line.strip() and not last.startswith("ERROR"): last = line.strip(); self.bar.set_postfix_str(last[:50])
@@ -255,7 +255,7 @@ def add_assets(m:Making, assets:Path):
     remedy = f"give their folder with --assets or {s.assets_setting}"
     if not s.assets_commands: raise Mistake(f"{s.label} needs its assets, and {assets} has no {lacks(s, assets)[0]}: {s.assets_how}, then {remedy}.")
     try:
-        for command in s.assets_commands: m.run("getting assets", s.python, *command, env=filled(s, s.variables, assets))
+        for command in s.assets_commands: m.run("getting assets", s.python, *command, env=surroundings(s.python, filled(s, s.variables, assets)))
     except Mistake as e: raise Mistake(f"{str(e).split('; all of it')[0]}; {remedy}.") from None
     if lacks(s, assets): raise Mistake(f"The assets of {s.label} came without {lacks(s, assets)[0]}; {remedy}.")
 
@@ -281,7 +281,7 @@ def take_picture(m:Making, variables:dict)->Path:
     if not b: raise Mistake(f"{m.s.label} is installed in {m.s.folder}, but no benchmark uses it yet.")
     with tempfile.TemporaryDirectory() as d:
         said = json.dumps([b.module, dict(split=b.splits[0]), dict(task=b.tasks[0]) if len(b.tasks) > 1 else {}, f"{d}/first.npy"])
-        try: m.run("looking", m.s.python, "-c", LOOK, said, env={**variables, "PYTHONPATH": str(shown_package(d))})
+        try: m.run("looking", m.s.python, "-c", LOOK, said, env=surroundings(m.s.python, variables, PYTHONPATH=str(shown_package(d))))
         except Mistake as e: raise Mistake(f"{str(e).split('; all of it')[0]}; it needs {m.s.system or 'nothing but its packages'}, and all that was said is in {m.log}.") from None
         Image.fromarray(np.load(f"{d}/first.npy")).save(m.s.folder/"first.png")
     return m.s.folder/"first.png"
