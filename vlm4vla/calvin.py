@@ -92,15 +92,24 @@ def possible(state:dict, names:tuple)->bool:
 # %% ../nbs/42_calvin.ipynb #f22886f8
 LENGTH = 5 # instructions in a sequence
 
-@lru_cache(maxsize=4096)
-def _fitting(start:int, n:int)->tuple:
-    "The first `n` sequences that are drawn for a starting state."
-    rng, state, names, found = np.random.RandomState(start), starts()[start], list(tasks()), []
+def _draws(start:int):
+    "The sequences that are drawn for a starting state, one after the other."
+    rng, state, names = np.random.RandomState(start), starts()[start], list(tasks())
     first = {i for i, t in enumerate(names) if len(after(state, t)) == 1} # one draw in thousands fits: most are turned down by their first task
-    while len(found) < n:
+    while True:
         drawn = rng.permutation(len(names))[:LENGTH].tolist()
-        if drawn[0] in first and possible(state, some := tuple(names[i] for i in drawn)): found.append(some)
-    return tuple(found)
+        if drawn[0] in first and possible(state, some := tuple(names[i] for i in drawn)): yield some
+
+@lru_cache(maxsize=None)
+def _fitting(start:int)->tuple:
+    "The sequences drawn so far for a starting state, and where more come from."
+    return [], _draws(start)
+
+@lru_cache
+def _places(total:int)->tuple: # starting state of each place, place of each episode
+    "How the benchmark spreads and shuffles its sequences."
+    of = np.repeat(np.arange(len(starts())), [len(part) for part in np.array_split(range(total), len(starts()))])
+    return of, np.random.RandomState(0).permutation(total)
 
 def sequence(
     episode:int, # From 0
@@ -108,10 +117,11 @@ def sequence(
     "A sequence of the benchmark."
     total = benchmarks["calvin-abc-d"].episodes
     if not 0 <= episode < total: raise Mistake(f"CALVIN has no sequence {episode}; they count from 0 to {total-1}.")
-    of = np.repeat(np.arange(len(starts())), [len(part) for part in np.array_split(range(total), len(starts()))])
-    place = np.random.RandomState(0).permutation(total)[episode]
-    start = int(of[place])
-    return starts()[start], _fitting(start, int(place - np.searchsorted(of, start)) + 1)[-1]
+    of, shuffled = _places(total)
+    place = shuffled[episode]; start = int(of[place])
+    found, more = _fitting(start); nth = int(place - np.searchsorted(of, start))
+    while len(found) <= nth: found.append(next(more))
+    return dict(starts()[start]), found[nth]
 
 # %% ../nbs/42_calvin.ipynb #8fd4394c
 ARM = (.02586889, -.2313129, .5712808, 3.09045411, -.02908596, 1.50013585, .07999963, # tool, gripper's width

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/doctor.html.md"""
 
 # %% auto #0
 __all__ = ['finding', 'check_python', 'check_packages', 'check_gpu', 'check_kernel', 'check_assets', 'check_hub',
-           'check_simulator', 'check_simulators', 'check_machine', 'check_up', 'table']
+           'check_simulator', 'check_simulators', 'check_machine', 'check_up']
 
 # %% ../nbs/53d_doctor.ipynb #af0ba411
 import os, shutil, sys
@@ -123,13 +123,3 @@ def check_machine()->list:
 def check_up()->list:
     "All findings."
     return [check_python(), *check_packages(), check_kernel(), *check_assets(), *check_machine(), check_gpu(), *check_hub(), *check_simulators()]
-
-# %% ../nbs/53d_doctor.ipynb #9d155f2b
-def table(
-    rows:list, # Dicts with the same keys
-    columns:list, # Keys to show
-)->str:
-    "Aligned plain text."
-    width = {c: max([len(c)] + [len(str(r[c])) for r in rows]) for c in columns}
-    line = lambda r: "  ".join(str(r[c]).ljust(width[c]) for c in columns).rstrip()
-    return "\n".join([line({c: c for c in columns}), *map(line, rows)])

@@ -54,13 +54,20 @@ def _loads(library:str)->bool:
     except OSError: return False
     return True
 
+def _check_card():
+    "A `Mistake` when robosuite could not read which card to render on; what other software set for PyOpenGL is set right."
+    gl, named = os.environ["MUJOCO_GL"].strip().lower(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if gl in ("egl", "osmesa"): os.environ["PYOPENGL_PLATFORM"] = gl
+    if gl != "egl" or all(n.strip().isdigit() for n in named.split(",") if n.strip()): return
+    raise Mistake(f"CUDA_VISIBLE_DEVICES is {named!r}, and LIBERO's renderer reads whole numbers there; name the card by its number in `nvidia-smi -L`, or set MUJOCO_GL=osmesa.")
+
 def choose_renderer():
-    "Set `MUJOCO_GL` if it is not set."
+    "Set `MUJOCO_GL` if it is not set, and see that the card it means can be told."
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "": os.environ.setdefault("MUJOCO_EGL_DEVICE_ID", "0") # robosuite would read a number there
-    if os.environ.get("MUJOCO_GL"): return
+    if os.environ.get("MUJOCO_GL"): return _check_card()
     found = [name for name, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")) if _loads(library)]
     if not found: raise Mistake("LIBERO renders with OpenGL, and this machine has neither libEGL nor libOSMesa; apt install libegl1 libgl1-mesa-dri, or libosmesa6.")
-    os.environ["MUJOCO_GL"] = found[0]
+    os.environ["MUJOCO_GL"] = found[0]; _check_card()
 
 # %% ../nbs/44_libero.ipynb #0546c630
 def _configure(package:Path, assets:str):
@@ -92,14 +99,20 @@ CAMERA = "agentview"
 
 @contextmanager
 def _files(task:str):
-    "Say which asset is missing."
+    "Say which asset is missing, or what the renderer wants."
     try: yield
-    except (FileNotFoundError, ValueError) as e:
+    except (FileNotFoundError, ValueError, RuntimeError, AssertionError) as e:
         found = re.search(r"[Oo]pening file '?([^':]+)", str(e))
         path = getattr(e, "filename", None) or (found and found[1])
-        if not path: raise
+        if not path: raise Mistake(_unrendered(e)) from None
         raise Mistake(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in {SETTING}, or unset it to fetch them.") from None
     except ImportError as e: raise Mistake(f"LIBERO cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']} ({e}); apt install libegl1 libgl1-mesa-dri, or libosmesa6 with MUJOCO_GL=osmesa.") from None
+
+def _unrendered(e)->str:
+    "What is said when a scene cannot be built."
+    card = re.search("device|card|EGL|visible", str(e)) and os.environ.get("CUDA_VISIBLE_DEVICES")
+    how = f" CUDA_VISIBLE_DEVICES={card} is taken for the number of EGL's card: set MUJOCO_EGL_DEVICE_ID and CUDA_VISIBLE_DEVICES to one that EGL has (0 is the first), or MUJOCO_GL=osmesa." if card else ""
+    return f"LIBERO's scene cannot be built with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({type(e).__name__}: {e or 'no more is said'}).{how}"
 
 # %% ../nbs/44_libero.ipynb #e6c0d0e6
 def expose(env): # physics
@@ -184,12 +197,13 @@ class Episode(Tasks):
         "Set the initial state and let things settle."
         if not 0 <= episode < len(self.scene.states): raise Mistake(f"LIBERO has no episode {episode} of {self.scene.task}; they count from 0 to {len(self.scene.states)-1}.")
         self.scene.start(int(episode))
-        self.n, self.rounds, self.done, self.success = 0, 0, False, False
+        self.n, self.rounds, self.done, self.success, self.before = 0, 0, False, False, False
         for _ in range(SETTLE if self.settle == "wait" else 1): self.dummy()
 
     def dummy(self):
         "An action that is not the policy's."
-        self.scene.act(DUMMY); self.rounds += 1
+        over = self.scene.act(DUMMY); self.rounds += 1
+        self.before = self.before or bool(over and not self.n)
 
     def act(self, action)->bool: # is the episode over?
         "One action of the policy, without looking."
@@ -201,7 +215,7 @@ class Episode(Tasks):
     def observe(self, image)->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         task = self.scene.task
-        return Observation(image, self.words.get(task, words_of(task)), self.done, dict(success=self.success, n_steps=self.n) if self.done else {})
+        return Observation(image, self.words.get(task, words_of(task)), self.done, dict(success=self.success, n_steps=self.n, solved_before=self.before) if self.done else {})
 
 # %% ../nbs/44_libero.ipynb #738a98e3
 class Libero(Episode):

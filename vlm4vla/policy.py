@@ -75,7 +75,7 @@ class Policy(nn.Module):
         if lora_rank: adapt(self.vlm, lora_rank, lora_targets)
         self.query = ActionQuery(self.vlm, self.encoder.query_id, scale=query_scale)
         self.head = MLPHead(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
-        self.stats, self.multiple, self.prefix = None, 1, None
+        self.stats, self.multiple, self.prefix, self.origin = None, 1, None, Origin()
         if freeze: self.freeze(*freeze)
     @classmethod
     def new(cls, e:Experiment):

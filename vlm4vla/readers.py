@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/readers.html.md"""
 # %% auto #0
 __all__ = ['conventions', 'NEAR', 'Reader', 'Door', 'keep', 'Convention', 'regrip', 'contradictions', 'still', 'Faults',
            'check_actions', 'with_numbers', 'with_words', 'Handles', 'digest', 'stamp_of', 'settled', 'hashes',
-           'contents', 'stored']
+           'contents', 'stored', 'is_whole', 'finished']
 
 # %% ../nbs/11c_readers.ipynb #0f0f8bac
 import hashlib, json, os, threading, time, warnings
@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 import numpy as np
-from .core import Mistake, Registry, cache_dir, cores, file_hash, progress, replacing
-from .declared import FILE, Declaration, as_line, turned
+from .core import Mistake, Registry, cache_dir, cores, file_hash, progress, replacing, write_json
+from .declared import AXES, turned
 from .metadata import words
 from .pictures import rgb
 
@@ -147,7 +147,7 @@ def _far(a, units:str)->str:
     else: limits, what = [1.]*3 + [2*np.pi]*3, "and no hand moves by more than a metre, or turns by more than a whole turn, in a step: are they places, angles of joints, or in other units?"
     at = np.argwhere(np.abs(a[:, :6]) > np.array(limits)*1.01)
     if not len(at): return ""
-    return f"{len(np.unique(at[:, 0])):,} of {len(a):,} frames have moves like {a[tuple(at[0])]:.3g} in number {at[0, 1] + 1}, {what}"
+    return f"{len(np.unique(at[:, 0])):,} of {len(a):,} frames have moves like {a[tuple(at[0])]:.3g} in {AXES[at[0, 1]]}, {what}"
 
 def contradictions(
     actions:np.ndarray, # Frames × 7
@@ -174,7 +174,7 @@ class Faults(list):
     "What is wrong with a dataset, in sentences: the first one is raised, or all are gathered."
     def __init__(self, gather:bool=False):
         super().__init__()
-        self.gather = gather
+        self.gather, self.skipped = gather, [] # what was left out without raising
 
     def add(self, sentence:str):
         "Something that cannot be used."
@@ -184,12 +184,22 @@ class Faults(list):
     def skip(self, sentence:str):
         "Something that can be left out."
         if self.gather: self.append(sentence)
-        else: warnings.warn(sentence, stacklevel=3)
+        else: self.skipped.append(sentence); warnings.warn(sentence, stacklevel=3)
 
-    def add_all(self, sentences:list, n:int=3):
+    def add_all(self, sentences:list, n:int=3, how=None):
         "Many of a kind: the first few, and how many more."
-        for s in sentences[:n]: self.add(s)
-        if len(sentences) > n: self.add(f"… and {len(sentences) - n} more of this kind.")
+        how = how or self.add
+        for s in sentences[:n]: how(s)
+        if len(sentences) > n: how(f"… and {len(sentences) - n} more of this kind.")
+
+    def skip_all(self, sentences:list):
+        "Many that can be left out."
+        self.add_all(sentences, how=self.skip)
+
+    def none_left(self, folder):
+        "Say that nothing of a dataset can be used, unless something was said."
+        why = self.skipped[0] if self.skipped else f"`vlm4vla data check {folder}` says more."
+        if not self: self.add(f"No episode of {folder} can be used: {why}")
 
 # %% ../nbs/11c_readers.ipynb #25f966a0
 def check_actions(a, where:str, faults:Faults)->bool:
@@ -299,3 +309,14 @@ def stored(name:str, make, keep:bool=True)->np.ndarray:
     out = BytesIO(); np.save(out, x); data = out.getvalue()
     with replacing(path) as tmp: tmp.write_bytes(data + hashlib.sha256(data).digest())
     return x
+
+def is_whole(path)->bool:
+    "Is a large file of the cache there, and just as it was when it was finished?"
+    path = Path(path)
+    try: said = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError): return False
+    return hashes([path], path.parent).get(path) == said
+
+def finished(path, sha:str=""): # Its SHA-256; by default it is read
+    "Note that a large file of the cache is finished."
+    write_json(Path(path).with_suffix(".json"), dict(sha256=sha or file_hash(path)))

@@ -169,6 +169,7 @@ class Bridge:
         self.instruction = instruction or scene.get_language_instruction()[0]
         self.flown = Pilot(self.shaky, stable_seed("shaky", task, self.episode)) if self.pilot else None
         obs, self.facts = scene.reset(seed=0, options=lay(scene, self.split, task, self.episode))
+        self.before = bool(self.facts.get("success", False))
         return self.observe(picture(obs, self.size))
 
     def act(self, action):
@@ -197,7 +198,7 @@ class Bridge:
     def observe(self, image)->Observation:
         "The picture, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
-        info = dict(success=self.success, n_steps=self.n, ever=self.ever, **held, **(self.flown.told() if self.pilot else {})) if self.done else {}
+        info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **(self.flown.told() if self.pilot else {})) if self.done else {}
         return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
 
     def state(self)->np.ndarray: return self.scene.get_state().numpy()[0]

@@ -18,8 +18,9 @@ import torch
 from .actions import fixed, narrow
 from .backbones import backbones
 from .benchmarks import benchmarks
-from .core import Mistake, cache_dir, file_hash, progress, replacing, seed_everything, stable_seed
+from .core import Mistake, cache_dir, file_hash, plain, progress, seed_everything, stable_seed
 from .experiments import Experiment, Recipe, experiments
+from .families import checkpoint_hash
 from .formats import data_folder, measured
 from .meter import Meter
 from .plan import flops_of
@@ -28,7 +29,8 @@ from .samples import Samples, ahead, augment
 from .bridge_demonstrations import bridge_sets, make_bridge_demonstrations
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
-from .processes import World, join, meet, model_state, only_last, put_back, spread, summed, whole_state
+from .processes import World, join, meet, model_state, only_last, spread, summed
+from .state import Origin, Watch, group_hash, save_state, take_up, unsound
 
 # %% ../nbs/30_train.ipynb #18a15937
 def epoch_indices(n:int,      # samples
@@ -53,21 +55,6 @@ def set_threads()->int: # threads in use
     torch.set_num_threads(int(os.environ.get("VLM4VLA_THREADS") or 1))
     return torch.get_num_threads()
 
-def _save(path, module, opt, step, log, world):
-    "Write the whole state, atomically."
-    module_state, opt_state = whole_state(module, opt, world)
-    if not world.first: return
-    with replacing(path) as tmp:
-        torch.save(dict(step=step, module=module_state, opt=opt_state, log=log, rng=torch.get_rng_state()), tmp)
-
-def _restore(path, module, opt, world)->tuple[int, list]: # step to go on with, log so far
-    "Continue where a state left off."
-    if not Path(path).exists(): return 0, []
-    try: state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as e: raise Mistake(f"The training state {path} is damaged ({type(e).__name__}); delete it to train from the start.") from None
-    put_back(module, opt, (state["module"], state["opt"]), world); torch.set_rng_state(state["rng"])
-    return state["step"], state["log"]
-
 # %% ../nbs/30_train.ipynb #f93d0ed2
 class Stopped(Exception):
     "Training was asked to stop. Its state is on disk, and the same call goes on from there."
@@ -86,6 +73,35 @@ def _leave(told, step, every, world)->bool:
     if world.size == 1: return bool(told)
     return step%every == 0 and summed(dict(told=bool(told)), world)["told"] > 0
 
+# %% ../nbs/30_train.ipynb #5d3e293f
+def _origin(origin, module, groups, steps, **facts)->Origin:
+    "What a training is made from, the loop's own numbers included; the past of a cosine depends on its end."
+    if facts["schedule"] != "constant": facts["steps"] = steps
+    origin.facts = origin.facts | facts | dict(groups=group_hash(module, groups))
+    return origin
+
+class _Keeper:
+    "Writes the state of a training, if it is sound."
+    def __init__(self, module, opt, folder, origin, world):
+        self.module, self.opt, self.origin, self.world, self.watch, self.kept = module, opt, origin, world, Watch(), 0
+        self.path = Path(folder)/"state.pt" if folder else None
+    def take_up(self, steps)->tuple[int, list]:
+        if self.path is None: return 0, []
+        self.kept, log = take_up(self.path, self.module, self.opt, steps, self.origin, self.world)
+        return self.kept, log
+    def look(self, done=None): # steps, where the weights are looked at too
+        "End the training where a number is not finite; all processes together."
+        said = self.watch.said and f"{self.watch.said} at step {int(self.watch.step)}"
+        if not said and done is not None: said = (bad := unsound(self.module, self.opt)) and f"{bad} after step {done-1}"
+        if self.world.size > 1 and summed(dict(bad=bool(said)), self.world)["bad"] and not said: said = "Another process met a number that is not finite"
+        if not said: return
+        left = f"the state of step {self.kept} in {self.path} is whole, and the same call goes on from it" if self.kept else "nothing was kept"
+        raise Mistake(f"{said}; lower the learning rate or turn on gradient clipping, in a variant of another name ({left}).")
+    def __call__(self, step, log):
+        "Look at everything, then write."
+        self.look(step)
+        if self.path: save_state(self.path, self.module, self.opt, step, log, self.origin, self.world); self.kept = step
+
 # %% ../nbs/30_train.ipynb #ae789ce2
 def fit(module:torch.nn.Module, # trained in place
         loss_at,                # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
@@ -98,28 +114,30 @@ def fit(module:torch.nn.Module, # trained in place
         on_checkpoint=None,     # called with the number of steps done whenever the state was written
         on_log=None,            # (step, facts) → what the bar shows beside the loss; called whenever a row is logged
         stop_at:int=None,       # leave early, as a kill would (tests)
+        origin:Origin=None,     # what else the training is made from; learns which code took part
        )->list[dict]:           # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
     opt = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    path = Path(folder)/"state.pt" if folder else None
-    start, log = _restore(path, module, opt, world) if path else (0, [])
+    origin = _origin(origin or Origin(), module, groups, steps, lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay, grad_clip=grad_clip)
+    keep = _Keeper(module, opt, folder, origin, world); start, log = keep.take_up(steps)
     bar = progress(total=steps, desc=desc, disable=not world.first); bar.update(start); module.train()
     with _warned() as told:
         for step in range(start, steps):
             if step == stop_at: return log
             if _leave(told, step, log_every, world):
-                if path: _save(path, module, opt, step, log, world)
+                keep(step, log)
                 raise Stopped(f"asked to stop after {step} of {steps} steps; run it again to go on")
             _set_lr(opt, lr*lr_factor(step, steps, warmup, schedule))
             facts = _backward(loss_at(step), net, world)
             norm = torch.nn.utils.clip_grad_norm_(module.parameters(), grad_clip or math.inf)
-            opt.step(); opt.zero_grad(set_to_none=True)
-            if step%log_every == 0 or step == steps-1: _note(log, bar, step, summed(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
+            opt.step(); opt.zero_grad(set_to_none=True); keep.watch(step, facts["loss"], norm)
+            if step%log_every == 0 or step == steps-1:
+                keep.look(); _note(log, bar, step, summed(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
             bar.update()
-            if path and ((step+1)%checkpoint_every == 0 or step == steps-1):
-                _save(path, module, opt, step+1, log, world)
-                if on_checkpoint: on_checkpoint(step+1)
+            if (step+1)%checkpoint_every == 0 or step == steps-1:
+                keep(step+1, log)
+                if folder and on_checkpoint: on_checkpoint(step+1)
     bar.close(); module.eval()
     return log
 
@@ -142,8 +160,7 @@ def _set_lr(opt, lr):
 
 # %% ../nbs/30_train.ipynb #85082479
 def _note(log, bar, step, facts, on_log):
-    "Add a row per number and show the loss; a loss that is no number ends the run."
-    if not math.isfinite(facts["loss"]): raise Mistake(f"The loss is {facts['loss']} at step {step}; lower the learning rate or turn on gradient clipping.")
+    "Add a row per number and show the loss."
     log += [dict(step=step, name=k, value=v) for k,v in facts.items()]
     more = on_log(step, facts) if on_log else ""
     bar.set_postfix_str(f"loss {facts['loss']:.4f}" + (f", {more}" if more else ""), refresh=False)
@@ -201,6 +218,16 @@ def _write(policy:Policy, folder, world:World):
     weights = model_state(policy, world)
     if world.first: policy.save(folder, weights)
 
+# %% ../nbs/30_train.ipynb #39724416
+_APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
+          "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
+
+def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
+    "What the training of an experiment is made from; the policy carries it."
+    facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init), backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
+    policy.origin = Origin(facts | {k: v for k,v in plain(e.recipe).items() if k not in _APART})
+    return policy.origin
+
 # %% ../nbs/30_train.ipynb #6da5d214
 def train(experiment:Experiment|str, # a row of `experiments`
           folder,                    # where its checkpoint goes
@@ -218,7 +245,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
     samples = _samples(e, data, policy.encoder.facts["size"])
-    policy.stats = _action_stats(samples, e)
+    policy.stats = _action_stats(samples, e); origin = _made_from(e, samples, policy)
     if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
@@ -234,8 +261,8 @@ def train(experiment:Experiment|str, # a row of `experiments`
             return [partial(policy.loss, b, n, net) for b in parts]
         log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
                   grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at,
-                  world=world, net=net, on_checkpoint=keep, on_log=tell)
+                  world=world, net=net, on_checkpoint=keep, on_log=tell, origin=origin)
     if stop_at is None: _write(policy, folder, world)
     meet(world)
-    inputs = dict(data=samples.hash, stats=policy.stats.hash)
+    inputs = dict(data=samples.hash, stats=policy.stats.hash, start=origin.facts["start"], recipe=origin.hash, code=list(origin.code))
     return policy, log, inputs | (dict(weights=file_hash(folder/"model.safetensors")) if stop_at is None else {})
