@@ -24,12 +24,12 @@ GRAPH = dict(
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, bridge_questions={"data", "family", "formats", "samples"}, video=core, crew=core | {"benchmarks", "worker"}, rollout=entries | {"crew", "worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
-    parameters=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, stats=core, scores=core | {"benchmarks", "results", "stats"}, correlation=core | {"stats"}, figures=tables - {"figures"},
+    parameters=core, printing=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, stats=core, scores=core | {"benchmarks", "results", "stats"}, correlation=core | {"stats"}, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "stats"}, published=core | {"figures", "paper", "scores", "stats"}, audit=core | {"correlation", "paper", "results", "stats"}, cost=entries | {"devices", "paper", "plan", "results"},
-    needs=core | {"parameters"}, sweep=entries | {"executed", "needs", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "needs", "results", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, doctor=entries | {"needs", "simulators"}, cli=tables | {"cost", "doctor", "sweep", "slurm", "status", "plan", "simulators", "formats"},
+    needs=core | {"parameters"}, sweep=entries | {"executed", "needs", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "needs", "results", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, doctor=entries | {"needs", "simulators"}, cli=tables | {"cost", "printing", "doctor", "sweep", "slurm", "status", "plan", "simulators", "formats"},
 )
 NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "crew", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "slurm", "cli")
-NO_TORCH += ("parameters", "needs", "doctor", "executed", "status", "calvin", "libero", "libero_expert")
+NO_TORCH += ("parameters", "printing", "needs", "doctor", "executed", "status", "calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
