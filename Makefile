@@ -1,15 +1,15 @@
-# Every target starts from a fresh clone with nothing but Python 3.11, and can be run again at any time.
-#   PYTHON=…   the Python 3.11 that makes the environment     VENV=…   where it is made (.venv)
+# Every target starts from a fresh clone with nothing but Python 3.11, 3.12 or 3.13, and can be run again at any time.
+#   PYTHON=…   the Python that makes the environment          VENV=…   where it is made (.venv)
 #   WORKERS=…  notebooks or simulators at a time              ARGS=…   passed on to the command
 
-IS_311   = -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
-PYTHON  ?= $(shell for p in python3.11 python3 python; do $$p $(IS_311) && { command -v $$p; exit; }; done; echo python3.11)
+FITS     = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
+PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do $$p $(FITS) && { command -v $$p; exit; }; done; echo python3.11)
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 WORKERS ?= 2
 TORCH   := $(shell sed -n 's/^torch==//p' constraints.txt)
-# set TORCH_INDEX to the address of an index with torch's CPU build when the usual one has only the CUDA build
-TORCH_INDEX ?=
+# where torch's CPU build is fetched when pip's usual sources have only the CUDA build; empty: nowhere
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
 WITH := $(PIP) install -qq --constraint constraints.txt
@@ -65,21 +65,24 @@ clean: ## remove the environment and everything that can be made again
 # --- the environment: made once, made again when what it depends on has changed ---
 
 $(BIN)/python:
-	@"$(PYTHON)" $(IS_311) || \
-	  { echo "vlm4vla needs Python 3.11, but $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo missing); run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" $(FITS) || \
+	  { echo "vlm4vla needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$("$(PYTHON)" --version 2>/dev/null || echo missing); run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "$(PYTHON) cannot make environments; install its venv module (Debian: apt install python3.11-venv)." >&2; exit 2; }
+	  { echo "$(PYTHON) cannot make environments; install its venv module (Debian: apt install python3-venv)." >&2; exit 2; }
 	@echo "setting up $(VENV) (once, a few minutes)"
 	@rm -rf $(VENV) && "$(PYTHON)" -m venv $(VENV)
 
-# An ordinary pip would fetch gigabytes of CUDA for torch: only a machine with an NVIDIA driver gets that build.
+# An ordinary pip would fetch gigabytes of CUDA for torch: without an NVIDIA driver the CPU build is looked for first, in pip's own sources, then in TORCH_INDEX.
+NO_CPU_BUILD := no CPU build of torch $(TORCH) can be had (TORCH_INDEX=$(TORCH_INDEX)); the ordinary one comes instead: on x86 it brings CUDA, 3 GB to download and 5 GB on the disk
 $(BIN)/.ready: settings.ini setup.py pyproject.toml constraints.txt | $(BIN)/python
 	@mkdir -p "$$HOME"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(WITH) --upgrade pip   # the one that comes with Python 3.11 resolves ten times slower
 	@if $(BIN)/python -c 'import importlib.metadata as m; assert m.version("torch").split("+")[0] == "$(TORCH)"' 2>/dev/null; then :; \
-	  elif nvidia-smi >/dev/null 2>&1; then $(WITH) torch==$(TORCH); \
-	  else $(WITH) torch==$(TORCH)+cpu 2>/dev/null || $(WITH) $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch==$(TORCH); fi
+	  elif command -v nvidia-smi >/dev/null && timeout 20 nvidia-smi >/dev/null 2>&1; then $(WITH) torch==$(TORCH); \
+	  elif $(WITH) torch==$(TORCH)+cpu 2>/dev/null; then :; \
+	  elif test -n "$(TORCH_INDEX)" && $(WITH) --timeout 15 --retries 1 --extra-index-url "$(TORCH_INDEX)" torch==$(TORCH)+cpu 2>/dev/null; then :; \
+	  else test "$$(uname -s)" != Linux || echo "$(NO_CPU_BUILD)"; $(WITH) torch==$(TORCH); fi
 	@$(WITH) --editable '.[dev]'
 	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name python3 >/dev/null 2>&1
 	@touch $@

@@ -12,7 +12,7 @@ __all__ = ['MADE', 'LISTS', 'FOREIGN', 'benchmarks', 'CHUNK_MODES', 'Metric', 's
 import json, os, sys
 from dataclasses import dataclass
 from pathlib import Path
-from .core import Mistake, Registry, cache_dir, near_miss
+from .core import Mistake, Registry, cache_dir, near_miss, setting
 
 # %% ../nbs/02_benchmarks.ipynb #5f845069
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ MADE = "made.json" # written last into an environment that is whole
 
 def simulators_dir()->Path:
     "Where simulators have their environments."
-    return Path(os.environ.get("VLM4VLA_SIMULATORS") or cache_dir()/"simulators").resolve()
+    return setting("VLM4VLA_SIMULATORS") or cache_dir()/"simulators"
 
 def python_setting(
     suite:str, # Such as "calvin"

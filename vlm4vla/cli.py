@@ -345,7 +345,7 @@ def commands_that_look(command):
             opt("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
             opt("--all", action="store_true", help="read every picture, not only the first of each episode"))
     command(simulators, "Install a simulator in an environment of its own.", opt("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
-            opt("names", nargs="*", metavar="NAME", help="simpler, libero or calvin"), opt("--fresh", action="store_true", help="make the environment anew"),
+            opt("names", nargs="*", metavar="NAME", help="tabletop, simpler, libero or calvin"), opt("--fresh", action="store_true", help="make the environment anew"),
             opt("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"))
     command(doctor, "Say what this machine can run, and how to get what is missing.")
 

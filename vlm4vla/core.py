@@ -121,11 +121,15 @@ def _folder(text)->Path:
     if not next(p for p in (path, *path.parents) if p.exists()).is_dir(): raise ValueError(text)
     return path
 
-def _folders(text)->list: return [_folder(p) for p in text.split(os.pathsep) if p.strip()]
+def _folders(text)->list: return [Path(p).expanduser() for p in map(str.strip, text.split(os.pathsep)) if p and _folder(p)]
 
 def _number(text, lo=1)->int:
     if int(text) < lo: raise ValueError(text)
     return int(text)
+
+def _amount(text)->float:
+    if not 0 <= float(text) < 1e9: raise ValueError(text)
+    return float(text)
 
 def _yes(text)->bool:
     if text.lower() not in (yes := ("1", "true", "yes", "on")) + ("0", "false", "no", "off"): raise ValueError(text)
@@ -139,6 +143,7 @@ for v in (Variable("VLM4VLA_HOME", "the workbook's folder", _folder),
           Variable("VLM4VLA_CACHE", "a folder that can be written", _folder),
           Variable("VLM4VLA_SIMULATORS", "a folder that can be written", _folder),
           Variable("VLM4VLA_DATA", f"folders of datasets, separated by {os.pathsep!r}", _folders),
+          Variable("VLM4VLA_IMAGE_CACHE", "a number of gigabytes", _amount),
           Variable("VLM4VLA_THREADS", "a whole number of at least 1", _number),
           Variable("VLM4VLA_COMPILE", "1 or 0", _yes),
           Variable("VLM4VLA_WARNING", "a whole number of seconds", _number),

@@ -15,6 +15,7 @@ from itertools import chain, permutations
 from statistics import NormalDist
 import numpy as np, pandas as pd
 from .core import Mistake, check_int
+from .stats import steady
 
 # %% ../nbs/51a_correlation.ipynb #78ca9b59
 def _r(x, y):
@@ -31,7 +32,7 @@ def _points(x, y):
     if not np.isfinite([x, y]).all(): raise Mistake("A value of x or y is missing or infinite; leave that point out.")
     for name, v in (("x", x), ("y", y)):
         if np.ptp(v) <= 1e-12*abs(v).max(): raise Mistake(f"{name} is the same at every point, so it cannot go along with anything; choose other values.")
-    return x, y
+    return steady(x), steady(y)
 
 # %% ../nbs/51a_correlation.ipynb #23c1799f
 @cache
@@ -87,10 +88,10 @@ def fit(
     line, ranks = linregress(x, y), (rankdata(x), rankdata(y))
     drawn = np.random.default_rng(seed).integers(0, len(x), (repeats, len(x)))
     null, p_permutation = _shuffled(x, y, repeats, seed)
-    middle = lambda v: tuple(float(q) for q in np.nanquantile(v, [.025, .975]))
-    return Fit(n=len(x), r=float(line.rvalue), r2=float(line.rvalue**2), p=float(line.pvalue), p_permutation=p_permutation,
-               fisher=fisher(line.rvalue, len(x)), bootstrap=middle(_r(x[drawn], y[drawn])), permutation=middle(null), slope=float(line.slope),
-               intercept=float(line.intercept), spearman=float(_r(*ranks)), p_spearman=_shuffled(*ranks, repeats, seed)[1])
+    middle = lambda v: tuple(np.nanquantile(v, [.025, .975]))
+    found = dict(r=line.rvalue, r2=line.rvalue**2, p=line.pvalue, p_permutation=p_permutation, fisher=fisher(line.rvalue, len(x)), bootstrap=middle(_r(x[drawn], y[drawn])),
+                 permutation=middle(null), slope=line.slope, intercept=line.intercept, spearman=_r(*ranks), p_spearman=_shuffled(*ranks, repeats, seed)[1])
+    return Fit(n=len(x), **{k: tuple(map(steady, v)) if isinstance(v, tuple) else steady(v) for k, v in found.items()})
 
 # %% ../nbs/51a_correlation.ipynb #7b6bcd60
 def critical_r(
@@ -119,7 +120,7 @@ def band(
     at = np.atleast_1d(np.asarray(at, float))
     found = _ols(x, y).get_prediction(np.column_stack([np.ones(len(at)), at]))
     low, high = found.conf_int(alpha=1-level).T
-    return pd.DataFrame(dict(at=at, mean=found.predicted_mean, low=low, high=high))
+    return pd.DataFrame(dict(at=at, mean=found.predicted_mean, low=low, high=high)).apply(steady)
 
 # %% ../nbs/51a_correlation.ipynb #4053f736
 def leave_one_out(
@@ -161,8 +162,8 @@ def best_of(
     score, below = _scores(rates, n, choices)
     chance, true = np.diff(below, prepend=0), float(np.mean(rates))
     expected = float(chance @ score)
-    low, median, high = (float(score[np.searchsorted(below, q - 1e-12)]) for q in (.025, .5, .975))
-    return dict(true=true, expected=expected, bias=expected - true, sd=float(np.sqrt(chance @ (score - expected)**2)), low=low, median=median, high=high)
+    low, median, high = (float(score[np.searchsorted(below, q - 1e-9)]) for q in (.025, .5, .975))
+    return dict(true=true, expected=expected, bias=round(expected - true, 12), sd=float(np.sqrt(chance @ (score - expected)**2)), low=low, median=median, high=high)
 
 # %% ../nbs/51a_correlation.ipynb #ae2727d4
 def best_of_models(
@@ -177,7 +178,7 @@ def best_of_models(
     below, s = np.concatenate([[0], below]), np.arange(size)
     reach = [below[np.minimum(s + d + 1, size)] for d in range(size)] # chance to be at most s + d
     within = np.array([((top - below[:-1])**models - (top - below[1:])**models).sum() for top in reach])
-    return dict(mean=float(np.diff(within, prepend=0) @ score), p95=float(score[np.searchsorted(within, .95 - 1e-12)]))
+    return dict(mean=float(np.diff(within, prepend=0) @ score), p95=float(score[np.searchsorted(within, .95 - 1e-9)]))
 
 # %% ../nbs/51a_correlation.ipynb #5063b291
 def sampling_variance(
@@ -197,7 +198,8 @@ def reliability(
     if len(rates) < 2 or variances.shape not in ((), rates.shape): raise Mistake(f"{len(rates)} rates and {variances.size} variances do not go together; give two rates or more, and one variance for each.")
     observed, sampling = rates.var(ddof=1), variances.mean()
     if not observed > 0: raise Mistake("All rates are the same or one is missing, so no share of their variance can be named; give rates that differ.")
-    return dict(reliability=max(0., float(1 - sampling/observed)), observed_sd=float(np.sqrt(observed)), sampling_sd=float(np.sqrt(sampling)), n=len(rates))
+    found = dict(reliability=max(0., float(1 - sampling/observed)), observed_sd=np.sqrt(observed), sampling_sd=np.sqrt(sampling))
+    return {k: steady(v) for k, v in found.items()} | dict(n=len(rates))
 
 # %% ../nbs/51a_correlation.ipynb #986a097d
 def disattenuated(

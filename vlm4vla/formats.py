@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from .actions import LEAST, ActionStats, quantiles
 from .calvin_data import CALVIN, read_calvin, there_is_calvin
-from .core import Mistake, Registry, cache_dir, near_miss, progress, write_json
+from .core import Mistake, Registry, cache_dir, near_miss, progress, setting, write_json
 from .declared import AXES, Declaration, as_line, declaration_path, meaning, read_declaration, write_declaration
 from .lerobot_data import read_lerobot, there_is_lerobot
 from .libero_data import LIBERO, read_libero, there_is_libero
@@ -62,7 +62,7 @@ def recognise(folder)->Format:
 # %% ../nbs/11g_formats.ipynb #ba124321
 def data_places()->list[Path]:
     "Folders that hold datasets, each under its name."
-    return [Path(p).expanduser() for p in os.environ.get("VLM4VLA_DATA", "").split(os.pathsep) if p] + [cache_dir()/"data"]
+    return [*setting("VLM4VLA_DATA", []), cache_dir()/"data"]
 
 def data_folder(
     name:str, # As in a recipe, or a path
@@ -79,6 +79,8 @@ def data_folder(
 # %% ../nbs/11g_formats.ipynb #a505d98c
 OURS = Declaration(gripper=(1., 0.), images="upright", actions="end-effector deltas", units="simulator")
 
+def _ours(r:Reader)->bool: return (Path(r.folder)/"meta"/"hashes.json").is_file()
+
 def known(
     r:Reader, # As a format reads it
     folder, # The dataset
@@ -86,8 +88,7 @@ def known(
 )->Declaration:
     "What format, metadata and the file beside a dataset declare of it, in this order."
     named = {"moves": "end-effector deltas", "joints": "joints"}.get(meaning(r.axes), "")
-    ours = (Path(r.folder)/"meta"/"hashes.json").is_file()
-    base = (OURS if ours else formats[r.format].declares) | Declaration(gripper=r.gripper, fps=r.fps, axes=r.axes, actions="" if ours else named)
+    base = (OURS if _ours(r) else formats[r.format].declares) | Declaration(gripper=r.gripper, fps=r.fps, axes=r.axes, actions="" if _ours(r) else named)
     return base | read_declaration(folder, faults.add)
 
 def _no_moves(d:Declaration, folder)->str:
@@ -115,7 +116,7 @@ def _against(r:Reader, d:Declaration, taken:Declaration, c, folder, faults:Fault
         faults.add(f"The values of {folder} contradict what is {said} of them: {s.rstrip('?.')}{'?' if s.endswith('?') else ''} Convert the dataset, or declare in {path} what they mean, such as {as_line(d.entries(['gripper', 'units']))}.")
     if c and c.units and d.units in ("metric", "scaled") and d.units != c.units:
         faults.add(f"The moves of {folder} are {d.units}, and the simulator of {c.suite} takes {c.units} ones; convert the dataset.")
-    if c and c.fps and d.fps and abs(d.fps - c.fps) > .01*c.fps and d.units != "simulator":
+    if c and c.fps and d.fps and not _ours(r) and abs(d.fps - c.fps) > .01*c.fps:
         faults.skip(f"{folder} has {d.fps:g} actions per second and {c.suite} is controlled at {c.fps:g}: a move of one is not a move of the other; bring the dataset to that rate, or, if its metadata are wrong, declare in {path}: {as_line(dict(fps=c.fps))}.")
 
 def settle(
@@ -133,7 +134,7 @@ def settle(
     if not no: _against(r, d, taken, c, folder, faults)
     beside = read_declaration(folder, lambda s: None)
     source = r.image.source.raw() if beside.images and hasattr(r.image.source, "raw") else r.image.source
-    return replace(r, gripper=taken.gripper, fps=d.fps, axes=d.axes, image=Door(source, r.folder, r.image.first, beside.images or d.images),
+    return replace(r, declared=d, gripper=taken.gripper, fps=d.fps, axes=d.axes, image=Door(source, r.folder, r.image.first, beside.images or d.images),
                    hash=r.hash if beside == Declaration() else digest(r.hash, beside))
 
 # %% ../nbs/11g_formats.ipynb #4d9e81bc
@@ -142,7 +143,10 @@ def _opened(folder, suite:str, faults:Faults)->tuple: # reader or nothing, suite
     f = recognise(folder)
     if suite and f.suite not in ("", suite): raise Mistake(f"{folder} holds demonstrations of {f.suite} and the experiment is of {suite}; name the other suite's data in the recipe.")
     r, suite = f.read(folder, faults), suite or f.suite
-    return r if r is None else settle(r, folder, suite, faults), suite
+    if r is None: return None, suite
+    n = len(faults); r = settle(r, folder, suite, faults)
+    faults[:] = faults[n:] + faults[:n] # what is declared comes before what is wrong
+    return r, suite
 
 def open_data(
     folder, # The dataset
@@ -215,9 +219,9 @@ def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
     return shapes
 
 # %% ../nbs/11g_formats.ipynb #e4a44322
-def _facts(r:Reader, d:Declaration, shapes:set)->dict:
+def _facts(r:Reader, shapes:set)->dict:
     "What a dataset is and how much of it there is."
-    f = formats[r.format]; c = conventions[f.suite] if f.suite else None
+    f, d = formats[r.format], r.declared; c = conventions[f.suite] if f.suite else None
     size = ", ".join(f"{s[0]} × {s[1]}" for s in sorted(shapes)) or "none could be read"
     facts = dict(episodes=f"{len(r.lengths):,}, of {r.lengths.min()} to {r.lengths.max()} frames", frames=f"{len(r):,}", instructions=f"{len(r.instructions):,}: {list_text(r.instructions)}",
                  image=f"{size}, {d.images or 'orientation not declared'}", rate=f"{d.fps:g} actions per second" if d.fps else "not declared",
@@ -231,16 +235,14 @@ def check_data(
     suite:str="", # Of the benchmark that it shall train for; empty: the format's, or none
 )->Report:
     "What a dataset is, how much, and what is wrong with it."
-    faults, r, folder, d = Faults(gather=True), None, Path(folder), Declaration()
-    try:
-        r, _ = _opened(folder, suite, faults)
-        if r is not None: d = known(recognise(folder).read(folder, Faults(gather=True)), folder, Faults(gather=True))
+    faults, r, folder = Faults(gather=True), None, Path(folder)
+    try: r, _ = _opened(folder, suite, faults)
     except Mistake as e: faults.append(str(e))
     if r is None:
         if not faults: faults.append(f"No episode of {folder} can be used.")
         return Report(faults=list(faults))
     shapes = _pictures(r, every, faults)
-    facts = _facts(r, d, shapes) | dict(size=size_text(volume(folder)), hash=r.hash[:16] + ("" if r.exact else " (pictures by name and size)"))
+    facts = _facts(r, shapes) | dict(size=size_text(volume(folder)), hash=r.hash[:16] + ("" if r.exact else " (pictures by name and size)"))
     return Report(facts, _ranges(r), list(faults))
 
 def declare(

@@ -15,7 +15,7 @@ from .core import Mistake
 from .devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from .experiments import Experiment, Recipe
 from .family import families, held, part_of
-from .policy import MLPHead
+from .policy import MLPHead, wanted
 from .sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 
 # %% ../nbs/29a_plan.ipynb #0b2c1914
@@ -68,11 +68,14 @@ class Cost:
         return self.memory_gb <= .9*devices[self.device].memory_gb
 
 # %% ../nbs/29a_plan.ipynb #168de69b
+def _beside(b:Backbone, r:Recipe)->dict: # name → parameters of an adapter of rank 1
+    "What gets an adapter."
+    return {n: k for group in wanted(skeleton(b), r.lora_targets).values() for n,k in group.items()}
+
 def _adapters(b:Backbone, r:Recipe)->dict: # part → parameters
-    "Two thin matrices beside each linear layer that gets an adapter."
+    "Two thin matrices beside whatever gets an adapter."
     sizes, f = dict.fromkeys(families[b.family].parts, 0), families[b.family]
-    for n,m in skeleton(b).named_modules():
-        if isinstance(m, torch.nn.Linear) and (not r.lora_targets or n.endswith(tuple(r.lora_targets))): sizes[part_of(f, f"{n}.")] += r.lora_rank*(m.in_features + m.out_features)
+    for n,k in _beside(b, r).items(): sizes[part_of(f, f"{n}.")] += r.lora_rank*k
     return sizes
 
 def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that learn
@@ -84,10 +87,12 @@ def _parts(b:Backbone, r:Recipe)->dict: # part → parameters
     return dict(count_parts(b), new=sum(p.numel() for p in MLPHead(width_of(b), r.chunk_size).parameters()) + width_of(b))
 
 # %% ../nbs/29a_plan.ipynb #44b240aa
-def _idle(b:Backbone)->int: # parameters that a token does not pass
+def _idle(b:Backbone, r:Recipe)->tuple[int, int]: # parameters that a token does not pass; of adapters
     "Of a mixture, the experts that are not chosen for a token."
-    t = real_config(b).get_text_config(); n = getattr(t, "num_experts", 0)
-    return int(sum(w.numel() for name,w in skeleton(b).named_parameters() if "experts" in name.split("."))*(1 - t.num_experts_per_tok/n)) if n else 0
+    t = real_config(b).get_text_config(); n = getattr(t, "num_experts", 0); rest = 1 - t.num_experts_per_tok/n if n else 0
+    mixed = lambda name: rest > 0 and "experts" in name.split(".")
+    return (int(sum(w.numel() for name,w in skeleton(b).named_parameters() if mixed(name))*rest),
+            int(sum(k for name,k in _beside(b, r).items() if mixed(name))*rest*r.lora_rank) if r.lora_rank else 0)
 
 def _patches(b:Backbone, visual:int)->int:
     "Patches that the tower reads for that many visual tokens."
@@ -111,7 +116,8 @@ def operations(
     b, r = backbones[e.backbone], e.recipe
     parts = _parts(b, r); learn = _trained(b, r, parts); forward = back = 0.
     for p, (n, before) in _reach(b, r, tokens or visual_tokens(b, r.model_size or r.image_size) + TEXT).items():
-        weights, extra = parts[p] - (_idle(b) if p == "language" else 0), learn[p] if r.lora_rank and p != "new" else 0 # adapters come on top
+        idle, thin = _idle(b, r) if p == "language" else (0, 0)
+        weights, extra = parts[p] - idle, learn[p] and learn[p] - thin if r.lora_rank and p != "new" else 0 # adapters come on top
         own = weights if learn[p] and not extra else 0
         forward += 2*n*(weights + extra)
         back += 2*n*(own + extra + (weights + extra if learn[p] or any(learn[q] for q in before) else 0))

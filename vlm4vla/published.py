@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from .figures import Saved, save, style
 from .paper import paper_tables, printed, rebuilt, uncertain
 from .scores import write_table
+from .stats import steady
 
 # %% ../nbs/52b_published.ipynb #8e3529cc
 KINDS = (("#222222", "o"), ("#D55E00", "s"), ("#0072B2", "D"), ("#009E73", "^"), ("#CC79A7", "v")) # colour-blind-safe
@@ -114,13 +115,14 @@ def panels_of(
 
 # %% ../nbs/52b_published.ipynb #d1cb8acb
 def _name(ax, x, y, names):
-    "Write names beside points, without one covering another."
-    right, line = x > x.min() + .45*np.ptp(x), .055*np.ptp(y)
+    "Write names beside points, without one covering another; where they go does not hang on the last digits."
+    across, up = (steady((v - v.min())/np.ptp(v), 6) for v in (x, y))
+    right, line = across > .45 + 1e-9, .055
     for side in (False, True):
         at = {}
-        for i in sorted(np.flatnonzero(right == side), key=lambda i: y[i]):
-            at[i] = max([y[i], *(v + line for j, v in at.items() if abs(x[i] - x[j]) < .3*np.ptp(x))])
-            ax.annotate(names[i], (x[i], at[i]), xytext=(-5 if side else 5, 0), textcoords="offset points", ha="right" if side else "left", va="center", fontsize=7, color="#444444",
+        for i in sorted(np.flatnonzero(right == side), key=lambda i: up[i]):
+            at[i] = max([up[i], *(v + line for j, v in at.items() if abs(across[i] - across[j]) < .3 - 1e-9)])
+            ax.annotate(names[i], (x[i], y.min() + at[i]*np.ptp(y)), xytext=(-5 if side else 5, 0), textcoords="offset points", ha="right" if side else "left", va="center", fontsize=7, color="#444444",
                         path_effects=[withStroke(linewidth=2, foreground="white")])
 
 def fits(

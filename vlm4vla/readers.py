@@ -18,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 import numpy as np
 from .core import Mistake, Registry, cache_dir, cores, file_hash, progress, replacing, write_json
-from .declared import AXES, turned
+from .declared import AXES, Declaration, turned
 from .metadata import words
 from .pictures import rgb
 
@@ -41,6 +41,7 @@ class Reader:
     fps:float=0. # Actions per second; 0: the format does not say
     gripper:tuple=() # Values that open and that close, where that is declared
     axes:tuple=() # Names of the numbers, where the metadata give them
+    declared:Declaration=Declaration() # What is known of its conventions, once that is brought together
     needed:np.ndarray=None # Rows that can be asked for; by default those of its frames
     exact:bool=False # Does `hash` cover every byte of the images?
     notes:tuple=() # What else there is to know, in sentences

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
-from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, write_text
+from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, setting, write_text
 from .devices import Counts
 
 # %% ../nbs/50_results.ipynb #c7b3f8f5
@@ -360,7 +360,7 @@ def append(
     t = tables[table]
     if t.derived: raise Mistake(f"{t.file} is derived and cannot be appended to; add episodes and call rebuild_scores.")
     if replace and table == "episodes": raise Mistake("Episodes are final and cannot be replaced; give the new ones another run_id.")
-    new, part = frame(table, rows), os.environ.get(PART, "")
+    new, part = frame(table, rows), setting(PART, "")
     with nullcontext() if part else locked(out): _put(t, new, out, part, replace) # nobody else writes to a part
     return len(new)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 import numpy as np
 from PIL import Image
-from .core import Mistake, cache_dir, cores, locked, progress, replacing
+from .core import Mistake, cache_dir, cores, locked, progress, replacing, setting
 from .formats import open_data
 from .lerobot_data import TableImages, flat
 from .readers import keep
@@ -131,9 +131,7 @@ class Streamed:
 
 def fits(reader, size:int)->bool:
     "May the decoded pictures of a dataset be kept in a file?"
-    said = os.environ.get("VLM4VLA_IMAGE_CACHE") or "8"
-    try: return reader.on_disk*size*size*3 <= float(said)*1e9
-    except ValueError: raise Mistake(f"VLM4VLA_IMAGE_CACHE is {said!r}; set it to a number of gigabytes, or unset it.") from None
+    return reader.on_disk*size*size*3 <= setting("VLM4VLA_IMAGE_CACHE", 8.)*1e9
 
 # %% ../nbs/11h_samples.ipynb #66de421b
 class Samples:

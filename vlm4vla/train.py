@@ -18,7 +18,7 @@ import torch
 from .actions import fixed, narrow
 from .backbones import backbones
 from .benchmarks import benchmarks
-from .core import Mistake, cache_dir, file_hash, plain, progress, seed_everything, stable_seed
+from .core import Mistake, cache_dir, file_hash, plain, progress, seed_everything, setting, stable_seed
 from .experiments import Experiment, Recipe, experiments
 from .families import checkpoint_hash
 from .formats import data_folder, measured
@@ -52,7 +52,7 @@ def lr_factor(step:int, steps:int, warmup:int, schedule:str="constant")->float: 
 # %% ../nbs/30_train.ipynb #8061508e
 def set_threads()->int: # threads in use
     "Use as many threads as `VLM4VLA_THREADS` says, or one."
-    torch.set_num_threads(int(os.environ.get("VLM4VLA_THREADS") or 1))
+    torch.set_num_threads(setting("VLM4VLA_THREADS", 1))
     return torch.get_num_threads()
 
 # %% ../nbs/30_train.ipynb #f93d0ed2
@@ -246,7 +246,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     policy = Policy.new(e).to(world.device)
     samples = _samples(e, data, policy.encoder.facts["size"])
     policy.stats = _action_stats(samples, e); origin = _made_from(e, samples, policy)
-    if os.environ.get("VLM4VLA_COMPILE"): policy.compile_layers()
+    if setting("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = spread(policy, world)
