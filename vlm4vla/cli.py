@@ -277,8 +277,11 @@ def demo(args)->int:
 # %% ../nbs/54_cli.ipynb #cac43f7c
 def data(args)->int:
     "Look at a dataset."
-    from vlm4vla.formats import check_data, data_folder
-    try: report = check_data(data_folder(args.path) if not Path(args.path).exists() else args.path, args.all)
+    from vlm4vla.formats import check_data, data_folder, declare
+    try:
+        folder = data_folder(args.path) if not Path(args.path).exists() else args.path
+        if args.declare: path = declare(folder); say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
+        report = check_data(folder, args.all, args.suite)
     except Mistake as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)
     say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
@@ -343,7 +346,9 @@ def commands_that_look(command):
     command(compact, "Put the parts that jobs have written into the tables.", _out)
     command(data, "Say what a dataset is, how much of it there is, and what is wrong with it.", opt("action", choices=("check",), metavar="ACTION", help="check"),
             opt("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
-            opt("--all", action="store_true", help="read every picture, not only the first of each episode"))
+            opt("--all", action="store_true", help="read every picture, not only the first and last of each episode"),
+            opt("--suite", default="", metavar="NAME", help="the suite it shall train for: grinningface, simpler, calvin or libero"),
+            opt("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions"))
     command(simulators, "Install a simulator in an environment of its own.", opt("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
             opt("names", nargs="*", metavar="NAME", help="tabletop, simpler, libero or calvin"), opt("--fresh", action="store_true", help="make the environment anew"),
             opt("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"))

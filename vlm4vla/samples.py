@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/samples.html.md"""
 __all__ = ['AREA', 'resize_images', 'augment', 'framed', 'seen', 'image_cache', 'ahead', 'Streamed', 'fits', 'Samples']
 
 # %% ../nbs/11h_samples.ipynb #fa755788
-import os
+import hashlib, os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from .core import Mistake, cache_dir, cores, locked, progress, replacing, setting
 from .formats import open_data
 from .lerobot_data import TableImages, flat
-from .readers import keep
+from .readers import Door, finished, is_whole, keep
 
 # %% ../nbs/11h_samples.ipynb #0c6c0612
 def resize_images(
@@ -94,15 +94,23 @@ def image_cache(
 )->np.ndarray: # Frames × size × size × 3, uint8, mapped from a file
     "All images at one size, decoded once and kept in the cache folder."
     path = cache_dir()/"samples"/f"{reader.hash[:16]}-{via}-{size}.npy"
-    runs = np.array_split(np.arange(reader.on_disk), -(-reader.on_disk//64)) # pictures that lie together are read together
-    one = partial(seen, reader.image, size, via)
     with locked(path.parent):
         for p in path.parent.glob(f".{path.stem}.*{path.suffix}"): p.unlink()
-        if not path.is_file():
-            with replacing(path) as tmp, open(tmp, "wb") as f, ThreadPoolExecutor(workers or cores()) as pool:
-                np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=(reader.on_disk, size, size, 3)))
-                for part in progress(ahead(pool, lambda run: b"".join(one(r).tobytes() for r in run), runs, 2*(workers or cores())), total=len(runs), desc=f"decoding at {size} px"): f.write(part)
+        if not is_whole(path): _decode(reader, size, via, workers or cores(), path)
     return np.load(path, mmap_mode="r")
+
+def _decode(reader, size:int, via:int, workers:int, path):
+    "Write the file of all images; what no frame asks for stays black."
+    runs = np.array_split(np.arange(reader.on_disk), -(-reader.on_disk//64)) # pictures that lie together are read together
+    asked = np.zeros(reader.on_disk, bool); asked[reader.needed] = True
+    black, whole = bytes(size*size*3), hashlib.sha256()
+    run = lambda rows: b"".join(seen(reader.image, size, via, r).tobytes() if asked[r] else black for r in rows)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with replacing(path) as tmp, open(tmp, "w+b") as f, ThreadPoolExecutor(workers) as pool:
+        np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=(reader.on_disk, size, size, 3)))
+        f.seek(0); whole.update(f.read())
+        for part in progress(ahead(pool, run, runs, 2*workers), total=len(runs), desc=f"decoding at {size} px"): f.write(part); whole.update(part)
+    finished(path, whole.hexdigest())
 
 # %% ../nbs/11h_samples.ipynb #4d1eb9c2
 def ahead(
@@ -122,7 +130,8 @@ def ahead(
 class Streamed:
     "Pictures that are read when they are asked for, by threads."
     def __init__(self, reader, size:int, via:int=224, workers:int=None):
-        image = flat(reader.image, reader.hash) if isinstance(reader.image, TableImages) else reader.image
+        image = reader.image
+        if isinstance(image.source, TableImages): image = Door(flat(image.source, reader.hash), image.folder, image.first, image.images)
         self.n, self.one = reader.on_disk, partial(seen, image, size, via)
         self.pool = ThreadPoolExecutor(workers or cores())
 
