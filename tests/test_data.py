@@ -16,7 +16,7 @@ import numpy as np
 
 def episode(i, size=32):
     rng = np.random.default_rng(i); T = 3 + i % 4
-    actions = rng.uniform(-1, 1, (T, 7)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (T, 7)).astype(np.float32); actions[:, 6] = actions[:, 6] > 0
     return dict(task=f"go to {i % 3}", kind=("demo", "noise")[i % 2], images=rng.integers(0, 256, (T, size, size, 3), np.uint8),
                 actions=actions, executed=actions/2, detail=dict(number=i))
 
