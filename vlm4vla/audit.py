@@ -15,6 +15,7 @@ from typing import Callable
 import numpy as np, pandas as pd
 from .core import Registry
 from .correlation import best_of, best_of_models, fit, reliability, sampling_variance
+from .paper import apart as between
 from .paper import CAPABILITY, checkpoints, rebuilt, reported, steadiness, uncertain, uncountable
 from .results import load
 
@@ -51,11 +52,9 @@ def _nine()->pd.DataFrame: # backbone row × benchmark
     return totals("table1").join(totals("table2")).reindex(reported("table9").row_label.unique())
 
 def apart(table:str, benchmark:str, a:str, b:str)->tuple: # difference, in standard errors
-    "How far two rows are apart."
-    u = uncertain(table).query("benchmark == @benchmark").set_index("row").loc[[a, b]]
-    se = ((u.ci_high - u.ci_low)/(2*1.96)).to_numpy()
-    d = u.value.iloc[0] - u.value.iloc[1]
-    return float(d), float(d/np.hypot(*se))
+    "How far two rows are apart, as printed."
+    found = between(table, benchmark, a, b)
+    return found["difference"]*(1 if benchmark == CAL else 100), found["z"]
 
 # %% ../nbs/52c_audit.ipynb #42e86de3
 def changes(table:str, having:str="")->pd.DataFrame:

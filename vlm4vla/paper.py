@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/paper.html.md"""
 
 # %% auto #0
 __all__ = ['paper_tables', 'CAPABILITY', 'PARTS', 'PaperTable', 'reported', 'heading', 'printed', 'decimals', 'rebuilt',
-           'countable', 'uncountable', 'length_sd', 'uncertain', 'checkpoints', 'steadiness', 'beside']
+           'countable', 'uncountable', 'length_sd', 'uncertain', 'apart', 'checkpoints', 'steadiness', 'beside']
 
 # %% ../nbs/52a_paper.ipynb #6f848759
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from .core import Mistake, Registry
 from .benchmarks import benchmarks
 from .results import load
-from .stats import alike, steady, wilson
+from .stats import alike, separate, steady, wilson
 
 # %% ../nbs/52a_paper.ipynb #c1a79548
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,19 @@ def uncertain(
         rows.append(dict(row=r.row_label, backbone=r.backbone, variant=r.variant, benchmark=r.benchmark, value=r.value,
                          ci_low=round(steady(low), 3), ci_high=round(steady(high), 3), n=r.n, method=how))
     return pd.DataFrame(rows)
+
+# %% ../nbs/52a_paper.ipynb #427124c9
+def apart(
+    name:str, # Entry of `paper_tables`
+    benchmark:str, # As printed
+    a:str, # Row that is asked about
+    b:str, # Row that it is compared with
+    out=None, # Folder of the tables; `results/` if not given
+)->dict: # difference, ci_low, ci_high, z, p
+    "How far two printed totals are apart; a rate in per cent is taken as a share."
+    u = uncertain(name, out).query("benchmark == @benchmark").set_index("row")
+    scale = 1 if benchmark.startswith("CALVIN") else 100
+    return separate(*({k: u.loc[r, k]/scale for k in ("value", "ci_low", "ci_high")} for r in (a, b)))
 
 # %% ../nbs/52a_paper.ipynb #7ce0eb99
 def checkpoints(

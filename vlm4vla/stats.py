@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/stats.html.md"""
 
 # %% auto #0
 __all__ = ['YES', 'NO', 'EARLY', 'shared', 'steady', 'wilson', 'interval', 'barnard', 'cluster_bootstrap', 'alike',
-           'mean_interval', 'mcnemar_exact', 'paired_score', 'paired_permutation', 'measure', 'verdict', 'separate',
-           'paired', 'counted', 'failed', 'rates', 'compare', 'told', 'gap', 'tested']
+           'mean_interval', 'mcnemar_exact', 'paired_score', 'paired_permutation', 'measure', 'verdict', 'together',
+           'separate', 'paired', 'counted', 'failed', 'rates', 'compare', 'told', 'gap', 'tested']
 
 # %% ../nbs/49b_stats.ipynb #e831ccb9
 import math
@@ -252,6 +252,13 @@ def verdict(
     least, most = sorted((sign*found["ci_low"], sign*found["ci_high"]))
     if found["p"] < .05 and least > 0: return YES
     return NO if found["p"] < .05 and most < 0 or most < little*reach else EARLY
+
+def together(
+    words, # Of several comparisons, by `verdict`
+)->str:
+    "One word for several comparisons of the same question."
+    words = set(words)
+    return words.pop() if len(words) == 1 else NO if YES not in words and NO in words and EARLY not in words else "It depends" if YES in words else EARLY
 
 # %% ../nbs/49b_stats.ipynb #1cd413d4
 def separate(
