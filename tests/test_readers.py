@@ -139,7 +139,7 @@ def lerobot3(folder, video, camera="observation.images.image", name="action", fp
     pd.DataFrame(dict(task_index=range(len(words))), index=words).to_parquet(folder/"meta"/"tasks.parquet"); (folder/"meta"/"stats.json").write_text("{}")
     (folder/"meta"/"info.json").write_text(json.dumps(dict(codebase_version="v3.0", robot_type="franka", total_episodes=3, total_frames=first, total_tasks=2, chunks_size=1000, data_files_size_in_mb=100, video_files_size_in_mb=500, fps=fps,
         splits=dict(train="0:3"), data_path="data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", video_path="videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4" if video else None,
-        features=features(camera, 32, "video" if video else "image", name))))
+        features=features(camera, 64 if video else 32, "video" if video else "image", name))))
     declared(folder); return told
 
 MAKE = {"calvin": calvin, "libero": libero, "lerobot2-video": partial(lerobot2, video=True), "lerobot2-images": partial(lerobot2, video=False, version="v2.0", camera="image", name="actions"),
@@ -324,7 +324,7 @@ def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, 
     elif kind == "lerobot2-video": (folder/"videos/chunk-000/observation.images.image/episode_000000.mp4").write_bytes(b"x"*500); says = "episode_000000.mp4 cannot be read"
     else: ruin(folder/"data/chunk-000/file-000.parquet", .25); says = "file-000.parquet"
     report = check_data(folder, every=True)
-    assert any(says in f for f in report.faults) and report.facts["episodes"].startswith("2" if kind == "calvin" else "3"), report.faults
+    assert any(says in f for f in report.faults) and report.facts["episodes"].startswith("3" if kind == "lerobot3-images" else "2"), report.faults
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0")
     with pytest.raises(Mistake, match=says): s = Samples(folder, 8, 2); s.batch(range(len(s)))
 
