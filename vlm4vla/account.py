@@ -8,14 +8,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/account.html.md"""
 __all__ = ['ROLLED', 'account', 'check_origin']
 
 # %% ../nbs/50a_account.ipynb #c552fc3b
-import json, time, warnings
+import json, sys, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from .backbones import backbones
-from .benchmarks import Benchmark, benchmarks, origin
-from .core import Mistake, git_sha, locked, plain, stamp, versions, write_json
+from .benchmarks import benchmarks
+from .core import Mistake, file_hash, git_sha, locked, plain, stamp, versions, write_json
 from .experiments import Experiment
 from .results import append, load
 
@@ -44,10 +44,16 @@ def account(e:Experiment, kind:str, # train or eval
 # %% ../nbs/50a_account.ipynb #ed10f6e6
 ROLLED = ("module", "max_steps", "longer", "chunk_size", "action_lo", "action_hi", "metric") # what of a benchmark shapes an episode
 
+def _packages(python)->str: # empty: not known
+    "The packages of a simulator's environment."
+    path = Path(python).parent.parent/"packages.json"
+    if path.is_file(): return file_hash(path)
+    return f"pybullet {versions(('pybullet',)).get('pybullet', '')}" if str(python) == sys.executable else ""
+
 def _origin(e, given)->dict:
     "What the episodes of an experiment are made from."
     b = benchmarks[e.benchmark]
-    return plain(dict(**given, simulator=origin(b), recipe={k: v for k, v in asdict(e.recipe).items() if k != "eval_episodes"},
+    return plain(dict(**given, simulator=_packages(b.python), recipe={k: v for k, v in asdict(e.recipe).items() if k != "eval_episodes"},
                       benchmark={k: v for k, v in asdict(b).items() if k in ROLLED}))
 
 def _older(known, run_id, runs)->dict:

@@ -64,7 +64,7 @@ BROKEN = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zi
 
 def _nowhere(folder:Path)->str:
     "A sentence about annotations that are not where they belong."
-    others = sorted(p.parent.name for p in folder.glob("*/auto_lang_ann.npy"))
+    others = sorted(p.parent.name for p in folder.glob("*/auto_lang_ann.npy") if p.is_file())
     said = f"The CALVIN folder {folder} has no {ANNOTATIONS}"
     if others: return f"{said}; annotations lie in {', '.join(others)}: link or rename the one you want, `ln -s {others[0]} {folder}/lang_annotations`."
     return f"{said}, without which no frame has an instruction."
@@ -86,8 +86,9 @@ def annotations(
     "Which stretches of frames show what."
     nothing = np.zeros((0, 2), int), [], np.zeros(0, int)
     path = Path(folder)/ANNOTATIONS
-    if not path.is_file(): faults.add(_nowhere(Path(folder))); return nothing
+    if not path.is_file(): faults.add(unreadable(path) if os.path.lexists(path) else _nowhere(Path(folder))); return nothing
     try: a = load_plain(path); found, texts = [_span(s) for s in a["info"]["indx"]], [_sentence(t) for t in a["language"]["ann"]]
+    except (KeyError, TypeError, IndexError): faults.add(f"{path} is no dict of `language` → `ann` and `info` → `indx`, as annotations of CALVIN are."); return nothing
     except BROKEN as e: faults.add(unreadable(path, e)); return nothing
     if len(found) != len(texts): faults.add(f"{path} has {len(found)} stretches of frames for {len(texts)} sentences, so nobody knows which belongs to which."); return nothing
     wrong = [i for i, s in enumerate(found) if s is None]
@@ -140,8 +141,9 @@ def _why(folder, frame:int, e:Exception)->str:
     if isinstance(e, KeyError) and len(e.args) == 2:
         alike = [n for n in e.args[1] if n.split("_")[0] == e.args[0].split("_")[0]] or e.args[1]
         return f"{path} has no {e.args[0]}; it holds {', '.join(alike[:6]) or 'nothing'}. Write that array under the name, or take the dataset that has it."
+    if why_not(path): return unreadable(path, e)
     if "pickle" in str(e): return f"{path} holds pickled objects where arrays of numbers belong; they are not loaded, because a pickle can run code: save plain arrays."
-    if not why_not(path) and not zipfile.is_zipfile(path): return f"{path} is cut off or damaged: it begins as an npz archive, and the table at its end is not there; unpack it again."
+    if not zipfile.is_zipfile(path): return f"{path} is cut off or damaged: it begins as an npz archive, and the table at its end is not there; unpack it again."
     if "Bad CRC-32" in str(e): return f"{path} is cut off or damaged: the check sum of {str(e).split()[-1]} does not fit; unpack it again."
     return unreadable(path, e)
 
@@ -239,7 +241,8 @@ def read_calvin(
     spans, texts, numbers = annotations(folder, faults)
     if not len(texts): return None
     listing = _listing(folder)
-    some = with_words(texts, folder, faults) & within_recordings(folder, spans, faults) & _there(folder, spans, numbers, listing, faults)
+    some = with_words(texts, folder, faults) & _there(folder, spans, numbers, listing, faults)
+    some[some] = within_recordings(folder, spans[some], faults)
     if not some.any(): return None
     spans, texts, numbers = spans[some], [t for t, s in zip(texts, some) if s], numbers[some]
     lengths = spans[:, 1] - spans[:, 0] + 1

@@ -140,7 +140,7 @@ def leave_one_out(
 
 # %% ../nbs/51a_correlation.ipynb #54a3deb6
 def _shares(rates):
-    rates = np.asarray(rates, float)
+    rates = steady(np.asarray(rates, float))
     if not rates.size or not ((0 <= rates) & (rates <= 1)).all(): raise Mistake("A rate is missing or lies outside 0 … 1; give shares, not percent.")
     return rates
 

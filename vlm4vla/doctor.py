@@ -14,7 +14,7 @@ import os, shutil, sys
 from pathlib import Path
 from .benchmarks import MADE, python_setting
 from .core import Mistake, ask, assets, cache_dir, commit, home, is_workbook, machine, nvidia, results_dir, setting, variables, versions
-from .needs import check_jupyter, check_notebooks, check_out, check_kernel as our_kernel
+from .needs import check_kernel as its_kernel, check_notebooks, check_out
 
 # %% ../nbs/53d_doctor.ipynb #b6315e3f
 def finding(what:str, ok:bool, detail:str="", remedy:str="", needed:bool=False)->dict:
@@ -58,9 +58,8 @@ def check_gpu()->dict:
 
 # %% ../nbs/53d_doctor.ipynb #c998bbfa
 def check_kernel()->dict:
-    "The kernel of a sweep's notebooks, and the one that JupyterLab starts."
-    ours = tried("Jupyter kernel", our_kernel)
-    return ours if ours["state"] != "ok" else tried("Jupyter kernel", check_jupyter, detail="python3", needed=False)
+    "The kernel that notebooks run in."
+    return tried("Jupyter kernel", its_kernel, detail="python3")
 
 def check_run()->list:
     "What a sweep tries before it starts, beside its kernel."

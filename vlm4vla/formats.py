@@ -105,19 +105,21 @@ _ASKED = dict(gripper="which of the gripper's values opens", images="how its pic
 def _undeclared(d:Declaration, taken:Declaration, suite:str, folder)->str:
     "A sentence about what is declared nowhere, with the line that declares it."
     as_suite = f"as {suite} has it" if suite else "as it stands"
-    return (f"The dataset {folder} does not say {'; '.join(_ASKED[n] for n in d.missing)}. It is taken {as_suite}, pictures upright. If that is right, write it into {declaration_path(folder)} "
-            f"(`vlm4vla data check {folder} --declare` begins the file), otherwise what is right: {as_line(taken.entries(d.missing))}.")
+    return (f"The dataset {folder} does not say {'; '.join(_ASKED[n] for n in d.missing)}. It is taken {as_suite}. Write what is right into {declaration_path(folder)} "
+            f"(`vlm4vla data check {folder} --declare` begins the file); what is taken now would be: {as_line(taken.entries(d.missing))}.")
 
 # %% ../nbs/11g_formats.ipynb #7827949d
 def _against(r:Reader, d:Declaration, taken:Declaration, c, folder, faults:Faults):
     "Hold the values, and the suite, to what is declared."
-    path, said = declaration_path(folder), "declared" if d.gripper else "taken for granted"
-    for s in contradictions(r.actions, taken.gripper, d.units):
-        faults.add(f"The values of {folder} contradict what is {said} of them: {s.rstrip('?.')}{'?' if s.endswith('?') else ''} Convert the dataset, or declare in {path} what they mean, such as {as_line(d.entries(['gripper', 'units']))}.")
+    path = declaration_path(folder)
+    for k, s in contradictions(r.actions, taken.gripper, d.units).items():
+        said = "declared" if k == "moves" or d.gripper else f"taken for granted, as {c.suite} has it,"
+        remedy = "Convert the dataset" + (f", or declare its two values in {path}: " + '{"gripper": {"opens": …, "closes": …}}' if k == "gripper" else "")
+        faults.add(f"The values of {folder} contradict what is {said} of its {k}: {s}{'' if s.endswith('?') else '.'} {remedy}.")
     if c and c.units and d.units in ("metric", "scaled") and d.units != c.units:
         faults.add(f"The moves of {folder} are {d.units}, and the simulator of {c.suite} takes {c.units} ones; convert the dataset.")
     if c and c.fps and d.fps and not _ours(r) and abs(d.fps - c.fps) > .01*c.fps:
-        faults.skip(f"{folder} has {d.fps:g} actions per second and {c.suite} is controlled at {c.fps:g}: a move of one is not a move of the other; bring the dataset to that rate, or, if its metadata are wrong, declare in {path}: {as_line(dict(fps=c.fps))}.")
+        faults.skip(f"The dataset {folder} has {d.fps:g} actions per second and {c.suite} is controlled at {c.fps:g}: a move of one is not a move of the other; bring the dataset to that rate, or, if its metadata are wrong, declare in {path}: {as_line(dict(fps=c.fps))}.")
 
 def settle(
     r:Reader, # As a format reads it
@@ -210,10 +212,11 @@ def _ranges(r:Reader)->list:
 def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
     "Read pictures; a sentence for each that cannot be read."
     ends = np.cumsum(r.lengths)
-    rows = np.unique(r.rows if every else r.rows[np.r_[ends - r.lengths, ends - 1]])
+    look, rows = set(r.rows.tolist() if every else r.rows[np.r_[ends - r.lengths, ends - 1]].tolist()), np.unique(r.rows).tolist()
+    if not hasattr(r.image.source, "png"): rows = sorted(look)
     shapes, broken = set(), []
     for row in progress(rows, desc="reading pictures", disable=len(rows) < 2000):
-        try: shapes.add(r.image(int(row)).shape)
+        try: shapes.add(r.image(row).shape) if row in look else r.image.glance(row)
         except Mistake as e: broken.append(str(e))
     faults.add_all(list(dict.fromkeys(broken)))
     return shapes

@@ -18,7 +18,7 @@ import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from .core import Mistake, cache_dir, cores, locked, progress, replacing
 from .data import VERSION, check_dataset, decode_png
 from .metadata import Entry, is_number, look, read_json, read_lines, read_parquet, said, unreadable, words
-from .readers import Faults, Handles, Reader, check_actions, contents, digest, stored, with_words
+from .readers import Faults, Handles, Reader, check_actions, contents, digest, finished, is_whole, stored, with_words
 
 # %% ../nbs/11f_lerobot_data.ipynb #71ba6c75
 VERSIONS = {"v2.0": 2, "v2.1": 2, VERSION: 3}
@@ -116,6 +116,8 @@ class FlatImages:
     def __init__(self, path, tables:TableImages):
         self.tables, self.ends, self.data = tables, np.load(path.with_suffix(".npy")), np.memmap(path, np.uint8, "r")
 
+    def where(self, row:int)->str: return self.tables.where(row)
+
     def __call__(self, row:int)->np.ndarray:
         try: return decode_png(self.data[self.ends[row-1] if row else 0:self.ends[row]].tobytes())
         except (*DAMAGED, Mistake): return self.tables(row)
@@ -126,12 +128,14 @@ def flat(
 )->FlatImages:
     "The same pictures in one file of the cache folder, written once."
     path, lengths = cache_dir()/"readers"/f"{name[:16]}.png", []
+    ends = path.with_suffix(".npy")
     with locked(path.parent):
         for p in path.parent.glob(f".{path.stem}.*"): p.unlink()
-        if not path.with_suffix(".npy").is_file():
+        if not (is_whole(path) and is_whole(ends)):
             with replacing(path) as tmp, open(tmp, "wb") as f:
                 for row in progress(range(len(images.at)), desc="unpacking pictures"): lengths.append(f.write(images.png(row)))
-            with replacing(path.with_suffix(".npy")) as tmp: np.save(tmp, np.cumsum(lengths)) # last: what is half unpacked is begun again
+            with replacing(ends) as tmp: np.save(tmp, np.cumsum(lengths))
+            for p in (path, ends): finished(p) # last: what is half unpacked is begun again
     return FlatImages(path, images)
 
 # %% ../nbs/11f_lerobot_data.ipynb #ab2b6d85
@@ -184,14 +188,14 @@ class Told:
     "What a dataset says about a film."
     fps:float # Pictures per second
     rows:int # Of the episodes that are on it
-    alone:bool # Is it the film of one episode?
-    begins:float|None # Second at which its first episode has to begin; nothing, where episodes before that one are not listed
+    every:bool # Are all episodes listed that are on it?
+    begins:float|None # Second at which its first episode begins; nothing, where the episode before that one is not listed
 
     def wrong(self, film:Film)->str:
         "What a film's own head says against it; empty: nothing."
-        s, n = film.stream, f"it has {film.stream.frames} pictures for {self.rows} rows"
+        s = film.stream; span = float(s.duration*s.time_base)*self.fps if s.duration else s.frames # in frames; a hole does not shorten it
         if said := _rate_said(s, self.fps): return said
-        if s.frames and s.frames != self.rows and self.alone: return n
+        if self.every and s.frames and (s.frames > self.rows or abs(span - self.rows) > .5): return f"it has {s.frames} pictures for {self.rows} rows"
         first = float((s.start_time or 0)*s.time_base)
         if self.begins is None or abs(first - self.begins) <= .5/self.fps: return ""
         return f"its first picture is of second {first:.2f}, and its first episode begins at second {self.begins:.2f}"
@@ -256,6 +260,7 @@ class Layout:
 
     is_film = property(lambda l: l.info["features"][l.camera]["dtype"] == "video")
     fps = property(lambda l: l.info["fps"])
+    clean = property(lambda l: len(l.episodes) == l.listed) # is every row of the list of use?
     listing = property(lambda l: "meta/episodes.jsonl" if l.version == 2 else "meta/episodes")
 
 # %% ../nbs/11f_lerobot_data.ipynb #0ec71ddc
@@ -271,16 +276,17 @@ def _wanted(l:Layout)->tuple:
     k = f"videos/{l.camera}"
     return more + file(k) + (Entry(f"{k}/from_timestamp", "number", least=0), Entry(f"{k}/to_timestamp", "number", must=False))
 
-def _listed(l:Layout, faults:Faults)->list: # Of pairs: where it stands, the row
+def _listed(l:Layout, tell)->list: # Of pairs: where it stands, the row
     "The rows of the table of episodes."
-    if l.version == 2: return read_lines(l.folder/"meta"/"episodes.jsonl", faults.skip)
+    if l.version == 2: return read_lines(l.folder/"meta"/"episodes.jsonl", tell)
     parts = sorted(l.folder.glob("meta/episodes/chunk-*/file-*.parquet"))
     if not parts: raise Mistake(f"The table of episodes of {l.folder} cannot be read: meta/episodes has no chunk-*/file-*.parquet.")
     return [r for p in parts for r in read_parquet(p, skip="stats/")]
 
 def _episodes(l:Layout, faults:Faults)->dict:
     "The fields of `Layout` that the table of episodes fills."
-    rows, wanted, found, unfit, lost = _listed(l, faults), _wanted(l), {}, set(), []
+    wanted, found, unfit, lost = _wanted(l), {}, set(), []
+    rows = _listed(l, lost.append); listed = len(rows) + len(lost)
     for where, r in rows:
         i = r.get("episode_index"); whole = EPISODE[0].fits(i) if i is not None else False
         e = look(r, wanted, f"episode {int(i)}, {where}" if whole else where, lost.append)
@@ -289,7 +295,7 @@ def _episodes(l:Layout, faults:Faults)->dict:
         if e is not None: found[e["episode_index"]] = e
         elif whole: unfit.add(int(i))
     faults.skip_all(lost)
-    return dict(episodes={i: found[i] for i in sorted(found) if i not in unfit}, unfit=frozenset(unfit), listed=len(rows))
+    return dict(episodes={i: found[i] for i in sorted(found) if i not in unfit}, unfit=frozenset(unfit), listed=listed)
 
 # %% ../nbs/11f_lerobot_data.ipynb #71f13198
 TASK = (Entry("task_index", "whole", least=0), Entry("task", "text", must=False))
@@ -455,7 +461,7 @@ def _collect(l:Layout, paths:list, faults:Faults)->np.ndarray: # rows × (table,
         absent = [i for i in wanted[path] if i not in there and l.episodes[i]["length"]]
         lost += [f"{l.listing} places episode {i} in {path}, which has no row of it; the episode is left out." for i in absent]
     faults.skip_all(lost)
-    if not (faults or lost or l.unfit): _counted(l, total, faults)
+    if l.clean and not (faults or lost): _counted(l, total, faults)
     return np.concatenate(found)
 
 def _counted(l:Layout, n:int, faults:Faults):
@@ -472,7 +478,7 @@ def missing(l:Layout, faults:Faults)->list:
     films = list(dict.fromkeys(l.film(e)[0] for e in l.episodes.values())) if l.is_film else []
     name = lambda p: p.relative_to(l.folder).as_posix()
     faults.add_all([f"The dataset {l.folder} lacks {name(p)}, which {l.listing} names." for p in (*tables, *films) if not p.is_file()])
-    others = sorted({p for p in (l.folder/"data").rglob("*.parquet") if not p.name.startswith(".")} - set(tables)) if not l.unfit else []
+    others = sorted({p for p in (l.folder/"data").rglob("*.parquet") if not p.name.startswith(".")} - set(tables)) if l.clean else []
     if others:
         first = name(others[0])
         faults.skip(f"{len(others)} tables of {l.folder} are named by no row of {l.listing} (the first is {first}); they are not read.")
@@ -526,10 +532,12 @@ def _shown(l:Layout, times:np.ndarray, a:float, n:int)->str: # an episode's firs
 # %% ../nbs/11f_lerobot_data.ipynb #4a2408f4
 def _told(l:Layout, films:dict)->dict: # path → `Told`
     "What a dataset says about each film."
-    first = {path: on[0] for path, on in films.items()}
-    known = lambda i: i == 0 or i - 1 in l.episodes # is the episode before it on another film?
-    rows = lambda on: sum(l.episodes[i]["length"] for i, *_ in on)
-    return {p: Told(l.fps, rows(on), l.version == 2, first[p][1] if known(first[p][0]) else None) for p, on in films.items()}
+    def one(on):
+        numbers = [i for i, *_ in on]; first, last = numbers[0], numbers[-1]
+        known = first == 0 or first - 1 in l.episodes # is the episode before it on another film?
+        every = l.version == 2 or known and l.clean and numbers == list(range(first, last + 1)) and (last + 1 in l.episodes or last + 1 == l.listed)
+        return Told(l.fps, sum(l.episodes[i]["length"] for i in numbers), every, on[0][1] if known else None)
+    return {p: one(on) for p, on in films.items()}
 
 def _film_said(l:Layout, path, on:list, told)->tuple: # sentences; episodes that are left out
     "Look through a film: does it show what its episodes need?"

@@ -126,7 +126,7 @@ def _file(path, faults:Faults)->dict:
     try:
         with _open(path) as f:
             data = f.get("data")
-            if not hasattr(data, "attrs") or not len(data): faults.add(f"{path} has no demonstrations in a group `data` (it holds {', '.join(list(f)[:6]) or 'nothing'}); leave it out."); return {}
+            if not hasattr(data, "keys") or not len(data): faults.add(f"{path} has no demonstrations in a group `data` (it holds {', '.join(list(f)[:6]) or 'nothing'}); leave it out."); return {}
             if (told := _told(data, path, faults)) is None: return {}
             found = [(n, _demo(data[n], f"{path}/data/{n}", faults)) for n in sorted(data, key=lambda n: (_number(n), n))]
             demos = [(n, a) for n, a in found if a is not None]

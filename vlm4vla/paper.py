@@ -56,7 +56,7 @@ def reported(
     t, df = paper_tables[name], load("reported", out)
     rows = df[(df.source == t.source) & (df.table == t.label)]
     if not len(rows): raise Mistake(f"reported.csv holds no cell of {t.label} ({t.source}); restore it with `git checkout results/reported.csv`.")
-    return rows.reset_index(drop=True)
+    return rows.reset_index(drop=True).assign(value=lambda d: steady(d.value))
 
 # %% ../nbs/52a_paper.ipynb #96599563
 def heading(r)->str:

@@ -87,12 +87,18 @@ def _parts(b:Backbone, r:Recipe)->dict: # part → parameters
     return dict(count_parts(b), new=sum(p.numel() for p in MLPHead(width_of(b), r.chunk_size).parameters()) + width_of(b))
 
 # %% ../nbs/29a_plan.ipynb #44b240aa
-def _idle(b:Backbone, r:Recipe)->tuple[int, int]: # parameters that a token does not pass; of adapters
-    "Of a mixture, the experts that are not chosen for a token."
-    t = real_config(b).get_text_config(); n = getattr(t, "num_experts", 0); rest = 1 - t.num_experts_per_tok/n if n else 0
-    mixed = lambda name: rest > 0 and "experts" in name.split(".")
-    return (int(sum(w.numel() for name,w in skeleton(b).named_parameters() if mixed(name))*rest),
-            int(sum(k for name,k in _beside(b, r).items() if mixed(name))*rest*r.lora_rank) if r.lora_rank else 0)
+def _experts(b:Backbone)->dict: # name → parameters
+    "Of a mixture, the weights that hold its experts."
+    return {n: w.numel() for n,w in skeleton(b).named_parameters() if "experts" in n.split(".")}
+
+def _idle(b:Backbone)->float: # share of the experts that a token does not pass
+    t = real_config(b).get_text_config(); n = getattr(t, "num_experts", 0)
+    return 1 - t.num_experts_per_tok/n if n else 0.
+
+def _folded(b:Backbone, r:Recipe)->tuple[int, int]: # parameters of those experts; of their adapters
+    "The experts that adapters are added to before a forward, weight by weight."
+    beside = {n: k for n,k in _beside(b, r).items() if n in _experts(b)} if r.lora_rank else {}
+    return sum(_experts(b)[n] for n in beside), r.lora_rank*sum(beside.values())
 
 def _patches(b:Backbone, visual:int)->int:
     "Patches that the tower reads for that many visual tokens."
@@ -111,24 +117,28 @@ def _reach(b:Backbone, r:Recipe, tokens:int)->dict: # part → (tokens that pass
 def operations(
     e:Experiment,
     tokens:int=None, # Of a row; by default the visual ones and about forty
+    together:int=None, # Samples that pass at once; by default the backbone's
 )->tuple[float, float]: # forward, back
     "Operations of a sample."
     b, r = backbones[e.backbone], e.recipe
-    parts = _parts(b, r); learn = _trained(b, r, parts); forward = back = 0.
+    parts = _parts(b, r); learn = _trained(b, r, parts); forward = back = 0.; (folded, thin), idle = _folded(b, r), _idle(b)
     for p, (n, before) in _reach(b, r, tokens or visual_tokens(b, r.model_size or r.image_size) + TEXT).items():
-        idle, thin = _idle(b, r) if p == "language" else (0, 0)
-        weights, extra = parts[p] - idle, learn[p] and learn[p] - thin if r.lora_rank and p != "new" else 0 # adapters come on top
-        own = weights if learn[p] and not extra else 0
+        mixed = p == "language"
+        weights = parts[p] - (idle*sum(_experts(b).values()) if mixed else 0)
+        extra = learn[p] and learn[p] - mixed*thin if r.lora_rank and p != "new" else 0 # adapters come on top,
+        own = weights if learn[p] and not (r.lora_rank and p != "new") else folded*(1-idle) if learn[p] and mixed else 0 # but experts are made anew with theirs
         forward += 2*n*(weights + extra)
         back += 2*n*(own + extra + (weights + extra if learn[p] or any(learn[q] for q in before) else 0))
-    return forward, back
+    fold = 2*r.lora_rank*folded/(together or min(b.micro_batch, r.batch_size))
+    return forward + fold, back + (2*fold if learn["language"] else 0)
 
 def flops_of(
     e:Experiment,
     tokens:int=None, # Of a row; by default the visual ones and about forty
+    together:int=None, # Samples that pass at once; by default the backbone's
 )->float:
     "Operations of a sample, forward and back."
-    return sum(operations(e, tokens))
+    return sum(operations(e, tokens, together))
 
 # %% ../nbs/29a_plan.ipynb #2dbd4af2
 def counts_of(
@@ -140,8 +150,9 @@ def counts_of(
     parts = _parts(b, r); learn, visual = _trained(b, r, parts), visual_tokens(b, r.model_size or r.image_size)
     tokens, patches = tokens or visual + TEXT, _patches(b, visual)
     forward, back = operations(e, tokens); seen = patches if learn["vision"] else 0
+    layers = _layer(real_config(b).get_text_config())[2]; made = 4*_folded(b, r)[0]/min(b.micro_batch, r.batch_size) # bytes, a sample's share
     return Counts(backbone=b.name, benchmark=e.benchmark, variant=e.variant, parameters=sum(parts.values()), trained=sum(learn.values()), tokens=tokens, patches=patches, forward=forward, flops=forward + back,
-                  kept=activation_bytes(b, tokens, seen), thin=activation_bytes(b, tokens, seen, True), layers=_layer(real_config(b).get_text_config())[2])
+                  kept=activation_bytes(b, tokens, seen) + made, thin=activation_bytes(b, tokens, seen, True) + made/layers, layers=layers)
 
 # %% ../nbs/29a_plan.ipynb #6546f7c9
 def cost(e:Experiment,

@@ -18,7 +18,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from .actions import ActionStats, decode, encode
 from .backbones import Backbone, backbones
-from .core import Mistake, file_hash, near_miss, plain, replacing, write_json
+from .core import Mistake, file_hash, near_miss, replacing, write_json
 from .samples import framed, resize_images
 from .experiments import Experiment
 from .families import Encoder, load_model
@@ -251,7 +251,7 @@ def save(self:Policy, folder, weights:dict=None): # its own, if not collected fr
     if bad: raise Mistake(f"The weight {bad} is not finite, so no policy was written to {folder}; train again with a lower learning rate or with gradient clipping.")
     folder.mkdir(parents=True, exist_ok=True); path = folder/"model.safetensors"
     with replacing(path) as tmp: save_file({k: v.contiguous() for k,v in weights.items()}, tmp)
-    write_json(folder/"policy.json", dict(self.facts, stats=self.stats and self.stats.to_dict(), weights=file_hash(path), origin=plain(self.origin)))
+    write_json(folder/"policy.json", dict(self.facts, stats=self.stats and self.stats.to_dict(), weights=file_hash(path), origin=self.origin))
 
 @patch(cls_method=True)
 def load(cls:Policy, folder)->Policy:

@@ -20,7 +20,7 @@ import numpy as np
 from .core import Mistake, Registry, cache_dir, cores, file_hash, progress, replacing, write_json
 from .declared import AXES, Declaration, turned
 from .metadata import words
-from .pictures import rgb
+from .pictures import glance, rgb
 
 # %% ../nbs/11c_readers.ipynb #dbd62c0f
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +83,25 @@ class Door:
         try: self(self.first)
         except Mistake: pass # whoever asks for that picture is told
 
+    def _like_the_first(self, row:int, shape:tuple):
+        if row == self.first: self.size = shape
+        elif self.size is None: self._sized()
+        if self.size in (None, shape): return
+        (h, w), (a, b) = shape[:2], self.size[:2]
+        raise Mistake(f"{self.where(row)} is {h} × {w}, and the first of the dataset is {a} × {b}; bring all to one size, and check that they are of one camera.")
+
     def __call__(self, row:int)->np.ndarray:
         image = turned(rgb(self.source(row), self.where(row)), self.images)
-        if row == self.first: self.size = image.shape
-        elif self.size is None: self._sized()
-        if self.size in (None, image.shape): return image
-        (h, w), (a, b) = image.shape[:2], self.size[:2]
-        raise Mistake(f"{self.where(row)} is {h} × {w}, and the first of the dataset is {a} × {b}; bring all to one size, and check that they are of one camera.")
+        self._like_the_first(row, image.shape)
+        return image
+
+    def glance(self, row:int):
+        "Say what can be said of a picture without decoding it, where the format allows that."
+        if hasattr(self.source, "png"):
+            data = self.source.png(row)
+            try: shape = glance(data, self.where(row))
+            except (OSError, ValueError) as e: raise Mistake(f"{self.where(row)} cannot be read ({' '.join(str(e).split())[:80]}).") from None
+            self._like_the_first(row, shape)
 
 # %% ../nbs/11c_readers.ipynb #9076075e
 def keep(
@@ -154,9 +166,10 @@ def contradictions(
     actions:np.ndarray, # Frames × 7
     gripper:tuple=(), # Values that are said to open and to close; empty: nothing is said
     units:str="", # Of the moves, as declared
-)->list: # Parts of sentences
+)->dict: # "gripper", "moves" → part of a sentence
     "What the values say against what is declared of them."
-    return [s for s in (_grips(actions[:, 6], *gripper) if len(gripper) else "", _far(actions, units)) if s]
+    said = dict(gripper=_grips(actions[:, 6], *gripper) if len(gripper) else "", moves=_far(actions, units))
+    return {k: s for k, s in said.items() if s}
 
 # %% ../nbs/11c_readers.ipynb #b0be4e6c
 def still(
@@ -311,13 +324,18 @@ def stored(name:str, make, keep:bool=True)->np.ndarray:
     with replacing(path) as tmp: tmp.write_bytes(data + hashlib.sha256(data).digest())
     return x
 
+def _beside(path)->Path: return Path(f"{path}.json")
+
 def is_whole(path)->bool:
     "Is a large file of the cache there, and just as it was when it was finished?"
     path = Path(path)
-    try: said = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
+    try: said = json.loads(_beside(path).read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError): return False
     return hashes([path], path.parent).get(path) == said
 
-def finished(path, sha:str=""): # Its SHA-256; by default it is read
+def finished(
+    path, # A file of the cache
+    sha:str="", # Its SHA-256; by default the file is read
+):
     "Note that a large file of the cache is finished."
-    write_json(Path(path).with_suffix(".json"), dict(sha256=sha or file_hash(path)))
+    write_json(_beside(path), dict(sha256=sha or file_hash(path)))

@@ -105,7 +105,6 @@ def _decode(reader, size:int, via:int, workers:int, path):
     asked = np.zeros(reader.on_disk, bool); asked[reader.needed] = True
     black, whole = bytes(size*size*3), hashlib.sha256()
     run = lambda rows: b"".join(seen(reader.image, size, via, r).tobytes() if asked[r] else black for r in rows)
-    path.with_suffix(".json").unlink(missing_ok=True)
     with replacing(path) as tmp, open(tmp, "w+b") as f, ThreadPoolExecutor(workers) as pool:
         np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=(reader.on_disk, size, size, 3)))
         f.seek(0); whole.update(f.read())

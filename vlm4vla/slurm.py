@@ -20,7 +20,7 @@ from .backbones import backbones
 from .core import Mistake, ask, check_int, near_miss, of_workbook, progress, results_dir, setting, typed
 from .executed import tidy
 from .experiments import experiments as registry
-from .needs import check_needs, doubled, kernel_path
+from .needs import check_needs, doubled
 from .results import PART, compact
 from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed, failure, leftovers,
                            missing, of_share, plan, start)
@@ -177,7 +177,7 @@ def find_page(name:str)->Path: # such as 60_mini_study
 def run_page(name:str, out):
     "Run a page of the analysis; it is kept beside the executed notebooks."
     import papermill
-    page, os.environ["JUPYTER_PATH"] = find_page(name), kernel_path()
+    page = find_page(name)
     written = doubled(Path(out)/"executed"/f"{name}.ipynb")
     papermill.execute_notebook(doubled(page), written, cwd=str(page.parent), kernel_name="python3", progress_bar=False, start_timeout=180)
 

@@ -18,7 +18,7 @@ from .core import Mistake, assets, check_int, home, make_folder, progress, resul
 from .benchmarks import benchmarks, chunk_steps
 from .executed import tidy
 from .experiments import Experiment, experiments as registry
-from .needs import check_needs, doubled, find_notebook, kernel_path
+from .needs import check_needs, doubled, find_notebook
 from .parameters import parameters_of
 from .recorders import check_follow
 from .results import load, write_dictionary
@@ -48,12 +48,15 @@ def mode_of(e:Experiment, chunk_mode:str)->str:
     return f"{chunk_steps(chunk_mode, e.recipe.chunk_size)} of {e.recipe.chunk_size}"
 
 def _state(e, out, runs, episodes, chunk_mode=""):
-    kinds = set(runs[(runs.run_id == e.run_id) & (runs.status == "done")].kind)
+    finished = runs[(runs.run_id == e.run_id) & (runs.status == "done")]
+    kinds = dict(zip(finished.kind, finished.checkpoint))
     mine = episodes[(episodes.run_id == e.run_id) & (episodes.chunk_mode == mode_of(e, chunk_mode) if chunk_mode else True)]
+    mine = mine[(mine.episode < e.recipe.eval_episodes) & mine.split.isin(benchmarks[e.benchmark].splits)] # what it has now
     have, want = int(mine.groupby("chunk_mode").size().max()) if len(mine) else 0, wanted(e)
-    evaluated = "eval" in kinds and have >= want
+    others = bool(kinds.get("train") and kinds.get("eval")) and kinds["train"] != kinds["eval"] # it was trained anew meanwhile
+    evaluated = "eval" in kinds and have >= want and not others
     train = "to do" if "train" not in kinds else "done" if evaluated or weights(e, out).is_file() else "weights are gone"
-    return dict(run_id=e.run_id, train=train, evaluate="done" if evaluated else "to do" if not have else f"{have} of {want}", episodes=have)
+    return dict(run_id=e.run_id, train=train, evaluate="done" if evaluated else "of other weights" if others else "to do" if not have else f"{have} of {want}", episodes=have)
 
 def plan(
     experiments, # Experiments or `run_id`s
@@ -141,11 +144,11 @@ def environment(
     out, # Folder of the tables
     share:str="", # Of the episodes
 )->dict:
-    "What a notebook's process is started with: its mark, its number of threads, this package, this Python as its kernel."
+    "What a notebook's process is started with: its mark, its number of threads, this package."
     threads = str(setting("VLM4VLA_THREADS", 1))
     path = os.pathsep.join(p for p in (str(assets().parent.parent), os.environ.get("PYTHONPATH")) if p)
     ours = {MARK: _mark(e, out, share), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads}
-    return {**os.environ, **ours, "PYTHONPATH": path, "JUPYTER_PATH": kernel_path()}
+    return {**os.environ, **ours, "PYTHONPATH": path}
 
 # %% ../nbs/53_sweep.ipynb #409e46ca
 @dataclass
