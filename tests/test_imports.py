@@ -6,7 +6,7 @@ import pytest
 core = {"core"}
 entries = core | {"backbones", "benchmarks", "experiments"}
 tabletop = core | {"worker", "actions", "data", "samples", "recording", "grinningface"}
-reading = core | {"metadata", "readers"}
+reading = core | {"metadata", "readers", "declared", "pictures"}
 kinds = {"family", "qwen", "paligemma", "kosmos", "internvl", "newer"}
 vlm = entries | kinds | {"families", "query", "actions"}
 policy = vlm | {"data", "samples", "heads", "policy"}
@@ -14,8 +14,8 @@ tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), devices=core, backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    metadata=core, actions=core, data=core, recording=core | {"data"}, worker=core,
-    readers=core | {"metadata"}, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
+    metadata=core, pictures=core, declared=core | {"metadata"}, actions=core, data=core | {"pictures"}, recording=core | {"data"}, worker=core,
+    readers=reading - {"readers"}, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
     elsewhere=core | {"benchmarks", "simulators", "worker"}, grinningface=core | {"worker", "actions"}, demonstrations=tabletop | {"elsewhere"}, questions=core | {"elsewhere", "grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
     families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, policy=policy - {"policy"},
@@ -28,7 +28,7 @@ GRAPH = dict(
     paper=core | {"benchmarks", "results", "stats"}, published=core | {"figures", "paper", "scores", "stats"}, audit=core | {"correlation", "paper", "results", "stats"}, cost=entries | {"devices", "paper", "plan", "results"},
     needs=core | {"parameters"}, sweep=entries | {"executed", "needs", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "needs", "results", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, doctor=entries | {"needs", "simulators"}, cli=tables | {"cost", "printing", "doctor", "sweep", "slurm", "status", "plan", "simulators", "formats"},
 )
-NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "metadata", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "crew", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "slurm", "cli")
+NO_TORCH = ("core", "devices", "backbones", "benchmarks", "experiments", "actions", "metadata", "pictures", "declared", "data", "readers", "calvin_data", "libero_data", "lerobot_data", "formats", "samples", "worker", "debian", "simulators", "bridge_expert", "simpler", "video", "crew", "rollout", "grinningface", "results", "account", "scores", "stats", "correlation", "figures", "paper", "published", "audit", "cost", "recorders", "sweep", "slurm", "cli")
 NO_TORCH += ("parameters", "printing", "needs", "doctor", "executed", "status", "calvin", "libero", "libero_expert")
 
 PACKAGE = Path(__file__).resolve().parent.parent/"vlm4vla"

@@ -10,7 +10,6 @@ __all__ = ['rgb', 'glance', 'decode']
 # %% ../nbs/10b_pictures.ipynb #5dfc2f60
 from io import BytesIO
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from .core import Mistake
 
 # %% ../nbs/10b_pictures.ipynb #fc370333
@@ -47,6 +46,7 @@ def _refused(im, data:bytes)->str:
 
 def _opened(data:bytes, where:str):
     "An encoded picture, not decoded yet."
+    from PIL import Image, UnidentifiedImageError
     if not data: raise Mistake(f"{where} is empty: the file holds no picture there.")
     try: im = Image.open(BytesIO(data))
     except UnidentifiedImageError: raise Mistake(f"{where} is no picture that Pillow knows (it begins with {data[:8]!r}).") from None
