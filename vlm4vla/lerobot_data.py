@@ -45,7 +45,7 @@ def pick(
     there = [n for n, f in features.items() if f.get("dtype") in dtypes]
     name = next((n for n in wanted if n in there), there[0] if len(there) == 1 else None)
     if name: return name
-    have = f"it has {', '.join(there[:6])}, rename one" if there else "convert it again with one"
+    have = f"it has {', '.join(there[:6])}, rename one" if there else f"none of its features is of type {' or '.join(dtypes)}"
     raise Mistake(f"The dataset {folder} has no {what} under a name we know ({', '.join(wanted[:3])}, …); {have}.")
 
 # %% ../nbs/11f_lerobot_data.ipynb #7b1fd6a4
@@ -62,8 +62,9 @@ def _info(folder, faults:Faults)->dict:
     "`info.json`, with those of its features that say what they are."
     path = folder/"meta"/"info.json"; info = read_json(path)
     version = look(info, INFO[:1], path, _refuse)["codebase_version"]
+    read = ", ".join(VERSIONS)
+    if not re.match(r"v\d", version): raise Mistake(f"The entry 'codebase_version' of {path} is {said(version)}; one of {read} belongs there.")
     if version not in VERSIONS:
-        read = ", ".join(VERSIONS)
         raise Mistake(f"The dataset {folder} is in version {version}, and we read {read}; convert it with LeRobot's own script.")
     info = look(info, INFO, path, _refuse)
     def feature(k, v):
@@ -574,7 +575,7 @@ def _train(l:Layout, faults:Faults)->set: # of episodes
         faults.add(f"The entry 'train' of splits in {path} is {said(splits['train'])}; two numbers belong there, such as \"0:40\".")
         return set()
     a, b, last = int(m[1]), int(m[2]), max([*l.episodes, *l.unfit, -1])
-    if b > last + 1: faults.skip(f"The entry 'train' of splits in {path} goes to episode {b - 1}, and {l.listing} ends at {last}.")
+    if l.clean and b > last + 1: faults.skip(f"The entry 'train' of splits in {path} goes to episode {b - 1}, and {l.listing} ends at {last}.")
     return {i for i in l.episodes if a <= i < b}
 
 # %% ../nbs/11f_lerobot_data.ipynb #cea1bcf7
@@ -607,6 +608,12 @@ def _rate_and_shape_said(l:Layout, faults:Faults):
 # %% ../nbs/11f_lerobot_data.ipynb #979b930d
 MANY = 500 # tables, from which on their numbers are stored
 
+def _kept_rows(l:Layout, paths:list, whole:str, faults:Faults)->np.ndarray:
+    "The same rows as `_collect` finds, kept from the first time on; how many episodes are left out is said every time."
+    x = stored(f"lerobot-rows-{whole[:16]}", lambda: _collect(l, paths, faults)); lost = sorted(set(l.episodes) - set(x[:, 1]))
+    if lost: faults.skip(f"{len(lost)} episodes of {l.folder} are left out (the first is number {lost[0]}); `vlm4vla data check {l.folder}` says why.")
+    return x
+
 def _kept(l:Layout, x:np.ndarray, faults:Faults)->tuple: # episodes; what is said of each film
     "The episodes whose pictures are there."
     if not l.is_film: return set(x[:, 1]), {}
@@ -624,7 +631,7 @@ def read_lerobot(
     faults = faults if faults is not None else Faults()
     l = layout_of(folder, faults); paths = missing(l, faults); whole, exact = _whole(l, paths, faults)
     if faults.gather or len(paths) < MANY: x = _collect(l, paths, faults)
-    else: x = stored(f"lerobot-rows-{whole[:16]}", lambda: _collect(l, paths, faults))
+    else: x = _kept_rows(l, paths, whole, faults)
     _rate_and_shape_said(l, faults)
     some, told = _kept(l, x, faults); train = _train(l, faults)
     x = x[np.isin(x[:, 1], list(some & train))]

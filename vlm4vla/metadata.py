@@ -104,6 +104,7 @@ def read_lines(
     "The objects in a file of JSON lines."
     try: lines = _text(path).split("\n")
     except (OSError, ValueError) as e: raise Mistake(unreadable(path, e)) from None
+    if why_not(path): raise Mistake(unreadable(path))
     found = []
     for n, line in ((n, line) for n, line in enumerate(lines, 1) if line.strip()):
         try: found.append((f"line {n} of {path}", _object(line)))
