@@ -140,7 +140,7 @@ def leave_one_out(
 
 # %% ../nbs/51a_correlation.ipynb #54a3deb6
 def _shares(rates):
-    rates = steady(np.asarray(rates, float))
+    rates = np.asarray(steady(rates))
     if not rates.size or not ((0 <= rates) & (rates <= 1)).all(): raise Mistake("A rate is missing or lies outside 0 … 1; give shares, not percent.")
     return rates
 
@@ -159,7 +159,7 @@ def best_of(
     choices:int, # Equally good configurations, of which the best is reported
 )->dict:
     "What the best of several equally good configurations scores, exactly: `bias` is what it gains by luck."
-    score, below = _scores(rates, n, choices)
+    rates = _shares(rates); score, below = _scores(rates, n, choices)
     chance, true = np.diff(below, prepend=0), float(np.mean(rates))
     expected = float(chance @ score)
     low, median, high = (float(score[np.searchsorted(below, q - 1e-9)]) for q in (.025, .5, .975))
