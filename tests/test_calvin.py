@@ -20,6 +20,17 @@ def test_sequences_are_those_of_the_benchmarks_frozen_list():
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "22cc34f995263bb0"
     assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34 and (LENGTH, LIMIT, b.episodes) == (5, 360, 1000)
 
+def test_a_thousand_sequences_are_drawn_once(monkeypatch):
+    from vlm4vla import calvin
+    drawn, order = [], np.random.RandomState(1).permutation(1000)[:40].tolist()
+    singly = {}
+    for e in order[:6]: calvin._fitting.cache_clear(); singly[e] = sequence(e) # nothing is known yet
+    calvin._fitting.cache_clear()
+    true = calvin.possible; monkeypatch.setattr(calvin, "possible", lambda *a: (drawn.append(a), true(*a))[1])
+    first = [sequence(e) for e in order]; n = len(drawn)
+    assert [sequence(e) for e in reversed(order)] == first[::-1] and len(drawn) == n
+    assert all(first[order.index(e)] == s for e, s in singly.items())
+
 @pytest.fixture
 def models():
     "The folder of the benchmark's evaluation, where the checkout has it."

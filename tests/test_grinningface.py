@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from vlm4vla.core import Mistake
 from vlm4vla.demonstrations import demo_sets
-from vlm4vla.grinningface import LIMIT, TRAIN_EPISODES, emoji, expert, layout, make, seen_triples
+from vlm4vla.grinningface import LIMIT, REACH, TRAIN_EPISODES, emoji, expert, layout, make, seen_triples
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,10 @@ def test_demonstrations_stay_within_the_episodes_that_count_as_seen():
     assert all(0 <= n < TRAIN_EPISODES for s in demo_sets.values() for _, n in s.episodes)
     assert frozenset(layout("train", 0).cards) in seen_triples()
 
+
+def test_no_episode_begins_as_solved():
+    for split in ("id", "val"):
+        for l in (layout(split, e) for e in range(200)): assert np.linalg.norm(l.card_xy - l.cube[:2], axis=1).min() > REACH
 
 def test_an_episode_looks_the_same_whatever_came_before(env):
     first = env.reset(11).image

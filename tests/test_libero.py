@@ -7,7 +7,7 @@ import numpy as np, pytest
 
 from vlm4vla.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
-from vlm4vla.libero import choose_renderer, initial_states, make, suite_of
+from vlm4vla.libero import DUMMY, Episode, choose_renderer, initial_states, make, suite_of
 from vlm4vla.libero_data import words_of
 from vlm4vla.rollout import rollout
 from vlm4vla.simulators import simulators
@@ -119,6 +119,38 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     import vlm4vla.libero as module
     monkeypatch.delenv("MUJOCO_GL", raising=False); monkeypatch.setattr(module, "_loads", lambda name: False)
     with pytest.raises(Mistake, match="apt install libegl1 libgl1-mesa-dri, or libosmesa6"): choose_renderer()
+
+class Stand:
+    "A scene in which the task counts as done from the beginning, until the policy acts."
+    states, task = [0], SOUP
+    def __init__(self, solved): self.solved, self.acted = solved, False
+    def start(self, episode): pass
+    def act(self, action): return self.solved and tuple(action) == DUMMY and not self.acted
+
+@pytest.mark.parametrize("settle", ["wait", "alternate"])
+@pytest.mark.parametrize("solved", [True, False])
+def test_what_was_solved_before_the_policy_acted_is_noted(solved, settle):
+    e = Episode(); e.scene, e.settle, e.limit, e.words = Stand(solved), settle, 3, {}
+    e.begin(0); e.scene.acted = True
+    while not e.act(np.r_[.1, np.zeros(5), 1.]): pass
+    assert e.observe(None).info == dict(success=False, n_steps=e.n, solved_before=solved)
+
+@pytest.mark.parametrize("error", [RuntimeError("The MUJOCO_EGL_DEVICE_ID environment variable must be an integer between 0 and 0"), ValueError("invalid literal for int()"),
+                                   AssertionError(), ImportError("Cannot use EGL"), FileNotFoundError(2, "no such file", "/a/mesh.stl")])
+def test_a_renderer_that_does_not_render_is_one_sentence(error, monkeypatch):
+    from vlm4vla.libero import _files
+    monkeypatch.setenv("MUJOCO_GL", "egl"); monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(Mistake, match="mesh.stl" if isinstance(error, OSError) and error.filename else "MUJOCO_GL=egl"):
+        with _files(SOUP): raise error
+
+def test_a_card_that_robosuite_cannot_read_is_refused_before_a_scene_is_built(monkeypatch):
+    for k, v in dict(MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx", MUJOCO_EGL_DEVICE_ID="0").items(): monkeypatch.setenv(k, v)
+    for named in ("GPU-1a2b3c4d-0000", "MIG-5e6f", "0,GPU-1a2b", "none"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        with pytest.raises(Mistake, match=f"CUDA_VISIBLE_DEVICES is '{named}'"): choose_renderer()
+    for named in ("", "0", "2,3"): monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named); choose_renderer()
+    assert os.environ["PYOPENGL_PLATFORM"] == "egl"
+    monkeypatch.setenv("MUJOCO_GL", "osmesa"); monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1"); choose_renderer()
 
 def test_an_absent_simulator_is_one_sentence(python):
     if find_spec("libero"): pytest.skip("this Python has LIBERO, so its absence cannot be seen; run the tests in an environment without it")

@@ -1,10 +1,11 @@
 "Rows: the committed ones are in order, and no accident loses or doubles one."
 import errno, json, os, signal, subprocess, sys, time
+from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest
 from vlm4vla import core, results
 from vlm4vla.core import Mistake
-from vlm4vla.results import append, dictionary, load, tables
+from vlm4vla.results import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.scores import check, rebuild_scores, scores
 
 ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5,
@@ -35,6 +36,63 @@ def test_the_data_dictionary_is_current(root):
     path = root/"results"/"README.md"
     if not any((root/"results"/t.file).exists() for t in tables.values()): pytest.skip("no results yet")
     assert path.read_text(encoding="utf-8") == dictionary(), "run: python -c 'from vlm4vla.results import *; write_dictionary()'"
+
+# failures
+
+KEY = {k: ROW[k] for k in ("run_id", "benchmark", "split", "task", "chunk_mode")}
+def failed(*episodes, why="worker died (signal 9)"): return [dict(KEY, episode=i, failure=why) for i in episodes]
+
+def test_a_failure_among_the_episodes_of_an_older_version_is_one(tmp_path):
+    older = results.frame("episodes", [*rows(3), *rows(2, 3, success=False, failure="no answer within 180 s", detail={})])
+    results._write(tables["episodes"], older, tmp_path/"episodes.parquet")
+    assert load("episodes", tmp_path).episode.tolist() == [0, 1, 2] and load("failures", tmp_path).episode.tolist() == [3, 4]
+    append("episodes", rows(1, 3), tmp_path)                       # tried again: it moves to its own table, and the row takes its place
+    assert load("episodes", tmp_path).episode.tolist() == [0, 1, 2, 3]
+    assert unmeasured(load("episodes", tmp_path), load("failures", tmp_path)).episode.tolist() == [4]
+    assert pd.read_parquet(tmp_path/"episodes.parquet").episode.tolist() == [0, 1, 2, 3] and len(pd.read_csv(tmp_path/"failures.csv")) == 2
+
+def test_attempts_are_counted_wherever_they_were_written(tmp_path, monkeypatch):
+    append("failures", failed(0, 0, 1), tmp_path)
+    monkeypatch.setenv(results.PART, "job-1"); append("failures", failed(0), tmp_path); append("episodes", rows(1, 1), tmp_path)
+    monkeypatch.delenv(results.PART); append("failures", failed(0, why="no answer"), tmp_path)
+    f = load("failures", tmp_path)
+    assert f[f.episode == 0].sort_values("attempt").attempt.tolist() == [1, 2, 3, 4]
+    results.compact(tmp_path)
+    assert not list(tmp_path.glob("parts/*/*")) and load("failures", tmp_path).sort_values(["episode", "attempt"], ignore_index=True).equals(f.sort_values(["episode", "attempt"], ignore_index=True))
+    lost = unmeasured(load("episodes", tmp_path), f)
+    assert lost.episode.tolist() == [0] and why_failed(lost) == "no answer"
+
+def test_failures_in_a_part_of_an_older_version_survive_a_compaction(tmp_path):
+    part = tmp_path/"parts"/"episodes"/"job.parquet"; part.parent.mkdir(parents=True)
+    results._write(tables["episodes"], results.frame("episodes", [*rows(2), *rows(1, 2, success=False, failure="worker died (signal 9)")]), part)
+    results.compact(tmp_path)
+    assert load("episodes", tmp_path).episode.tolist() == [0, 1] and load("failures", tmp_path).failure.tolist() == ["worker died (signal 9)"]
+    assert pd.read_csv(tmp_path/"failures.csv").episode.tolist() == [2]
+
+def test_an_episode_that_was_measured_cannot_fail_afterwards(tmp_path):
+    append("episodes", rows(2), tmp_path)
+    with pytest.raises(Mistake, match="already; nothing was written"): append("episodes", rows(1, 0, success=False, failure="late"), tmp_path)
+    append("failures", failed(0), tmp_path)
+    assert not len(unmeasured(load("episodes", tmp_path), load("failures", tmp_path)))
+
+def test_episodes_are_not_mixed(tmp_path, monkeypatch):
+    from vlm4vla import account
+    from vlm4vla.experiments import experiments
+    e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
+    run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
+    append("runs", [run], tmp_path); append("episodes", rows(1, run_id=e.run_id), tmp_path)
+    with pytest.raises(Mistake, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"): account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
+    monkeypatch.setattr(account, "git_sha", lambda: "c0ffee")
+    account.check_origin(e, tmp_path, weights="aaaa", policy="p")
+    with pytest.raises(Mistake, match="another policy"): account.check_origin(e, tmp_path, weights="aaaa", policy="q")
+    recipe = e.recipe
+    for change, says in ((dict(lr=.1), r"another recipe \(lr: 0.0003, now 0.1\)"), (dict(eval_episodes=7), None)): # how many there are changes none of them
+        monkeypatch.setattr(type(e), "recipe", property(lambda self: replace(recipe, **change)))
+        if not says: account.check_origin(e, tmp_path, weights="aaaa", policy="p"); continue
+        with pytest.raises(Mistake, match=says): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
+    monkeypatch.undo(); monkeypatch.setattr(account, "git_sha", lambda: "bea")
+    with pytest.warns(UserWarning, match="code of commit bea; episodes so far are of c0ffee"): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
+    assert json.loads((tmp_path/"provenance"/f"{e.run_id}.json").read_text())["episodes"]["code"] == ["c0ffee", "bea"]
 
 # writing
 

@@ -34,7 +34,31 @@ class Map:
         return Observation(image, "x", over, dict(success=np.bool_(self.x > .5), n_steps=np.int64(self.n), x=self.x) if over else {})
     def close(self): pass
 
-def make(split, slow=0., broken=""):
+TALES = { # what is wrong with an episode: a function of the observation that there should be
+    "over": lambda o: Observation(o.image, o.instruction, True, dict(success=True, n_steps=0)),
+    "mute": lambda o: Observation(o.image, o.instruction, o.done, {k: v for k, v in o.info.items() if k != "success"}),
+    "nan": lambda o: Observation(o.image, o.instruction, o.done, {**o.info, "success": float("nan")} if o.done else {}),
+    "idle": lambda o: Observation(o.image, o.instruction, o.done, {**o.info, "n_steps": 0} if o.done else {}),
+    "black": lambda o: Observation(np.zeros((64, 64, 3), np.uint8), o.instruction),
+    "float": lambda o: Observation(o.image/255, o.instruction),
+    "grey": lambda o: Observation(o.image[..., 0], o.instruction),
+    "still": lambda o: Observation(o.image, None)}
+
+class Told(Map):
+    "Tells something wrong of some episodes, or fails in them."
+    def __init__(self, tale, which): super().__init__(0.); self.tale, self.which = tale, which
+    def reset(self, episode):
+        self.wrong = episode in self.which
+        if self.wrong and self.tale == "raise": raise RuntimeError(f"no EGL context {episode} at 0x7f{episode:06x}")
+        if self.wrong and self.tale == "other": raise RuntimeError("broken " + "abcdefghijklmnop"[episode])
+        if self.wrong and self.tale == "exit": print("driver lost"); os._exit(5)
+        return super().reset(episode)
+    def look(self):
+        o = super().look()
+        return TALES[self.tale](o) if self.wrong and self.tale in TALES else o
+
+def make(split, slow=0., broken="", tale="", which=()):
+    if tale: return Told(tale, which)
     if broken == "mistake":
         from vlm4vla.core import Mistake
         raise Mistake("This simulator wants a licence; ask for one.")
@@ -119,9 +143,50 @@ def test_a_stopped_worker_is_killed_and_replaced(toy, alone):
     rows = rollout(Net(), toy, "val", 30, workers=2, on_row=stop_one, time_limit=1.)
     assert plain(rows) == alone and gone(stopped[0])
 
-def test_an_episode_without_end_is_given_up(toy):
-    rows = rollout(Net(), replace(toy, max_steps=2), "val", [12], workers=1)
-    assert (rows[0]["failure"], rows[0]["success"]) == ("not over after 10 actions", False)
+def test_an_episode_without_end_is_given_up_and_is_no_zero(toy):
+    failures = []
+    assert rollout(Net(), replace(toy, max_steps=2), "val", [12], workers=1, on_failure=failures.append) == []
+    assert [(f["episode"], f["failure"], f["n_steps"]) for f in failures] == [(12, "not over after 10 actions", 10)]
+
+# a failure is no measurement
+
+@pytest.mark.parametrize("tale, says", [("raise", "RuntimeError: no EGL context"), ("exit", r"worker died \(exit status 5\).*the last line .* 'driver lost'".replace("the", "The"))])
+def test_the_same_failure_in_every_episode_ends_the_rollout(toy, tale, says):
+    rows, failures, before = [], [], children()
+    with pytest.raises(Mistake, match=f"3 episodes in a row failed, all in the same way .*{says}"):
+        rollout(Net(), toy, "val", 12, workers=2, on_row=rows.append, on_failure=failures.append, env=dict(tale=tale, which=list(range(12))))
+    assert rows == [] and 6 <= len(failures) < 12 and children() == before # each of three episodes was tried twice
+
+def test_so_do_many_failures_of_different_kinds(toy):
+    with pytest.raises(Mistake, match="8 episodes in a row failed, the last one with"): rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
+
+@pytest.mark.parametrize("tale", ["raise", "exit", "over", "mute", "nan", "idle", "black"])
+def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, tale):
+    failures, which = [], [3, 6]
+    rows = rollout(Net(), toy, "val", 10, workers=2, on_failure=failures.append, env=dict(tale=tale, which=which))
+    assert plain(rows) == [r for r in alone[:10] if r["episode"] not in which]
+    assert {f["episode"] for f in failures} == set(which)
+    words = dict(over="over before the policy acted", mute="told no outcome (success is None)", nan="told no outcome (success is nan)", idle="over before the policy acted", black="of one colour (0, 0, 0)", exit="exit status 5")
+    assert all(words.get(tale, "no EGL context") in f["failure"] for f in failures)
+
+def test_what_failed_is_said_where_nobody_listens(toy, alone):
+    with pytest.warns(UserWarning, match=r"2 of 10 episodes of chaos val failed and have no row"): rollout(Net(), toy, "val", 10, workers=2, env=dict(tale="mute", which=[3, 6]))
+    with pytest.raises(Mistake, match="2 of 2 episodes .* so nothing was measured"): rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
+
+@pytest.mark.parametrize("tale, says", [("float", "a picture of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"), ("still", "gave the instruction None")])
+def test_a_picture_of_another_kind_or_no_words_end_the_rollout(toy, tale, says):
+    with pytest.raises(Mistake, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))
+
+def test_an_evaluation_that_starts_again_tries_failed_episodes_again(toy, alone, tmp_path):
+    from vlm4vla.results import append, done_keys, load, unmeasured, why_failed
+    tell = dict(on_row=lambda r: append("episodes", [r], tmp_path), on_failure=lambda r: append("failures", [r], tmp_path))
+    rollout(Net(), toy, "val", 8, workers=2, run_id="r", env=dict(tale="exit", which=[2, 5]), **tell)
+    lost = unmeasured(load("episodes", tmp_path), load("failures", tmp_path))
+    assert lost.episode.tolist() == [2, 5] and lost.attempt.tolist() == [2, 2] and why_failed(lost) == "worker died (exit status 5) 2 times"
+    again = rollout(Net(), toy, "val", 8, workers=2, run_id="r", done_keys=done_keys("r", tmp_path), **tell)
+    assert [r["episode"] for r in again] == [2, 5] and len(load("failures", tmp_path)) == 4
+    assert not len(unmeasured(load("episodes", tmp_path), load("failures", tmp_path)))
+    assert load("episodes", tmp_path).success.tolist() == [r["success"] for r in alone[:8]]
 
 def test_a_slow_policy_is_not_the_workers_fault(toy, alone):
     class Slow(Net):
@@ -139,6 +204,10 @@ def test_bad_input_is_one_sentence(toy, monkeypatch):
     with pytest.raises(Mistake, match="workers must be"): rollout(Net(), toy, "val", 4, workers=0)
     with pytest.raises(Mistake, match="no split 'vall'"): rollout(Net(), toy, "vall", 4)
     with pytest.raises(Mistake, match="lower n_action_steps"): rollout(Net(), toy, "val", 4, workers=1, n_action_steps=11)
+    for wrong, says in ((lambda a: a[..., :6], r"shape \(8, 10, 6\)"), (lambda a: a[:1], r"shape \(1, 10, 7\)"), (lambda a: a.astype(str), "not numbers"), (lambda a: a.astype(float)*0 + 1e300, "not finite"), (lambda a: a[0], "shape")):
+        class Odd(Net):
+            def act(self, *args): return wrong(super().act(*args))
+        with pytest.raises(Mistake, match=says): rollout(Odd(), toy, "val", 4, workers=1)
     class Diverged(Net):
         def act(self, *args): return super().act(*args)*math.nan
     with pytest.raises(Mistake, match="not finite"): rollout(Diverged(), toy, "val", 4, workers=1)
@@ -159,6 +228,28 @@ def test_the_simulators_own_interpreter_is_used_and_sees_only_this_package(toy, 
     assert plain(rollout(Net(), toy, "val", 3, workers=1)) == alone[:3]
     first = (tmp_path/"seen").read_text().strip().split(os.pathsep)[0]
     assert first.endswith("/path") and str(ROOT) not in first
+
+@pytest.mark.parametrize("name", ["scratch-of-a-job-"*7, "with:colon", "gone"])
+def test_a_temporary_folder_that_takes_no_socket(toy, alone, tmp_path, monkeypatch, name):
+    import tempfile
+    folder = tmp_path/name
+    if name != "gone": folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder)); monkeypatch.setattr(tempfile, "tempdir", None if name == "gone" else str(folder))
+    assert plain(rollout(Net(), toy, "val", 2, workers=1)) == alone[:2]
+    assert name == "gone" or list(folder.iterdir()) == []
+
+SAYS = '#!/bin/sh\nenv > {0}/said\nexec {1} "$@"\n'
+
+def test_a_simulators_own_environment_comes_before_the_shells(toy, alone, tmp_path, monkeypatch):
+    python = tmp_path/"env"/"bin"/"python"; python.parent.mkdir(parents=True)
+    python.write_text(SAYS.format(tmp_path, sys.executable)); python.chmod(0o755)
+    own = dict(LD_LIBRARY_PATH="/its/own/lib", VK_ICD_FILENAMES="/its/driver.json", ASSETS="/its/assets")
+    (tmp_path/"env"/"made.json").write_text(json.dumps(dict(variables=own, assets="/its/assets")))
+    for k, v in dict(LD_LIBRARY_PATH="/opt/modules/lib", VK_ICD_FILENAMES="/other.json", ASSETS="/mine", PYTHONHOME="/opt/conda", PYTHONSTARTUP="/x.py", VLM4VLA_CHAOS_PYTHON=str(python)).items(): monkeypatch.setenv(k, v)
+    assert plain(rollout(Net(), toy, "val", 1, workers=1)) == alone[:1]      # found at the end of the shell's PYTHONPATH
+    got = dict(l.split("=", 1) for l in (tmp_path/"said").read_text().splitlines() if "=" in l)
+    assert [got.get(k) for k in ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "ASSETS", "PYTHONHOME", "PYTHONSTARTUP")] == ["/its/own/lib:/opt/modules/lib", "/its/driver.json", "/mine", None, None]
+    assert got["PYTHONPATH"].endswith("/path") and os.pathsep not in got["PYTHONPATH"]
 
 def test_the_worker_imports_no_more_than_it_may():
     code = "import sys; before = set(sys.modules); import vlm4vla.worker; print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"

@@ -59,7 +59,7 @@ def call(
     if actions.ndim != 3 or len(actions) != size or actions.shape[1] < n or actions.shape[2] != 7:
         raise Mistake(f"The policy returned actions of shape {actions.shape} where ({size}, at least {n}, 7) is needed"
                       + ("; lower n_action_steps or raise the policy's chunk size." if actions.ndim == 3 and actions.shape[1] < n else "."))
-    found = {r: np.ascontiguousarray(actions[r, :n], np.float32) for r in rows}
+    with np.errstate(over="ignore"): found = {r: np.ascontiguousarray(actions[r, :n], np.float32) for r in rows}
     for j in jobs:
         if not np.isfinite(found[j.place]).all(): raise Mistake(f"The policy returned an action that is not finite, in episode {j.episode} of {j.task} after {j.sent} actions.")
     return found
