@@ -125,6 +125,28 @@ def test_other_settings_make_the_blocks_again(maker, tmp_path):
 def test_a_process_that_dies_is_said_in_a_sentence(maker, tmp_path):
     with pytest.raises(Mistake, match="died .* whole blocks are kept"): record(tmp_path/"d", 3, maker.dies, 2)
 
+BARE = """
+import sys
+from functools import partial
+import block_maker
+from vlm4vla.recording import record
+{own}
+print("begun", flush=True)
+record(sys.argv[1], 4, {make}, 2, settings={{}})
+"""
+
+@pytest.mark.parametrize("own, make, says", [
+    ("", "partial(block_maker.block, 2, 0)", ""), # what the processes run is in a module: they do not run the script
+    ("def own(b): return block_maker.block(2, 0, b)", "own", "runs .*bare.py anew; put what it does below a line"),
+    ("def own(b): return block_maker.block(2, 0, b) # __main__", "own", "runs .*bare.py anew; put what it does below a line")])
+def test_a_script_without_a_guard_records_or_says_so_at_once(maker, tmp_path, own, make, says):
+    import re
+    script = tmp_path/"bare.py"; script.write_text(BARE.format(own=own, make=make))
+    path = os.pathsep.join([str(Path(maker.__file__).parent), str(Path(__file__).resolve().parent.parent)])
+    done = subprocess.run([sys.executable, str(script), str(tmp_path/"d")], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
+    assert bool(done.returncode) == bool(says) and re.search(says, done.stderr)
+    if not says: assert done.stdout == "begun\n" and check_dataset(tmp_path/"d")["total_episodes"] == 8
+
 def test_a_full_disk_is_said_and_mended(maker, whole, tmp_path):
     folder, old = tmp_path/"d", resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
@@ -144,7 +166,7 @@ DAMAGE = dict(
     no_meta=(lambda d: (d/"meta"/"info.json").unlink(), r"half written \(12 blocks"),
     counts=(lambda d: (d/"meta"/"info.json").write_text((d/"meta"/"info.json").read_text().replace('"total_frames": ', '"total_frames": 1')), "counts"),
     stats=(lambda d: flip(d/"meta"/"stats.json"), "stats.json is damaged"),
-    not_json=(lambda d: (d/"meta"/"info.json").write_text("{"), "is not JSON"),
+    not_json=(lambda d: (d/"meta"/"info.json").write_text("{"), "cannot be read as JSON"),
 )
 
 @pytest.mark.parametrize("kind", DAMAGE)

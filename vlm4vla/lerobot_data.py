@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from .core import Mistake, cache_dir, cores, locked, progress, replacing
 from .data import VERSION, check_dataset, decode_png
-from .metadata import Entry, is_number, look, read_json, read_lines, read_parquet, said, unreadable, words
+from .metadata import Entry, is_number, look, read_json, read_lines, read_parquet, refuse, said, unreadable, words
 from .readers import Faults, Handles, Reader, check_actions, contents, digest, finished, is_whole, stored, with_words
 
 # %% ../nbs/11f_lerobot_data.ipynb #71ba6c75
@@ -56,17 +56,15 @@ INFO = (Entry("codebase_version", "text"), Entry("features", "object"), Entry("f
         *(Entry(f"total_{k}", "whole", must=False, least=0) for k in ("frames", "episodes", "tasks")))
 FEATURE = (Entry("dtype", "text"), Entry("shape", "list", must=False))
 
-def _refuse(sentence:str): raise Mistake(sentence)
-
 def _info(folder, faults:Faults)->dict:
     "`info.json`, with those of its features that say what they are."
     path = folder/"meta"/"info.json"; info = read_json(path)
-    version = look(info, INFO[:1], path, _refuse)["codebase_version"]
+    version = look(info, INFO[:1], path)["codebase_version"]
     read = ", ".join(VERSIONS)
-    if not re.match(r"v\d", version): raise Mistake(f"The entry 'codebase_version' of {path} is {said(version)}; one of {read} belongs there.")
+    if not re.match(r"v\d", version): refuse(f"The entry 'codebase_version' of {path} is {said(version)}; one of {read} belongs there.")
     if version not in VERSIONS:
-        raise Mistake(f"The dataset {folder} is in version {version}, and we read {read}; convert it with LeRobot's own script.")
-    info = look(info, INFO, path, _refuse)
+        refuse(f"The dataset {folder} is in version {version}, and we read {read}; convert it with LeRobot's own script.")
+    info = look(info, INFO, path)
     def feature(k, v):
         if isinstance(v, dict): return look(v, FEATURE, f"features.{k} in {path}", faults.skip)
         faults.skip(f"The entry {k!r} of features in {path} is {said(v)}; an object belongs there.")
@@ -196,7 +194,8 @@ class Told:
         "What a film's own head says against it; empty: nothing."
         s = film.stream; span = float(s.duration*s.time_base)*self.fps if s.duration else s.frames # in frames; a hole does not shorten it
         if said := _rate_said(s, self.fps): return said
-        if self.every and s.frames and (s.frames > self.rows or abs(span - self.rows) > .5): return f"it has {s.frames} pictures for {self.rows} rows"
+        if self.every and s.frames and (s.frames > self.rows or abs(span - self.rows) > .5):
+            return f"it has {s.frames} pictures for {self.rows} rows"
         first = float((s.start_time or 0)*s.time_base)
         if self.begins is None or abs(first - self.begins) <= .5/self.fps: return ""
         return f"its first picture is of second {first:.2f}, and its first episode begins at second {self.begins:.2f}"
@@ -536,7 +535,8 @@ def _told(l:Layout, films:dict)->dict: # path → `Told`
     def one(on):
         numbers = [i for i, *_ in on]; first, last = numbers[0], numbers[-1]
         known = first == 0 or first - 1 in l.episodes # is the episode before it on another film?
-        every = l.version == 2 or known and l.clean and numbers == list(range(first, last + 1)) and (last + 1 in l.episodes or last + 1 == l.listed)
+        closed = last + 1 in l.episodes or last + 1 == l.listed # … and the one after it?
+        every = l.version == 2 or known and closed and l.clean and numbers == list(range(first, last + 1))
         return Told(l.fps, sum(l.episodes[i]["length"] for i in numbers), every, on[0][1] if known else None)
     return {p: one(on) for p, on in films.items()}
 
@@ -575,7 +575,8 @@ def _train(l:Layout, faults:Faults)->set: # of episodes
         faults.add(f"The entry 'train' of splits in {path} is {said(splits['train'])}; two numbers belong there, such as \"0:40\".")
         return set()
     a, b, last = int(m[1]), int(m[2]), max([*l.episodes, *l.unfit, -1])
-    if l.clean and b > last + 1: faults.skip(f"The entry 'train' of splits in {path} goes to episode {b - 1}, and {l.listing} ends at {last}.")
+    if l.clean and b > last + 1:
+        faults.skip(f"The entry 'train' of splits in {path} goes to episode {b - 1}, and {l.listing} ends at {last}.")
     return {i for i in l.episodes if a <= i < b}
 
 # %% ../nbs/11f_lerobot_data.ipynb #cea1bcf7
@@ -611,7 +612,9 @@ MANY = 500 # tables, from which on their numbers are stored
 def _kept_rows(l:Layout, paths:list, whole:str, faults:Faults)->np.ndarray:
     "The same rows as `_collect` finds, kept from the first time on; how many episodes are left out is said every time."
     x = stored(f"lerobot-rows-{whole[:16]}", lambda: _collect(l, paths, faults)); lost = sorted(set(l.episodes) - set(x[:, 1]))
-    if lost: faults.skip(f"{len(lost)} episodes of {l.folder} are left out (the first is number {lost[0]}); `vlm4vla data check {l.folder}` says why.")
+    if lost:
+        see = f"`vlm4vla data check {l.folder}` says why."
+        faults.skip(f"{len(lost)} episodes of {l.folder} are left out (the first is number {lost[0]}); {see}")
     return x
 
 def _kept(l:Layout, x:np.ndarray, faults:Faults)->tuple: # episodes; what is said of each film
@@ -678,5 +681,5 @@ def _reader(l:Layout, x:np.ndarray, image, whole:str, exact:bool, notes:list, fa
     used = list(dict.fromkeys(texts)); kinds = tuple(l.episodes[i]["kind"] or "demo" for i in numbers)
     actions, texts = x[rows, 5:].astype(np.float32), np.array([used.index(t) for t in texts])
     return Reader(folder=l.folder, format=f"lerobot-v{l.version}", actions=actions, lengths=lengths[some], texts=texts,
-                  instructions=tuple(used), rows=rows, on_disk=len(x), image=image, hash=whole, exact=exact, numbers=numbers, kinds=kinds, fps=l.fps,
-                  axes=_names(l.info["features"][l.moves].get("names")), notes=(what, *notes))
+                  instructions=tuple(used), rows=rows, on_disk=len(x), image=image, hash=whole, exact=exact, numbers=numbers, kinds=kinds,
+                  fps=l.fps, axes=_names(l.info["features"][l.moves].get("names")), notes=(what, *notes))

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/metadata.html.md"""
 
 # %% auto #0
 __all__ = ['POINTER', 'BEGINS', 'KINDS', 'NO_WORDS', 'why_not', 'unreadable', 'said', 'read_json', 'read_lines', 'read_parquet',
-           'is_number', 'Entry', 'look', 'words']
+           'is_number', 'Entry', 'refuse', 'look', 'words']
 
 # %% ../nbs/10a_metadata.ipynb #c15a45f7
 import json, math, os
@@ -75,9 +75,9 @@ def said(v)->str:
 
 def _once(pairs):
     "An object in which each name stands once."
-    found = dict(pairs)
-    if len(found) < len(pairs): raise ValueError(f"{[k for k, _ in pairs if [j for j, _ in pairs].count(k) > 1][0]!r} stands twice in one object")
-    return found
+    names = [k for k, _ in pairs]; twice = [k for k in names if names.count(k) > 1] if len(set(names)) < len(names) else []
+    if twice: raise ValueError(f"{twice[0]!r} stands twice in one object")
+    return dict(pairs)
 
 def _text(path)->str:
     data = Path(path).read_bytes()
@@ -129,8 +129,9 @@ def is_number(v)->bool:
     try: return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
     except OverflowError: return False
 
-KINDS = dict(whole=("a whole number", lambda v: is_number(v) and v == int(v), int), number=("a finite number", is_number, float), text=("text", lambda v: isinstance(v, str), str),
-             object=("an object", lambda v: isinstance(v, dict), dict), list=("a list", lambda v: isinstance(v, list), list))
+KINDS = dict(whole=("a whole number", lambda v: is_number(v) and v == int(v), int), number=("a finite number", is_number, float),
+             text=("text", lambda v: isinstance(v, str), str), object=("an object", lambda v: isinstance(v, dict), dict),
+             list=("a list", lambda v: isinstance(v, list), list))
 
 @dataclass(frozen=True)
 class Entry:
@@ -146,11 +147,15 @@ class Entry:
 
     def fits(self, v)->bool: return KINDS[self.kind][1](v) and (self.least is None or v >= self.least)
 
+def refuse(sentence:str):
+    "Stop with a sentence."
+    raise Mistake(sentence)
+
 def look(
     found:dict, # As it was read
     entries, # Of type `Entry`
     where:str, # It stands
-    tell, # What to do with a sentence
+    tell=refuse, # What to do with a sentence
 )->dict|None: # The same, in the wanted types; nothing where something does not fit
     "Hold metadata to what it has to say."
     out, sound = dict(found), True
@@ -160,7 +165,7 @@ def look(
         elif v is not None and e.fits(v): out[e.name] = KINDS[e.kind][2](v)
         else:
             sound = False
-            tell(f"The entry {e.name!r} of {where} is " + (f"{said(v)}; {e.wanted} belongs there." if e.name in found else f"absent; {e.wanted} belongs there."))
+            tell(f"The entry {e.name!r} of {where} is {said(v) if e.name in found else 'absent'}; {e.wanted} belongs there.")
     return out if sound else None
 
 # %% ../nbs/10a_metadata.ipynb #b581acb9
