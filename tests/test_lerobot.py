@@ -274,3 +274,12 @@ def test_a_film_in_any_order_shows_what_it_shows_in_order(tmp_path, gop, bf):
     with av.open(str(path)) as c: plain = [f.to_ndarray(format="rgb24") for f in c.decode(video=0)]
     f, order = Film(path), [*rng.permutation(60), *range(60), *np.repeat(rng.permutation(60), 2)]
     for i in order: np.testing.assert_array_equal(f(float(np.float32(i/10)), 10), plain[i])
+
+def test_a_check_says_what_a_training_stops_at(spoilt):
+    folder = spoilt(V2); episodes(folder, lambda r: r[:2])
+    with pytest.warns(UserWarning, match="1 tables of"), pytest.raises(Mistake, match="holds 12 frames where meta/info.json counts 21") as e: read_lerobot(folder)
+    assert str(e.value) in check_data(folder).faults
+
+def test_a_table_without_rows_and_a_path_that_leads_out(spoilt):
+    folder = spoilt(I3); pq.write_table(pq.read_table(FIRST(folder)).slice(0, 0), FIRST(folder)); assert any("There are no frames in" in f for f in check_data(folder).faults)
+    info(folder, data_path="../data/file-{file_index:03d}.parquet"); assert "no path comes of it" in check_data(folder).faults[0]

@@ -241,7 +241,7 @@ class Layout:
         "A file, by a pattern of `info.json`."
         try: path = self.folder/self.info[key].format(**at)
         except (LookupError, ValueError, TypeError, AttributeError): path = None
-        if path and path.is_relative_to(self.folder): return path
+        if path and path.is_relative_to(self.folder) and ".." not in path.relative_to(self.folder).parts: return path
         what = f"The entry {key!r} of {self.folder}/meta/info.json is {said(self.info[key])}"
         raise Mistake(f"{what}, and no path comes of it; it may name {', '.join(at)}.")
 
@@ -356,7 +356,8 @@ def _table(l:Layout, path, faults:Faults)->tuple|None: # rows × (columns, 7 mov
         lacks = [n for n in (*COLUMNS[:2], l.moves, *(() if l.is_film else (l.camera,))) if n not in there]
         if lacks: faults.add(f"{path} has no column {lacks[0]}, and every table needs one; it has {', '.join(there[:8])}."); return None
         t = f.read([n for n in (*COLUMNS, l.moves) if n in there])
-        numbers = [vectors(t[n])[:, 0] if n in there else np.full(len(t), np.nan) for n in COLUMNS]; moves = vectors(t[l.moves])
+        numbers = [vectors(t[n])[:, 0] if n in there else np.full(len(t), np.nan) for n in COLUMNS]
+        moves = vectors(t[l.moves]) if len(t) else np.zeros((0, 7))
     except DAMAGED as e: faults.add(unreadable(path, e)); return None
     if not check_actions(np.zeros(moves.shape), str(path), faults): return None
     return np.c_[np.stack(numbers, 1), moves], there
@@ -452,16 +453,16 @@ def _rows(
 # %% ../nbs/11f_lerobot_data.ipynb #352a1f1e
 def _collect(l:Layout, paths:list, faults:Faults)->np.ndarray: # rows × (table, episode, row in the table, frame, task, 7 moves)
     "The rows of all tables about which everything agrees."
-    lost, found, total, starts, wanted = [], [np.zeros((0, 12))], 0, _starts(l), {}
+    lost, found, total, read, starts, wanted = [], [np.zeros((0, 12))], 0, 0, _starts(l), {}
     for i, e in l.episodes.items(): wanted.setdefault(l.table(e), []).append(i)
     for n, path in enumerate(progress(paths, desc="reading tables", disable=len(paths) < 500)):
-        x, there = _rows(l, path, starts, faults, lost)
+        x, there = _rows(l, path, starts, faults, lost); read += there is not None
         if there is None: continue
         found.append(np.c_[np.full(len(x), n), x]); total += sum(n for i, n in there.items() if i in l.episodes)
         absent = [i for i in wanted[path] if i not in there and l.episodes[i]["length"]]
         lost += [f"{l.listing} places episode {i} in {path}, which has no row of it; the episode is left out." for i in absent]
     faults.skip_all(lost)
-    if l.clean and not (faults or lost): _counted(l, total, faults)
+    if l.clean and not lost and read == len(wanted): _counted(l, total, faults)
     return np.concatenate(found)
 
 def _counted(l:Layout, n:int, faults:Faults):
