@@ -14,7 +14,7 @@ tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), devices=core, backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    metadata=core, pictures=core, declared=core | {"metadata"}, actions=core, data=core | {"pictures"}, recording=core | {"data"}, worker=core,
+    metadata=core, pictures=core, declared=core | {"metadata"}, actions=core, data=core | {"pictures", "metadata"}, recording=core | {"data"}, worker=core,
     readers=reading - {"readers"}, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
     elsewhere=core | {"benchmarks", "simulators", "worker"}, grinningface=core | {"worker", "actions"}, demonstrations=tabletop | {"elsewhere"}, questions=core | {"elsewhere", "grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
@@ -24,7 +24,7 @@ GRAPH = dict(
     mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, bridge_questions={"data", "family", "formats", "samples"}, video=core, crew=core | {"benchmarks", "worker"}, rollout=entries | {"crew", "worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
-    parameters=core, printing=core, executed=core, results=core | {"devices"}, account=entries | {"results"}, stats=core, scores=core | {"benchmarks", "results", "stats"}, correlation=core | {"stats"}, figures=tables - {"figures"},
+    parameters=core, printing=core, executed=core, results=core | {"devices", "printing"}, account=entries | {"results"}, stats=core, scores=core | {"benchmarks", "printing", "results", "stats"}, correlation=core | {"stats"}, figures=tables - {"figures"},
     paper=core | {"benchmarks", "results", "stats"}, published=core | {"figures", "paper", "scores", "stats"}, audit=core | {"correlation", "paper", "results", "stats"}, cost=entries | {"devices", "paper", "plan", "results"},
     needs=core | {"parameters"}, sweep=entries | {"executed", "needs", "parameters", "results", "scores", "recorders"}, slurm=entries | {"executed", "needs", "results", "sweep"}, status=entries | {"executed", "results", "slurm", "sweep"}, doctor=entries | {"needs", "simulators"}, cli=tables | {"cost", "printing", "doctor", "sweep", "slurm", "status", "plan", "simulators", "formats"},
 )
