@@ -1,5 +1,5 @@
 "Figures: the committed ones match their tables, and the same tables give the same bytes."
-import json
+import json, shutil
 from pathlib import Path
 import pytest
 from vlm4vla import figures
@@ -72,3 +72,31 @@ def test_a_figure_without_alt_text_is_refused(tmp_path):
 def test_arms_differ_in_colour_and_marker():
     arms = figures.arms.values()
     assert len({a.color for a in arms}) == len({a.marker for a in arms}) == len(arms)
+
+PAGES = ("62_profile", "63_regression", "72_audit", "73_minis") # a page each of ranks, fits, texts with numbers and drawn intervals; all pages pass, but take a minute
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_last_digits_of_numbers_change_no_byte(python, root, tmp_path, seed):
+    "Numbers are moved by 1e-12 of themselves where tables are read and before they are rounded; the committed files come out."
+    for name in ("nbs", "results", "figures"): shutil.copytree(root/name, tmp_path/name)
+    shutil.copy(root/"settings.ini", tmp_path)
+    kept = {p: p.read_bytes() for sub in ("results/tables", "figures") for p in sorted((tmp_path/sub).iterdir())}
+    drawn = [p for p in kept if p.stem.startswith(PAGES) or p.stem in ("regression", "audit", "minis", "minis_fits", "selection_bias", "selection_spread", "regression_leave_one_out", "figure1_ranks")]
+    for p in drawn: p.unlink()
+    done = python(root/"tests"/"pages.py", str(seed), *(str(tmp_path/"nbs"/"analysis"/f"{p}.ipynb") for p in PAGES), env={"VLM4VLA_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr[-800:]
+    assert [p.name for p in drawn if p.read_bytes() != kept[p]] == [] and len(drawn) > 20
+
+def test_a_figure_is_the_same_where_its_numbers_differ_in_the_last_digits(tmp_path):
+    from matplotlib.figure import Figure
+    import numpy as np
+    (tmp_path/"t.csv").write_text("x\n1\n"); drawn = []
+    for e in (0, 1e-13, -1e-12):
+        x, y = np.array([.1, .25, 1/3])*(1 + e), np.array([.5, 12.5, 100/3])*(1 - e)
+        fig = Figure(figsize=(4, 3), layout="constrained"); ax = fig.subplots()
+        ax.plot(x, y, marker="o"); ax.scatter(x, y); ax.vlines(x, 0, y); ax.fill_between(x, y - 1, y + 1); ax.bar(x, y, .01); ax.boxplot([y], positions=[x[0]], patch_artist=True, manage_ticks=False)
+        ax.errorbar(x, y, [y/3, y/2]); ax.annotate("a", (x[1], y[1]), xytext=(5, 0), textcoords="offset points"); ax.axhline(y[0])
+        save(fig, "60_x", [tmp_path/"t.csv"], tmp_path, caption="c", alt="a")
+        drawn.append([(tmp_path/f"60_x.{s}").read_bytes() for s in ("svg", "png")])
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert b"scale(0.015625)" in drawn[0][0] and not [n for n in __import__("re").findall(rb"\d+\.\d{4,}", drawn[0][0].split(b"</metadata>")[1]) if n != b"0.015625"]

@@ -94,6 +94,18 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="code of commit bea; episodes so far are of c0ffee"): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     assert json.loads((tmp_path/"provenance"/f"{e.run_id}.json").read_text())["episodes"]["code"] == ["c0ffee", "bea"]
 
+def test_an_evaluation_of_other_weights_is_not_done(tmp_path):
+    from vlm4vla.experiments import experiments
+    from vlm4vla.sweep import plan, wanted
+    e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
+    run = lambda kind, weights: dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint=weights, status="done", git_sha="", started="", seconds=1.)
+    append("episodes", [r for split in ("id", "val") for r in rows(wanted(e)//2, run_id=e.run_id, split=split)], tmp_path)
+    for trained, says in (("aaaa", "done"), ("bbbb", "of other weights")): # what was evaluated is aaaa
+        append("runs", [run("train", trained), run("eval", "aaaa")], tmp_path, replace=True)
+        assert plan([e], tmp_path).evaluate.tolist() == [says]
+    append("runs", [run("train", "aaaa")], tmp_path, replace=True)
+    assert plan([e], tmp_path).evaluate.tolist() == ["done"]
+
 # writing
 
 def test_the_order_of_workers_does_not_matter(tmp_path):
@@ -233,3 +245,17 @@ def test_the_transcription_is_complete_and_its_findings_are_known():
 def test_a_damaged_file_of_published_cells_is_named(root, tmp_path, change, says):
     change(pd.read_csv(root/"results"/"reported.csv", dtype=str, keep_default_na=False)).to_csv(tmp_path/"reported.csv", index=False)
     with pytest.raises(Mistake, match=says): load("reported", tmp_path)
+
+NASTY = "推 %_&{}\n\"two\", lines\r with a return \udce4 and \x1b[2J " + "x"*300
+
+@pytest.mark.parametrize("failure", [NASTY, "progress 10 %\rprogress 20 %", "\r", "a\r\nb", " , ", '"', "#", "nan", "\ufeff"])
+def test_words_of_a_failure_break_no_table(tmp_path, failure):
+    from vlm4vla.scores import write_table
+    key = dict(run_id="r", benchmark="grinningface", split="id", task="place", chunk_mode="5 of 10")
+    append("failures", [dict(key, episode=i, failure=f) for i, f in enumerate((failure, "other"))], tmp_path)
+    got = load("failures", tmp_path)
+    assert got.failure.tolist() == [failure.encode("utf-8", "backslashreplace").decode(), "other"] and got.episode.tolist() == [0, 1]
+    if failure == NASTY: return
+    path = write_table("nasty", pd.DataFrame(dict(a=[failure, "other"], b=[.5, 1.])), tmp_path)
+    again = pd.read_csv(path, keep_default_na=False)
+    assert again.a.tolist() == [failure, "other"] and again.b.tolist() == [.5, 1.]

@@ -7,8 +7,9 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 # %% auto #0
 __all__ = ['named', 'matching', 'doctor', 'out_of', 'chosen', 'run', 'told', 'requested', 'on_slurm', 'status', 'compact',
            'sweep', 'plan_lines', 'foretold', 'lasting', 'cost_lines', 'planned', 'train', 'evaluate', 'compared',
-           'analysed', 'report', 'measured', 'measured_row', 'failures', 'simulators', 'shown', 'draw', 'demo', 'data',
-           'Parser', 'opt', 'slurm_options', 'commands_that_work', 'commands_that_look', 'parser', 'main']
+           'compared_in', 'analysed', 'report', 'measured', 'measured_row', 'failures', 'simulators', 'shown', 'draw',
+           'demo', 'data', 'Parser', 'opt', 'slurm_options', 'commands_that_work', 'commands_that_look', 'parser',
+           'main']
 
 # %% ../nbs/54_cli.ipynb #3ab50847
 import argparse, sys
@@ -182,6 +183,13 @@ def compared(
         lines += [f"{p.split} {p.metric}: {arms[p.a].label} minus {arms[p.b].label} {gap(p, m)} {tested(p)}. Is it better? {verdict(p, m)}."]
     return lines + [f"Not there yet: {r}" for r in c.waiting]
 
+def compared_in(study:str, out, format:str)->list:
+    "The same as tables of a document: the rates, and the paired differences where there are any."
+    from vlm4vla.figures import comparison, table as rates
+    c = comparison(study, out)
+    if not len(c.rates): raise Mistake(f"{out} holds no episode of the study {study!r}; make them with `vlm4vla sweep {study}`.")
+    return [formatted(df, format) for df in (rates(c).reset_index(), c.paired) if len(df)]
+
 # %% ../nbs/54_cli.ipynb #6d364b24
 def analysed(out)->dict: # name → path
     "The tables that the analysis pages have written."
@@ -210,7 +218,7 @@ def measured(names:list, args)->int:
     from vlm4vla.scores import check
     out, scores = out_of(args), load("scores", out_of(args))
     if not len(scores): raise Mistake(f"{out} holds no scores yet; make some with `vlm4vla demo` or `vlm4vla sweep`.")
-    for s in (n for n in names if n in studies): say(*compared(s, out), "")
+    for s in (n for n in names if n in studies): say(*(compared(s, out) if args.format == "text" else compared_in(s, out, args.format)), "")
     runs = {e.run_id for e in named([n for n in names if n not in studies])} if names else set(scores.run_id)
     if unknown := runs - set(scores.run_id): raise Mistake(f"{sorted(unknown)[0]} has no episodes in {out}; make them with `vlm4vla sweep {sorted(unknown)[0]}`.")
     rows = [measured_row(r) for r in scores[scores.run_id.isin(runs) & (scores.task == "all")].itertuples()]

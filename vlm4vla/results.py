@@ -7,10 +7,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/results.html.md"""
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'FailureRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow',
            'ReportedRow', 'VqaScoreRow', 'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'append', 'done_keys',
-           'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
+           'unmeasured', 'same_words', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../nbs/50_results.ipynb #75e6bf41
-import json, math, os, secrets
+import json, math, os, re, secrets
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import get_args
 import numpy as np, pandas as pd
 from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, setting, write_text
 from .devices import Counts
+from .printing import csv_text
 
 # %% ../nbs/50_results.ipynb #c7b3f8f5
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +209,9 @@ def _absent(v): return v is None or v is pd.NA or isinstance(v, str) and v == ""
 def _cast(v, kind, optional):
     "One value as `kind`; raises ValueError when it is not one."
     if kind is str:
-        if isinstance(v, dict): return json.dumps(v, sort_keys=True, ensure_ascii=False)
+        if isinstance(v, dict): v = json.dumps(v, sort_keys=True, ensure_ascii=False)
         if not isinstance(v, str): raise ValueError
-        return v
+        return v if v.isascii() else v.encode("utf-8", "backslashreplace").decode("utf-8") # half a letter, as in a file's name, as an escape
     if _absent(v):
         if optional: return None
         raise ValueError
@@ -322,7 +323,7 @@ def _write(t, df, path):
     if not t.ordered: df = df.sort_values(list(t.key), kind="stable", ignore_index=True)
     for left in path.parent.glob(f".{path.stem}.*{path.suffix}"): left.unlink(missing_ok=True) # by a process that was killed; nobody else writes to this file now
     with replacing(path) as tmp:
-        if t.file.endswith(".csv"): df.to_csv(tmp, index=False, lineterminator="\n")
+        if t.file.endswith(".csv"): tmp.write_bytes(csv_text(df).encode())
         else:
             import pyarrow as pa, pyarrow.parquet as pq
             pq.write_table(pa.Table.from_pandas(df, preserve_index=False).replace_schema_metadata(None), tmp, compression="zstd")
@@ -384,13 +385,19 @@ def unmeasured(
     done = pd.MultiIndex.from_frame(episodes[key])
     return last[~pd.MultiIndex.from_frame(last[key]).isin(done)].reset_index(drop=True)
 
+def same_words(
+    why:str, # What failed
+)->str:
+    "The words without their numbers and addresses, by which failures of one kind are told."
+    return re.sub(r"0x[0-9a-fA-F]+|\d+", "#", why)
+
 def why_failed(
     lost:pd.DataFrame, # Rows of `failures`
     most:int=3, # Causes to name
 )->str:
     "What failed and how often, such as 'worker died (signal 9) 8 times'."
-    counts = lost.failure.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    said = [f"{w}{f' {n} times' if n > 1 else ''}" for w, n in counts.items()]
+    kinds = lost.groupby(lost.failure.map(same_words)).failure.agg(["first", "size"]).sort_values("size", ascending=False, kind="stable")
+    said = [f"{w}{f' {n} times' if n > 1 else ''}" for w, n in kinds.itertuples(index=False)]
     return ", ".join([*said[:most], *([f"and {len(said) - most} other causes"] if len(said) > most else [])])
 
 # %% ../nbs/50_results.ipynb #2da3a591

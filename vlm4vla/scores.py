@@ -12,7 +12,8 @@ import json
 from pathlib import Path
 import numpy as np, pandas as pd
 from .benchmarks import benchmarks
-from .core import Mistake, locked, replacing, results_dir
+from .core import Mistake, locked, results_dir, write_text
+from .printing import csv_text
 from .results import _file, _write, frame, load, tables, unmeasured
 from .stats import counted, failed, measure, steady
 
@@ -85,7 +86,7 @@ def write_table(
     path = Path(out or results_dir())/"tables"/f"{name}.csv"
     df = df.reset_index(drop=True)
     df = df.assign(**{c: steady(_dust(df[c].astype(float)), 6) for c in df.select_dtypes("float")})
-    with replacing(path) as tmp: df.to_csv(tmp, index=False, lineterminator="\n", float_format="%.6g")
+    write_text(path, csv_text(df, float_format="%.6g"))
     return path
 
 # %% ../nbs/50b_scores.ipynb #d3b8bd2a

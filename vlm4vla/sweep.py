@@ -223,7 +223,7 @@ def derive(
     out, # Folder of the tables
 ):
     "What follows from the episodes: rates, and the description of the tables."
-    if len(load("episodes", out)): rebuild_scores(out); write_dictionary(out)
+    if len(load("episodes", out)) or len(load("failures", out)): rebuild_scores(out); write_dictionary(out)
 
 # %% ../nbs/53_sweep.ipynb #bc66ae16
 from fastcore.basics import patch
