@@ -7,15 +7,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 # %% auto #0
 __all__ = ['named', 'matching', 'doctor', 'out_of', 'chosen', 'run', 'told', 'requested', 'on_slurm', 'status', 'compact',
            'sweep', 'plan_lines', 'foretold', 'lasting', 'cost_lines', 'planned', 'train', 'evaluate', 'compared',
-           'compared_in', 'analysed', 'report', 'measured', 'measured_row', 'failures', 'simulators', 'shown', 'draw',
-           'demo', 'data', 'Parser', 'opt', 'slurm_options', 'commands_that_work', 'commands_that_look', 'parser',
-           'main']
+           'compared_in', 'analysed', 'report', 'measured', 'measured_row', 'failures', 'simulators', 'draw', 'demo',
+           'data', 'Parser', 'opt', 'slurm_options', 'commands_that_work', 'commands_that_look', 'parser', 'main']
 
 # %% ../nbs/54_cli.ipynb #3ab50847
-import argparse, sys
+import argparse, os, select, shlex, sys
 from pathlib import Path
 from .benchmarks import CHUNK_MODES
-from .core import Mistake, check_int, cores, near_miss, results_dir
+from .core import FULL, Mistake, as_folder, check_int, cores, near_miss, results_dir, shown, typed
 from .doctor import check_simulators, check_up
 from .printing import FORMATS, formatted, say, table
 
@@ -39,8 +38,18 @@ def matching(pattern:str)->dict: # run_id → experiment
     from vlm4vla.experiments import experiments
     if pattern.count("__") != 3: raise Mistake(f"The pattern {pattern!r} has to have four parts, as in 'mini-*__grinningface__base__s0'.")
     found = {r: e for r, e in experiments.items() if fnmatchcase(r, pattern)}
-    if not found: raise Mistake(f"No experiment is called like {pattern!r}; try a part of it, such as {'__'.join(['*', *pattern.split('__')[1:]])!r}.")
+    if not found: raise Mistake(f"No experiment is called like {pattern!r}{_nearer(pattern.split('__'), [r.split('__') for r in experiments])}")
     return found
+
+def _nearer(parts:list, known:list)->str: # the end of a sentence
+    "What of a pattern nothing is called like, or a wider pattern that does mean something."
+    from fnmatch import fnmatchcase
+    for i, what in enumerate(("backbone", "benchmark", "variant", "seed")):
+        names = sorted({k[i] for k in known})
+        if not any(fnmatchcase(n, parts[i]) for n in names): return f": there is no {what} {parts[i]!r}{near_miss(parts[i], names)}"
+    means = lambda p: any(all(map(fnmatchcase, k, p)) for k in known)
+    wider = next((p for i in range(4) if means(p := [*parts[:i], "*", *parts[i + 1:]])), ["*"]*4)
+    return f"; try a wider one, such as {shlex.quote('__'.join(wider))}."
 
 # %% ../nbs/54_cli.ipynb #1d05312e
 def doctor(args)->int:
@@ -56,7 +65,9 @@ def doctor(args)->int:
 # %% ../nbs/54_cli.ipynb #80d19613
 def out_of(args)->Path:
     "Folder of the tables a command reads or writes."
-    return Path(args.out).resolve() if args.out else results_dir()
+    try: return as_folder(args.out) if args.out else results_dir()
+    except (OSError, ValueError, RuntimeError) as e:
+        raise Mistake(f"--out names {args.out!r}, which cannot be a folder ({getattr(e, 'strerror', None) or e})", "name another") from None
 
 def chosen(args)->dict:
     "The options of a sweep that were given."
@@ -90,8 +101,9 @@ def on_slurm(experiments, args, out)->int:
     from vlm4vla.slurm import slurm_sweep
     given = {k: v for k, v in chosen(args).items() if k in ("workers", "follow", "chunk_mode") and v != ""}
     report = slurm_sweep(experiments, out, requested(args), getattr(args, "retries", 0), given, pages=args.page or [], watch=not args.no_wait)
-    if args.no_wait: say(f"Handed over; `vlm4vla status --out {shown(out)}` tells how it stands, and this command again, without --no-wait, waits for it."); return 0
-    return told(report)
+    if not args.no_wait: return told(report)
+    say(f"Handed over; `{typed('status', out=out)}` tells how it stands, and this command again, without --no-wait, waits for it.")
+    return 0
 
 # %% ../nbs/54_cli.ipynb #05109c7f
 def status(args)->int:
@@ -104,7 +116,9 @@ def status(args)->int:
 def compact(args)->int:
     "Put the parts that jobs have written into the tables."
     from vlm4vla.results import compact
-    done = compact(out_of(args))
+    out = out_of(args)
+    if not out.is_dir(): raise Mistake(f"There is no folder {out}", "let --out name one that holds tables")
+    done = compact(out)
     say(*([f"{t}: {n} parts" for t, n in done.items()] or ["There are no parts: the tables hold everything."]))
     return 0
 
@@ -167,15 +181,20 @@ def evaluate(args)->int:
     return run(named(args.names), args, out_of(args), only="evaluate")
 
 # %% ../nbs/54_cli.ipynb #27c2bc3a
+def _comparison(study:str, out):
+    from vlm4vla.figures import comparison
+    c = comparison(study, out)
+    if not len(c.rates): raise Mistake(f"{out} holds no episode of the study {study!r}; make them with `{typed('sweep', study, out=out)}`.")
+    return c
+
 def compared(
     study:str, # Entry of `studies`
     out, # Folder of the tables
 )->list:
     "A study's rates and paired differences, as lines."
-    from vlm4vla.figures import arms, comparison, table as rates
+    from vlm4vla.figures import arms, table as rates
     from vlm4vla.stats import gap, tested, verdict
-    c = comparison(study, out); of = {m.name: m for m in c.metrics}
-    if not len(c.rates): raise Mistake(f"{out} holds no episode of the study {study!r}; make them with `vlm4vla sweep {study}`.")
+    c = _comparison(study, out); of = {m.name: m for m in c.metrics}
     wide, how = rates(c).reset_index(), " and ".join(dict.fromkeys(m for m in c.rates.method if m))
     lines = [c.study.question, "", table(wide.to_dict("records"), list(wide.columns)), ""] + ([f"Intervals are {how}, 95 %, over all seeds."] if how else [])
     for p in c.paired.itertuples():
@@ -185,9 +204,8 @@ def compared(
 
 def compared_in(study:str, out, format:str)->list:
     "The same as tables of a document: the rates, and the paired differences where there are any."
-    from vlm4vla.figures import comparison, table as rates
-    c = comparison(study, out)
-    if not len(c.rates): raise Mistake(f"{out} holds no episode of the study {study!r}; make them with `vlm4vla sweep {study}`.")
+    from vlm4vla.figures import table as rates
+    c = _comparison(study, out)
     return [formatted(df, format) for df in (rates(c).reset_index(), c.paired) if len(df)]
 
 # %% ../nbs/54_cli.ipynb #6d364b24
@@ -217,10 +235,11 @@ def measured(names:list, args)->int:
     from vlm4vla.results import load
     from vlm4vla.scores import check
     out, scores = out_of(args), load("scores", out_of(args))
-    if not len(scores): raise Mistake(f"{out} holds no scores yet; make some with `vlm4vla demo` or `vlm4vla sweep`.")
+    if not len(scores): raise Mistake(f"{out} holds no scores yet; make some with `{typed('sweep', 'demo', out=out)}`.")
     for s in (n for n in names if n in studies): say(*(compared(s, out) if args.format == "text" else compared_in(s, out, args.format)), "")
     runs = {e.run_id for e in named([n for n in names if n not in studies])} if names else set(scores.run_id)
-    if unknown := runs - set(scores.run_id): raise Mistake(f"{sorted(unknown)[0]} has no episodes in {out}; make them with `vlm4vla sweep {sorted(unknown)[0]}`.")
+    if unknown := sorted(runs - set(scores.run_id)):
+        raise Mistake(f"{unknown[0]} has no episodes in {out}; make them with `{typed('sweep', unknown[0], out=out)}`.")
     rows = [measured_row(r) for r in scores[scores.run_id.isin(runs) & (scores.task == "all")].itertuples()]
     if rows: say(formatted(_frame(rows), args.format))
     remarks = [*failures(runs, out), *(problems := check(out))]
@@ -242,7 +261,17 @@ def failures(runs, out)->list: # Sentences
     "Which runs have episodes that failed and were never measured, and why."
     from vlm4vla.results import load, unmeasured, why_failed
     lost = unmeasured(load("episodes", out), load("failures", out)); lost = lost[lost.run_id.isin(runs)]
-    return [f"{r}: {len(df)} episodes failed outside the policy and count for nothing ({why_failed(df)}); `vlm4vla evaluate {r}` tries them again." for r, df in lost.groupby("run_id")]
+    said = "{r}: {n} episodes failed outside the policy and count for nothing ({why}); `{again}` tries them again."
+    return [said.format(r=r, n=len(df), why=why_failed(df), again=typed("evaluate", r, *_mode(r, m), out=out)) for (r, m), df in lost.groupby(["run_id", "chunk_mode"])]
+
+def _mode(run_id, rows:str)->list: # options
+    "The chunk mode of rows as a command is given it, unless it is the recipe's own."
+    from vlm4vla.benchmarks import chunk_steps
+    from vlm4vla.experiments import experiments
+    if run_id not in experiments: return []
+    recipe = experiments[run_id].recipe
+    if rows == f"{recipe.n_action_steps} of {recipe.chunk_size}": return []
+    return next((["--chunk-mode", m] for m in CHUNK_MODES if rows == f"{chunk_steps(m, recipe.chunk_size)} of {recipe.chunk_size}"), [])
 
 def _aside(*lines): sys.stderr.write("\n".join(lines) + "\n")
 
@@ -257,11 +286,6 @@ def simulators(args)->int:
     return 0
 
 # %% ../nbs/54_cli.ipynb #18f9c11c
-def shown(path)->str:
-    "A path as the reader would type it."
-    path = Path(path)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
 def draw(study:str, out)->Path:
     "Write a study's comparison, tables and figure, beside its rows."
     from vlm4vla.figures import comparison, publish
@@ -270,9 +294,9 @@ def draw(study:str, out)->Path:
 def demo(args)->int:
     "Train two small policies, roll them out, compare them."
     from vlm4vla.experiments import studies
-    missing = [r for r in check_up() if r["state"] == "missing"]
-    if missing: raise Mistake(f"The demo needs {missing[0]['what']} ({missing[0]['detail'] or 'missing'}); get it with: {missing[0]['remedy']}")
-    out = Path(args.out).resolve() if args.out else results_dir()/"demo"
+    out = out_of(args) if args.out else results_dir()/"demo"
+    missing = [r for r in check_up(out) if r["state"] == "missing"]
+    if missing: raise Mistake(f"The demo needs {missing[0]['what']} ({missing[0]['detail'] or 'missing'}): {missing[0]['remedy']}")
     say("Two policies from the same small VLM, one pretrained, one from scratch; tables, figure and videos go to " + shown(out) + ".")
     if failed := run(studies["demo"].rows, args, out): return failed
     say("", *compared("demo", out), "", f"figure   {shown(draw('demo', out).with_suffix('.png'))}")
@@ -285,14 +309,15 @@ def demo(args)->int:
 # %% ../nbs/54_cli.ipynb #cac43f7c
 def data(args)->int:
     "Look at a dataset."
+    import os
     from vlm4vla.formats import check_data, data_folder, declare
     try:
-        folder = data_folder(args.path) if not Path(args.path).exists() else args.path
+        folder = Path(args.path).expanduser() if "/" in args.path or os.path.lexists(args.path) else data_folder(args.path)
         if args.declare: path = declare(folder); say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
         report = check_data(folder, args.all, args.suite)
     except Mistake as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)
-    say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
+    if report.facts: say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
     if report.ranges: say("", table(report.ranges, list(report.ranges[0])))
     say(*([""] if report.facts else []), *(report.faults or ["Nothing is wrong with it."]))
     return int(bool(report.faults))
@@ -303,6 +328,12 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:
             raise Mistake(f"There is no {(action.metavar or action.dest).lower()} {value!r}{near_miss(value, action.choices)}")
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, left = super().parse_known_args(args, namespace)
+        if wrong := next((a.split("=")[0] for a in left if a.startswith("-")), ""):
+            raise Mistake(f"{self.prog} has no option {wrong}{near_miss(wrong, [o for o in self._option_string_actions if o.startswith('--')])}")
+        return found, left
 
     def error(self, message): raise Mistake(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
@@ -374,11 +405,38 @@ def parser()->argparse.ArgumentParser:
     commands_that_work(command); commands_that_look(command)
     return p
 
+# %% ../nbs/54_cli.ipynb #28f962be
+def _streams():
+    "Let both streams take any letter, and nothing where they were closed from the start."
+    for name in ("stdout", "stderr"):
+        f = getattr(sys, name)
+        if f is None: setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(f, "reconfigure"): f.reconfigure(errors="backslashreplace")
+
+def _numbers()->list:
+    "File descriptors of the streams that have one."
+    found = []
+    for f in (sys.stdout, sys.stderr):
+        try: found.append(f.fileno())
+        except (OSError, ValueError): pass
+    return found
+
+def _unread()->bool:
+    "Whether the reader of what is said has closed the pipe."
+    poll = select.poll()
+    for n in _numbers(): poll.register(n, 0)
+    return bool(poll.poll(0))
+
+def _hush(status:int)->int:
+    "Say nothing more, not even at exit, when Python flushes its streams."
+    null = os.open(os.devnull, os.O_WRONLY)
+    for n in _numbers(): os.dup2(null, n)
+    os.close(null)
+    return status
+
 # %% ../nbs/54_cli.ipynb #02d5b49e
-def main(
-    argv:list=None, # Arguments; those of the process by default
-)->int:
-    "Run a command and return its exit status."
+def _command(argv)->int:
+    "Parse and run; mistakes are told in one sentence."
     try:
         args = parser().parse_args(argv)
         for k, lo in (("workers", 1), ("jobs", 1), ("retries", 0)):
@@ -388,6 +446,22 @@ def main(
         sys.stderr.write(f"vlm4vla: {e}\n"); return 2
     except KeyboardInterrupt:
         sys.stderr.write("vlm4vla: stopped; the same command goes on from here.\n"); return 130
+
+def main(
+    argv:list=None, # Arguments; those of the process by default
+)->int:
+    "Run a command and return its exit status."
+    _streams()
+    try:
+        try: return _command(argv)
+        finally: sys.stdout.flush() # what cannot be written is seen here, not at exit
+    except BrokenPipeError:
+        if not _unread(): raise
+        return _hush(141) # as a shell has it for who writes to a closed pipe
+    except OSError as e:
+        if e.errno not in FULL or e.filename: raise
+        sys.stderr.write(f"vlm4vla: What the command says could not be written ({e.strerror}).\n")
+        return _hush(1)
 
 # %% ../nbs/54_cli.ipynb #460db680
 if __name__ == "__main__" and Path(sys.argv[0]).name == "cli.py": sys.exit(main())

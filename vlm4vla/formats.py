@@ -43,7 +43,6 @@ for f in (Format("lerobot-v3", "LeRobot v3, parquet with images or video", "", p
 def _nothing(folder:Path)->str:
     "What is found where no dataset is, in a sentence."
     if folder.is_file(): return f"{folder} is a file, and no HDF5 file of LIBERO; give the folder of a dataset" + ("; unpack the archive first." if folder.suffix in (".zip", ".tar", ".gz", ".tgz", ".zst") else ".")
-    if not os.access(folder, os.R_OK | os.X_OK): return f"The folder {folder} may not be read by this user; change its permissions."
     if any(folder.glob("data/chunk-*/*.parquet")): return f"{folder} is half a LeRobot dataset: it has tables but no meta/info.json; finish recording it, or bring meta/ from where it came from."
     below = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and any(f.there(p) for f in formats.values()))
     if below: return f"{folder} holds no dataset itself; give one of the folders in it that do ({', '.join(below[:4])}{', …' if len(below) > 4 else ''})."
@@ -52,12 +51,13 @@ def _nothing(folder:Path)->str:
 def recognise(folder)->Format:
     "The format of a dataset."
     folder = Path(folder)
-    try: there = folder.exists()
-    except PermissionError: raise Mistake(f"A folder above {folder} may not be read by this user; change its permissions.") from None
-    if not there: raise Mistake(f"{folder} {why_not(folder)}." if folder.is_symlink() else f"There is nothing at {folder}; give the folder of a dataset.")
-    found = next((f for f in formats.values() if f.there(folder)), None)
-    if found: return found
-    raise Mistake(_nothing(folder))
+    try:
+        if not folder.exists(): raise Mistake(f"{folder} {why_not(folder)}." if folder.is_symlink() else f"There is nothing at {folder}; give the folder of a dataset.")
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK): raise PermissionError(0, "", str(folder))
+        found = next((f for f in formats.values() if f.there(folder)), None)
+        if found: return found
+        raise Mistake(_nothing(folder))
+    except PermissionError as e: raise Mistake(f"{e.filename} may not be read by this user; change the permissions of it and of the folders above it.") from None
 
 # %% ../nbs/11g_formats.ipynb #ba124321
 def data_places()->list[Path]:
