@@ -88,3 +88,22 @@ def test_paligemma_and_kosmos_sequences_are_their_processors():
     ours = enc.prompt("pick up cube")[:-1]; at = np.array(hf["image_embeds_position_mask"][0]) > 0
     assert at.tolist() == [i == enc.image_id for i in ours]
     assert np.where(at, -1, hf["input_ids"][0]).tolist() == np.where(at, -1, ours).tolist()
+
+@pytest.mark.parametrize("name", [b.name for b in backbones.values() if b.kind == "mini"])
+def test_a_shipped_folder_shows_plain_transformers_what_it_shows_us(name):
+    enc = Encoder(name); s = enc.facts["size"]; images = resize_images(IMAGES, s)
+    x = enc([enc.prompt(i) for i in SAID], torch.from_numpy(images))
+    theirs = transformers.AutoImageProcessor.from_pretrained(backbones[name].source, backend="pil")(images=list(images), return_tensors="pt")
+    assert theirs["pixel_values"].numel() == x["pixel_values"].numel()
+    assert (theirs["pixel_values"].reshape(x["pixel_values"].shape) - x["pixel_values"]).abs().max() < 1e-5
+    if "image_grid_thw" in x: assert torch.equal(theirs["image_grid_thw"], x["image_grid_thw"])
+
+def test_a_new_mini_is_written_with_the_processor_it_ships_with(tmp_path):
+    from vlm4vla.mini import SIZES
+    for f in {backbones[b].family: families[backbones[b].family] for b in backbones if backbones[b].kind == "mini"}.values():
+        z = SIZES | f.mini; f.processor(f, z["image"], z["patch"]).save_pretrained(tmp_path)
+        ours = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+        small = np.random.default_rng(1).integers(0, 255, (z["image"], z["image"], 3), dtype=np.uint8)
+        kept = next(b for b in backbones.values() if b.kind == "mini" and b.family == f.name)
+        theirs = transformers.AutoImageProcessor.from_pretrained(kept.source, backend="pil")
+        assert torch.equal(*(p(images=[small], return_tensors="pt")["pixel_values"] for p in (ours, theirs))), f.name

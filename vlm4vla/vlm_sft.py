@@ -9,11 +9,14 @@ __all__ = ['NAMES', 'TABLETOP', 'Words', 'align_loss', 'align', 'place_loss', 'p
            'sft']
 
 # %% ../nbs/31_vlm_sft.ipynb #2b7eed98
+import hashlib, json
 import numpy as np
 import torch, torch.nn.functional as F
+from .core import plain
 from .families import Encoder
 from .family import part_of
 from .questions import COLORS, SIDES, WEIGHTS, emoji, questions
+from .state import Origin, weights_hash
 from .train import epoch_indices, fit
 
 # %% ../nbs/31_vlm_sft.ipynb #687760ec
@@ -50,6 +53,13 @@ def align_loss(words:Words, inputs:dict, states:list[dict])->torch.Tensor:
 
 TABLETOP = (NAMES + ["block", "gripper", *COLORS, *SIDES], align_loss) # words of the tabletop, and their loss
 
+def _origin(model, images, states, **facts)->Origin:
+    "What a stage is made from: pictures and what they show, the weights it begins with, and its own numbers."
+    h = hashlib.sha256(f"{images.dtype}{images.shape}".encode())
+    for i in images: h.update(np.ascontiguousarray(i))
+    h.update(json.dumps(plain(states), sort_keys=True).encode())
+    return Origin(dict(pictures=h.hexdigest(), start=weights_hash(model), **facts))
+
 def align(model, enc:Encoder, images:np.ndarray, states:list[dict], *, steps:int, batch_size:int=64, lr:float=1e-3, seed:int=0, folder=None,
           about:tuple=TABLETOP, # words, and the loss of (words, inputs, states)
           **kwargs)->list[dict]:
@@ -59,7 +69,8 @@ def align(model, enc:Encoder, images:np.ndarray, states:list[dict], *, steps:int
     def loss_at(step):
         idx = epoch_indices(len(images), batch_size, step, seed)
         return [lambda: (loss(words, enc([row]*len(idx), torch.from_numpy(images[idx])), [states[i] for i in idx]), {})]
-    return fit(words, loss_at, steps=steps, lr=lr, folder=folder, **kwargs)
+    origin = _origin(model, images, states, words=list(about[0]), batch_size=batch_size, seed=seed)
+    return fit(words, loss_at, steps=steps, lr=lr, folder=folder, origin=origin, **kwargs)
 
 # %% ../nbs/31_vlm_sft.ipynb #058e1a8d
 def place_loss(words:Words, inputs:dict, states:list[dict], names:list[str])->torch.Tensor:
@@ -136,6 +147,7 @@ def sft(model, enc:Encoder,
         idx = epoch_indices(len(images), batch_size, step, seed)
         inputs, targets = _batch(enc, images, states, idx, np.random.default_rng([seed, step]), n_questions, weights, ask)
         return [lambda: (answer_loss(model, _replace_pixels(inputs, seen, idx, enc.family) if freeze_vision else inputs, targets), {})]
-    log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, **kwargs)
+    origin = _origin(model, images, states, ask=f"{ask.__module__}.{ask.__qualname__}", weights=dict(weights), n_questions=n_questions, batch_size=batch_size, seed=seed, freeze_vision=freeze_vision)
+    log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, origin=origin, **kwargs)
     for w in tower: w.requires_grad_(True)
     return log
