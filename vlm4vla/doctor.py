@@ -11,6 +11,7 @@ __all__ = ['finding', 'tried', 'check_python', 'check_packages', 'check_gpu', 'c
 
 # %% ../nbs/53d_doctor.ipynb #af0ba411
 import os, shutil, sys
+from functools import partial
 from pathlib import Path
 from .benchmarks import MADE, python_setting
 from .core import Mistake, ask, assets, cache_dir, commit, home, is_workbook, machine, nvidia, results_dir, setting, variables, versions
@@ -61,9 +62,12 @@ def check_kernel()->dict:
     "The kernel that notebooks run in."
     return tried("Jupyter kernel", its_kernel, detail="python3")
 
-def check_run()->list:
+def check_run(
+    out=None, # Folder of the tables; `results/` if not given
+)->list:
     "What a sweep tries before it starts, beside its kernel."
-    return [tried("run notebooks", check_notebooks, ("train", "evaluate")), tried("results", lambda: check_out(results_dir(), "VLM4VLA_HOME or --out"), detail=str(results_dir()))]
+    out = out or results_dir()
+    return [tried("run notebooks", check_notebooks, ("train", "evaluate")), tried("results", check_out, out, detail=str(out))]
 
 def check_assets()->list:
     "The package's own data."
@@ -149,12 +153,14 @@ def check_commit()->list:
     how = f"git config --global --add safe.directory {code}" if "dubious ownership" in said.trouble else "accounts of runs name no commit until git tells it"
     return [finding("commit", False, said.trouble, how)]
 
-def check_up()->list:
+def check_up(
+    out=None, # Folder of the tables; `results/` if not given
+)->list:
     "All findings."
-    looks = (check_variables, check_python, check_packages, check_kernel, check_run, check_assets, check_machine, check_commit, check_gpu, check_hub, check_simulators)
+    looks = (check_variables, check_python, check_packages, check_kernel, partial(check_run, out), check_assets, check_machine, check_commit, check_gpu, check_hub, check_simulators)
     rows = []
     for look in looks:
         try: found = look()
-        except Mistake as e: found = finding(look.__name__.removeprefix("check_"), False, e.said, e.remedy or str(e), needed=True)
-        rows += found if isinstance(found, list) else [found]
+        except Mistake as e: found = finding("settings", False, e.said, e.remedy or str(e), needed=True)
+        rows += [r for r in (found if isinstance(found, list) else [found]) if r["detail"] not in [q["detail"] for q in rows if q["state"] == "missing"]]
     return rows

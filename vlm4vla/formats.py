@@ -89,7 +89,7 @@ def known(
     "What format, metadata and the file beside a dataset declare of it, in this order."
     named = {"moves": "end-effector deltas", "joints": "joints"}.get(meaning(r.axes), "")
     base = (OURS if _ours(r) else formats[r.format].declares) | Declaration(gripper=r.gripper, fps=r.fps, axes=r.axes, actions="" if _ours(r) else named)
-    return base | read_declaration(folder, faults.add)
+    return base | r.declared | read_declaration(folder, faults.add)
 
 def _no_moves(d:Declaration, folder)->str:
     "Why numbers of this kind cannot be learnt, in a sentence; empty if they can."
@@ -131,11 +131,12 @@ def settle(
     d, c = known(r, folder, faults), conventions[suite] if suite else None
     if no := _no_moves(d, folder): faults.add(no)
     guess = Declaration(gripper=(c.opens, c.closes), units=c.units or "simulator", fps=c.fps) if c else Declaration(units="simulator")
-    taken = Declaration(images="upright", actions="end-effector deltas") | guess | d
+    stored = hasattr(r.image.source, "raw") # pictures that are turned as they are read
+    taken = Declaration(images="upside-down" if stored else "upright", actions="end-effector deltas") | guess | d
     if d.missing and not no: faults.skip(_undeclared(d, taken, suite, folder))
     if not no: _against(r, d, taken, c, folder, faults)
     beside = read_declaration(folder, lambda s: None)
-    source = r.image.source.raw() if beside.images and hasattr(r.image.source, "raw") else r.image.source
+    source = r.image.source.raw() if beside.images and stored else r.image.source
     return replace(r, declared=d, gripper=taken.gripper, fps=d.fps, axes=d.axes, image=Door(source, r.folder, r.image.first, beside.images or d.images),
                    hash=r.hash if beside == Declaration() else digest(r.hash, beside))
 
@@ -152,15 +153,15 @@ def _opened(folder, suite:str, faults:Faults)->tuple: # reader or nothing, suite
 
 def open_data(
     folder, # The dataset
-    suite:str="", # Of the benchmark; empty: the format's, or everything stays as the files have it
+    suite:str="", # Of the benchmark; empty: the format's, or none
     gripper:tuple=(1., 0.), # Values that open and close in its simulator
     faults:Faults=None, # Where to say what is wrong; by default the first thing is raised
 )->Reader|None:
     "A dataset, ready for training."
     r, suite = _opened(folder, suite, faults if faults is not None else Faults())
-    if r is None or not suite: return r
-    r = replace(r, actions=regrip(r.actions, r.gripper, gripper), gripper=gripper)
-    return keep(r, ~still(r.actions, r.lengths)) if conventions[suite].skip_still else r
+    if r is None: return r
+    if r.gripper: r = replace(r, actions=regrip(r.actions, r.gripper, gripper), gripper=gripper)
+    return keep(r, ~still(r.actions, r.lengths)) if suite and conventions[suite].skip_still else r
 
 # %% ../nbs/11g_formats.ipynb #44314747
 def measured(

@@ -21,7 +21,7 @@ from .readers import Faults, Handles, Reader, check_actions, contents, digest, w
 
 # %% ../nbs/11e_libero_data.ipynb #893818b9
 CAMERA = "obs/agentview_rgb"
-LIBERO = Declaration(gripper=(-1., 1.), images="upright", actions="end-effector deltas", units="scaled", fps=20.) # pictures are turned as they are read
+LIBERO = Declaration(gripper=(-1., 1.), actions="end-effector deltas", units="scaled", fps=20.) # how pictures lie, each file says
 
 def libero_files(folder)->list[Path]:
     "The files of a dataset: the one given, or all below a folder."
@@ -107,11 +107,11 @@ def _demo(g, where:str, faults:Faults):
 
 # %% ../nbs/11e_libero_data.ipynb #25f9047d
 def _told(data, path, faults:Faults)->tuple: # instruction, how pictures lie; nothing where that is not to be had
-    "What the attributes of a file say."
+    "What the attributes of a file say; of how pictures lie perhaps nothing."
     try: text = instruction_of(data.attrs, path.stem)
     except (ValueError, RecursionError) as e: faults.add(f"The attribute problem_info of {path} cannot be understood ({str(e)[:80]}); correct it, or remove it: then the file's name says what is shown."); return None
     if other := _another(text, path.stem): faults.skip(f"{path} says {text!r}, and by its name it shows {other!r}, which is what a rollout says; a policy is trained with the first.")
-    try: lies = LIES[_text(data.attrs.get("macros_image_convention", "opengl")).strip().lower()]
+    try: lies = LIES[_text(data.attrs["macros_image_convention"]).strip().lower()] if "macros_image_convention" in data.attrs else ""
     except (ValueError, KeyError) as e: faults.add(f"The attribute macros_image_convention of {path} is {str(e)[:40]}; it is opengl or opencv."); return None
     return text, lies
 
@@ -139,12 +139,15 @@ def _file(path, faults:Faults)->dict:
 # %% ../nbs/11e_libero_data.ipynb #24c0a209
 class LiberoImages:
     "Pictures by row, from files that stay open."
-    def __init__(self, demos:list, starts:np.ndarray): # (path, name, how its pictures lie) of each demonstration; row each begins at
+    def __init__(self,
+        demos:list, # (path, name, how its pictures lie) of each demonstration; empty: as robosuite leaves them
+        starts:np.ndarray, # Row each begins at
+    ):
         self.demos, self.starts, self.file = demos, starts, Handles(_open, 16)
 
     def raw(self):
         "The same pictures as the files have them."
-        return LiberoImages([(p, n, "") for p, n, _ in self.demos], self.starts)
+        return LiberoImages([(p, n, "upright") for p, n, _ in self.demos], self.starts)
 
     def where(self, row:int)->str:
         i = np.searchsorted(self.starts, row, "right") - 1
@@ -155,7 +158,7 @@ class LiberoImages:
         path, name, lies = self.demos[i]
         try: image = self.file(path)[f"data/{name}/{CAMERA}"][row - self.starts[i]]
         except BROKEN as e: Faults().add(f"{self.where(row)} cannot be read ({' '.join(str(e).split())[:80]}).")
-        return turned(rgb(image, self.where(row)), lies)
+        return turned(rgb(image, self.where(row)), lies or LIES["opengl"])
 
 # %% ../nbs/11e_libero_data.ipynb #3db7ae1c
 def read_libero(
@@ -177,4 +180,5 @@ def read_libero(
     whole = digest(contents([f["path"] for f in files], base), *(d[3] for d in demos), actions)
     return Reader(folder=folder, format="libero", actions=actions[frames], lengths=lengths[some], texts=np.array([said.index(d[3]) for d, s in zip(demos, some) if s]),
                   numbers=np.flatnonzero(some), instructions=tuple(said), rows=frames, on_disk=len(actions), hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
+                  declared=Declaration(images="upright" if all(d[2] for d in demos) else ""),
                   image=LiberoImages([d[:3] for d in demos], starts), notes=(f"{len(files)} files, one per task.",))

@@ -11,7 +11,7 @@ __all__ = ['find_notebook', 'check_notebooks', 'check_kernel', 'check_out', 'dou
 import os, shlex, shutil, sys
 from importlib.util import find_spec
 from pathlib import Path
-from .core import Mistake, assets, make_folder, of_workbook, results_dir, try_lock, unwritable
+from .core import Mistake, of_workbook, results_dir, try_lock, unwritable
 from .parameters import parameters_of
 
 # %% ../nbs/49a_needs.ipynb #d466a361

@@ -6,10 +6,10 @@ Docs: https://vlm4vla.github.io/vlm4vla/rollout.html.md"""
 
 # %% auto #0
 __all__ = ['KEY', 'COLUMNS', 'TRIES', 'SAME', 'MANY', 'Job', 'due', 'call', 'untold', 'row_of', 'failure_of', 'key_of', 'rates',
-           'outcome', 'film', 'telling', 'Run', 'check_picture', 'is_blank', 'rollout']
+           'outcome', 'film', 'telling', 'Run', 'is_blank', 'rollout']
 
 # %% ../nbs/40_rollout.ipynb #f8e68e31
-import json, re, time, warnings
+import json, time, warnings
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from .benchmarks import CHUNK_MODES, Benchmark, chunk_steps
 from .core import Mistake, check_int, plain, progress
 from .crew import Crew, Hand
+from .results import same_words
 from .video import write_video
 from .worker import pack, unpack
 
@@ -73,9 +74,11 @@ def untold(
     benchmark:Benchmark, # Whose metric needs it
 )->str: # Empty if nothing is missing
     "What the simulator did not tell."
+    if not isinstance(info, dict): return f"the simulator told no outcome (info is {info!r})"
     if info.get("success") not in (True, False): return f"the simulator told no outcome (success is {info.get('success')!r})"
-    if not isinstance(info.get("n_steps", 1), int): return f"the simulator told no number of actions (n_steps is {info['n_steps']!r})"
-    if info.get("n_steps", 1) < 1: return "over before the policy acted"
+    n = info.get("n_steps", 1)
+    if not isinstance(n, (int, float)) or n != n or n != int(n): return f"the simulator told no number of actions (n_steps is {n!r})"
+    if n < 1: return "over before the policy acted"
     value = info.get(benchmark.metric.column)
     return "" if isinstance(value, (int, float)) and value == value else f"the simulator told no {benchmark.metric.column} (it is {value!r})"
 
@@ -162,14 +165,6 @@ def answer(self:Run, hands:list[Hand]):
         self.crew.send(h, "step", pack(actions[h.job.place]))
 
 # %% ../nbs/40_rollout.ipynb #a985ba21
-def check_picture(
-    image:np.ndarray, # As it arrived
-    module:str, # Whose picture it is
-):
-    "A `Mistake` when a simulator's picture is of another kind."
-    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size: return
-    raise Mistake(f"The simulator {module} showed a picture of type {image.dtype} and shape {image.shape}; a policy sees uint8 numbers, height × width × 3.")
-
 def is_blank(image:np.ndarray)->bool:
     "Is the picture of one colour, as when nothing was drawn? (One of less than 32 pixels may be a toy's.)"
     return min(image.shape[:2]) >= 32 and bool((image == image[0, 0]).all())
@@ -183,7 +178,7 @@ def on_ready(self:Run, hand:Hand, body):
 def on_obs(self:Run, hand:Hand, body):
     "A worker has something to see: go on, or write the row."
     image, instruction, done, info, frames = body
-    job = hand.job; job.obs = (unpack(image), instruction); check_picture(job.obs[0], self.crew.module)
+    job = hand.job; job.obs = (unpack(image), instruction)
     if job.film:
         first = len(job.marks)
         job.frames += [unpack(f) for f in frames] if first else [job.obs[0]]
@@ -239,7 +234,7 @@ def fail(self:Run, hand:Hand, why:str, said:str="", again:bool=True):
     job, row = hand.job, failure_of(hand.job, why, **self.known)
     if self.on_failure: self.on_failure(row)
     if again and job.tries < TRIES: self.todo.appendleft(job); return
-    self.lost.append(row); self.streak.append(re.sub(r"0x[0-9a-fA-F]+|\d+", "#", why))
+    self.lost.append(row); self.streak.append(same_words(why))
     self.over(hand, row)
     same = len(self.streak) >= SAME and len(set(self.streak[-SAME:])) == 1
     if not same and len(self.streak) < MANY: return
