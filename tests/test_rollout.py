@@ -38,6 +38,8 @@ TALES = { # what is wrong with an episode: a function of the observation that th
     "over": lambda o: Observation(o.image, o.instruction, True, dict(success=True, n_steps=0)),
     "mute": lambda o: Observation(o.image, o.instruction, o.done, {k: v for k, v in o.info.items() if k != "success"}),
     "nan": lambda o: Observation(o.image, o.instruction, o.done, {**o.info, "success": float("nan")} if o.done else {}),
+    "none": lambda o: Observation(o.image, o.instruction, o.done, None),
+    "part": lambda o: Observation(o.image, o.instruction, o.done, {**o.info, "n_steps": 2.5} if o.done else {}),
     "idle": lambda o: Observation(o.image, o.instruction, o.done, {**o.info, "n_steps": 0} if o.done else {}),
     "black": lambda o: Observation(np.zeros((64, 64, 3), np.uint8), o.instruction),
     "float": lambda o: Observation(o.image/255, o.instruction),
@@ -160,13 +162,13 @@ def test_the_same_failure_in_every_episode_ends_the_rollout(toy, tale, says):
 def test_so_do_many_failures_of_different_kinds(toy):
     with pytest.raises(Mistake, match="8 episodes in a row failed, the last one with"): rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
 
-@pytest.mark.parametrize("tale", ["raise", "exit", "over", "mute", "nan", "idle", "black"])
+@pytest.mark.parametrize("tale", ["raise", "exit", "over", "mute", "nan", "none", "part", "idle", "black"])
 def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, tale):
     failures, which = [], [3, 6]
     rows = rollout(Net(), toy, "val", 10, workers=2, on_failure=failures.append, env=dict(tale=tale, which=which))
     assert plain(rows) == [r for r in alone[:10] if r["episode"] not in which]
     assert {f["episode"] for f in failures} == set(which)
-    words = dict(over="over before the policy acted", mute="told no outcome (success is None)", nan="told no outcome (success is nan)", idle="over before the policy acted", black="of one colour (0, 0, 0)", exit="exit status 5")
+    words = dict(none="told no outcome (info is None)", part="told no number of actions (n_steps is 2.5)", over="over before the policy acted", mute="told no outcome (success is None)", nan="told no outcome (success is nan)", idle="over before the policy acted", black="of one colour (0, 0, 0)", exit="exit status 5")
     assert all(words.get(tale, "no EGL context") in f["failure"] for f in failures)
 
 def test_what_failed_is_said_where_nobody_listens(toy, alone):
