@@ -84,7 +84,7 @@ def test_a_gripper_of_which_one_value_is_seen_means_what_is_declared(spoilt, sui
 
 def test_shares_between_open_and_closed_are_cut_in_two(spoilt):
     folder = spoilt("lerobot"); gripper(folder, lambda g: np.where(g == 1, np.linspace(.9, .55, len(g)), np.linspace(.4, .1, len(g))) + (np.arange(len(g)) == 0)*.1 - (np.arange(len(g)) == len(g) - 1)*.1)
-    r = open_data(folder, "calvin", (1., -1.)); assert set(r.actions[:, 6]) == {1., -1.}
+    declared(folder, fps=30.); r = open_data(folder, "calvin", (1., -1.)); assert set(r.actions[:, 6]) == {1., -1.}
 
 def test_pictures_that_are_declared_upside_down_are_turned_and_have_another_name(made, spoilt):
     folder = spoilt("lerobot"); before = open_data(folder)
@@ -93,6 +93,21 @@ def test_pictures_that_are_declared_upside_down_are_turned_and_have_another_name
         np.testing.assert_array_equal(r.image(3), want(made["lerobot"].images[0][3])); assert r.hash != before.hash
     folder = spoilt("libero"); (folder/"vlm4vla.json").write_text('{"images": "upright"}')
     np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0][::-1, ::-1])  # what the user declares counts more than the file's attribute
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_file_that_was_only_begun_changes_no_picture_and_no_number(spoilt, kind):
+    folder = spoilt(kind); a = open_data(folder); declare(folder); b = open_data(folder)
+    np.testing.assert_array_equal(a.actions, b.actions); np.testing.assert_array_equal(a.image(2), b.image(2)); assert check_data(folder).faults == []
+
+def test_a_file_of_libero_that_has_lost_its_convention_is_taken_as_robosuite_has_it(made, spoilt):
+    folder = spoilt("libero"); in_file(folder/KITCHEN, lambda f: f["data"].attrs.__delitem__("macros_image_convention"))
+    assert '{"images": "upside-down"}' in both(folder, "how its pictures lie", stops=False)
+    with pytest.warns(UserWarning): np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0])
+    (folder/"vlm4vla.json").write_text('{"images": "upside-down"}'); assert check_data(folder).faults == []
+    np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0])
+
+def test_without_a_suite_a_gripper_that_is_declared_is_brought_to_the_values_asked_for(spoilt):
+    folder = spoilt("lerobot"); declared(folder, gripper=dict(opens=0, closes=1)); assert open_data(folder).actions[0, 6] == 0 and open_data(folder, gripper=(1., -1.)).actions[0, 6] == -1
 
 @pytest.mark.parametrize("called, what", [([f"joint_{i}" for i in range(6)] + ["gripper"], "names of joints"), (["gripper", *AXES[:6]], "another order"), (["x", "y", "z", "qx", "qy", "qz", "qw"], "not understood"),
                                           ({"motors": ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "base", "gripper"]}, "names of joints")])

@@ -255,4 +255,6 @@ def declare(
     "Write the file that declares a dataset's conventions, with what is known of them."
     faults = Faults(gather=True); r = recognise(folder).read(folder, faults)
     if r is None: raise Mistake(f"Nothing of {folder} can be read, so nothing is known of it; `vlm4vla data check {folder}` says why.")
-    return write_declaration(folder, known(r, folder, Faults()))
+    d = known(r, folder, Faults())
+    if hasattr(r.image.source, "raw"): d = replace(d, images=read_declaration(folder, faults.add).images) # its files say so, each for itself
+    return write_declaration(folder, d)
