@@ -86,3 +86,46 @@ def test_a_plan_says_what_fits_and_refuses_what_does_not(capsys):
     assert "on each of 1 H100 SXM" in capsys.readouterr().out
     assert main(["train", "qwen2.5-vl-7b__grinningface__base__s0", "--plan", "--gpu", "a100"]) == 1
     assert "does not fit; the nearest setting that does:" in capsys.readouterr().out
+
+def counted(tmp_path, arms, n_failed=0):
+    "A folder with an evaluation of the smoke experiment."
+    from vlm4vla.account import account
+    from vlm4vla.experiments import experiments
+    from vlm4vla.results import append
+    from vlm4vla.scores import rebuild_scores
+    e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
+    key = dict(run_id=e.run_id, benchmark=e.benchmark, split="val", task="place-on-emoji", chunk_mode="5 of 10")
+    with account(e, "eval", tmp_path, "runs/evaluate"):
+        if arms: append("episodes", [dict(key, episode=i, success=i % 2 == 0, n_steps=9, seconds=1., detail=dict(execution=True, recognition=i % 2 == 0)) for i in range(arms)], tmp_path)
+        append("failures", [dict(key, episode=100 + i, failure="worker died (signal 9)" if i else "推 _lost_ 10 %") for i in range(n_failed)], tmp_path)
+    rebuild_scores(tmp_path)
+    return e.run_id
+
+@pytest.mark.parametrize("format", ["text", "md", "html", "latex", "csv"])
+def test_a_report_says_what_failed_and_shows_no_rate_without_episodes(tmp_path, capsys, format):
+    from vlm4vla.cli import main
+    for folder, n, lost in (("some", 10, 3), ("none", 0, 3), ("all", 10, 0)):
+        run = counted(tmp_path/folder, n, lost)
+        assert main(["report", "--out", str(tmp_path/folder), "--format", format]) == 0
+        said = capsys.readouterr()
+        assert ("0.500" in said.out) == (n > 0) and ("failed" in said.out) == (lost > 0)
+        assert (f"{run}: 3 episodes failed outside the policy" in (said.out if format == "text" else said.err)) == (lost > 0)
+        assert format == "text" or "outside the policy" not in said.out # a document holds the table only
+
+def test_a_study_is_reported_as_a_document_too(tmp_path, capsys):
+    from vlm4vla.cli import main
+    from vlm4vla.figures import pretend
+    from vlm4vla.scores import rebuild_scores
+    pretend("demo", tmp_path, 20); rebuild_scores(tmp_path)
+    main(["report", "demo", "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "val success: pretrained minus from scratch" in said and "on 20 shared episodes, McNemar p = " in said and "Is it better? " in said and "Wilson" in said
+    main(["report", "demo", "--out", str(tmp_path), "--format", "latex"])
+    assert capsys.readouterr().out.count("\\toprule") == 2
+
+def test_a_report_on_a_terminal_without_unicode(cli, tmp_path):
+    counted(tmp_path, 0, 2)
+    for format in ("text", "md", "html", "latex", "csv"):
+        done = cli("report", "--out", str(tmp_path), "--format", format, env={"PYTHONIOENCODING": "ascii"})
+        assert done.returncode == 0 and "Traceback" not in done.stderr and (done.stdout + done.stderr).isascii(), done.stderr
+        assert "\\u63a8" in done.stdout + done.stderr
