@@ -16,6 +16,7 @@ import pandas as pd
 from .core import Mistake, results_dir
 from .executed import SHARE, Executed, named, read_executed
 from .experiments import experiments as registry
+from .printing import say
 from .results import load
 from .slurm import jobs as asked
 from .sweep import WORK, _rows, failure, mode_of, plan, wanted
@@ -125,11 +126,17 @@ def _raised(out, runs, e, notebook)->str:
     if not len(mine) or mine.status.iloc[-1] != "failed": return ""
     import json
     path = Path(out)/"provenance"/f"{e.run_id}.json"
-    account = json.loads(path.read_text(encoding="utf-8")).get(WORK[notebook], {}) if path.is_file() else {}
+    try: account = json.loads(path.read_text(encoding="utf-8")).get(WORK[notebook], {}) if path.is_file() else {}
+    except (ValueError, AttributeError): account = {}
     return account.get("exception") or "its row says failed"
 
 # %% ../nbs/53b_status.ipynb #3ce38279
-def _verdict(done:bool, locked:bool, first:bool, there:list, job:dict, raised:str)->tuple: # state, cell, error
+def _left(planned:str, there:list)->str:
+    "What is odd about a notebook that is to be run, though it seems to have been."
+    if planned == "weights are gone": return planned
+    return "it ended without its rows" if any(t.state == "done" and not t.share for t in there) else ""
+
+def _verdict(done:bool, locked:bool, first:bool, there:list, job:dict, raised:str, left:str="")->tuple: # state, cell, error
     "State of a notebook from everything that is known about it."
     open_ = [t for t in there if t.state == "unfinished"]
     wrong = [t for t in there if t.state == "failed" or _died(t)]
@@ -140,7 +147,7 @@ def _verdict(done:bool, locked:bool, first:bool, there:list, job:dict, raised:st
     if wrong: return "failed", *_words(wrong[0])
     if job["state"] == "failed": return "failed", 0, job["error"]
     if raised: return "failed", 0, raised
-    return "to do", 0, "cut off" if open_ else ""
+    return "to do", 0, "cut off" if open_ else left
 
 # %% ../nbs/53b_status.ipynb #862e7c48
 def _episodes(e, episodes, there)->int:
@@ -181,7 +188,7 @@ def _of(e, row, out, locked, jobs, runs, episodes)->list:
         done = row[n] == "done"
         there = [] if done and not locked else _read(out, e, n)
         job = job_of(jobs, e.run_id, n)
-        state, cell, error = _verdict(done, locked, ahead and not done, there, job, _raised(out, runs, e, n))
+        state, cell, error = _verdict(done, locked, ahead and not done, there, job, _raised(out, runs, e, n), _left(row[n], there))
         path = next((t.path for s in ("failed", "unfinished") for t in there if t.state == s), min((Path(out)/"executed").glob(f"{e.run_id}.{n}*.ipynb"), default=None))
         rows.append(dict(run_id=e.run_id, notebook=n, state=state, **_pace(out, e, n, state, episodes, there), cell=cell, error=error,
                          executed=str(path or ""), job=job["job"], node=job["node"]))
@@ -244,6 +251,11 @@ def status_text(
 # %% ../nbs/53b_status.ipynb #b6e624d5
 AGAIN = "\x1b[H\x1b[J" # to the upper left, and clear what is below
 
+def _letters(text:str)->str:
+    "Text with the letters of a terminal that knows ASCII only, where ours does."
+    try: text.encode(getattr(sys.stdout, "encoding", None) or "utf-8"); return text
+    except UnicodeEncodeError: return text.translate({ord("█"): "#", ord("·"): ".", ord("…"): "..."})
+
 def show_status(
     experiments=None, # Experiments or `run_id`s; whatever has left a trace if not given
     out=None, # Folder of the tables; `results/` if not given
@@ -253,8 +265,8 @@ def show_status(
     again = watch > 0 and sys.stdout.isatty()
     try:
         while True:
-            text = status_text(status(experiments, out), shutil.get_terminal_size().lines - 1 if again else 0)
-            sys.stdout.write((AGAIN if again else "") + text + "\n"); sys.stdout.flush()
+            text = _letters(status_text(status(experiments, out), shutil.get_terminal_size().lines - 1 if again else 0))
+            say((AGAIN if again else "") + text)
             if not again: return 0
             time.sleep(watch)
     except KeyboardInterrupt: return 0
