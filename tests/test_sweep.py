@@ -6,7 +6,7 @@ from toys import notebook
 from vlm4vla import sweep as module
 from vlm4vla.core import Mistake
 from vlm4vla.results import append, load
-from vlm4vla.sweep import check_kernel, leftovers, plan, sweep
+from vlm4vla.sweep import leftovers, plan, sweep
 
 IDS = [f"tiny-qwen3-vl__grinningface__smoke__s{i}" for i in range(2)]
 HEAD = """
@@ -91,7 +91,7 @@ def test_what_is_missing_is_said_in_one_sentence(toy, tmp_path, monkeypatch):
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     def no(self, name): raise NoSuchKernel(name)
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", no)
-    with pytest.raises(Mistake, match="Jupyter has no kernel 'python3'; install it with"): sweep(IDS, out, notebooks=folder)
+    with pytest.raises(Mistake, match="Jupyter has no kernel .python3.; make it with"): sweep(IDS, out, notebooks=folder)
     assert not load("runs", out).size
 
 def test_an_experiment_belongs_to_one_sweep(toy):

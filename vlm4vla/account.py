@@ -86,7 +86,10 @@ def check_origin(
         if not (episodes.run_id == e.run_id).any(): was = {}
         elif not was: was = _older(known, e.run_id, load("runs", out))
         if what := _differs(was, now):
-            raise Mistake(f"{e.run_id} has {(episodes.run_id == e.run_id).sum()} episodes in {out} that were rolled out with another {what}; evaluate into another folder with --out, or bring back what they were made from.")
+            raise Mistake(f"{e.run_id} has {(episodes.run_id == e.run_id).sum()} episodes in {out} that were rolled out with another {what}; "
+                          "evaluate into another folder with --out, or bring back what they were made from.")
         code, before = git_sha(), was.get("code") or []
-        if before and code and code not in before: warnings.warn(f"{e.run_id} goes on with the code of commit {code}; episodes so far are of {', '.join(before)}, and both are noted.", stacklevel=2)
+        if before and code and code not in before:
+            warnings.warn(f"{e.run_id} goes on with the code of commit {code}; "
+                          f"episodes so far are of {', '.join(before)}, and both are noted.", stacklevel=2)
         write_json(path, {**known, "episodes": dict(now, code=list(dict.fromkeys([*before, *filter(None, [code])])))})

@@ -58,11 +58,14 @@ def _facts(python)->dict: # what the environment of an interpreter says of itsel
     path = Path(python).parent.parent/MADE
     if not path.is_file(): return {}
     try: facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: raise Mistake(f"{path}, which says how a simulator's environment was made, cannot be read ({e}); make it anew with `vlm4vla simulators install {path.parent.name} --fresh`.") from None
+    except (OSError, ValueError) as e:
+        raise Mistake(f"{path}, which says how a simulator's environment was made, cannot be read ({e}); "
+                      f"make it anew with `vlm4vla simulators install {path.parent.name} --fresh`.") from None
     return facts if isinstance(facts, dict) and isinstance(facts.get("variables", {}), dict) else {}
 
 LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PATH") # variables whose values are added up
-FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE") # for this Python, not for a simulator's
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE",
+           "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE") # for this Python, not for a simulator's
 
 def surroundings(
     python, # Interpreter of a simulator

@@ -66,8 +66,8 @@ def _nowhere(folder:Path)->str:
     "A sentence about annotations that are not where they belong."
     others = sorted(p.parent.name for p in folder.glob("*/auto_lang_ann.npy") if p.is_file())
     said = f"The CALVIN folder {folder} has no {ANNOTATIONS}"
-    if others: return f"{said}; annotations lie in {', '.join(others)}: link or rename the one you want, `ln -s {others[0]} {folder}/lang_annotations`."
-    return f"{said}, without which no frame has an instruction."
+    if not others: return f"{said}, without which no frame has an instruction."
+    return f"{said}; annotations lie in {', '.join(others)}: link or rename the one you want, `ln -s {others[0]} {folder}/lang_annotations`."
 
 def _span(s)->tuple|None:
     "First and last frame, or nothing."
@@ -79,22 +79,31 @@ def _sentence(t)->str:
     "The words of an annotation; empty if there are none."
     return str(t) if words(t := t.decode("utf-8", "replace") if isinstance(t, bytes) else t) else ""
 
+def _annotated(path, faults:Faults)->tuple: # stretches, sentences; nothing and a sentence if they cannot be had
+    "What a file of annotations holds."
+    try: a = load_plain(path); return list(a["info"]["indx"]), [_sentence(t) for t in a["language"]["ann"]]
+    except (KeyError, TypeError, IndexError):
+        faults.add(f"{path} is no dict of `language` → `ann` and `info` → `indx`, as annotations of CALVIN are.")
+    except BROKEN as e: faults.add(unreadable(path, e))
+    return [], []
+
+# %% ../nbs/11d_calvin_data.ipynb #deacbc92
 def annotations(
     folder, # Of the frames
     faults:Faults,
 )->tuple: # First and last frames (n × 2), sentences, the place of each among the annotations
     "Which stretches of frames show what."
-    nothing = np.zeros((0, 2), int), [], np.zeros(0, int)
-    path = Path(folder)/ANNOTATIONS
+    path, nothing = Path(folder)/ANNOTATIONS, (np.zeros((0, 2), int), [], np.zeros(0, int))
     if not path.is_file(): faults.add(unreadable(path) if os.path.lexists(path) else _nowhere(Path(folder))); return nothing
-    try: a = load_plain(path); found, texts = [_span(s) for s in a["info"]["indx"]], [_sentence(t) for t in a["language"]["ann"]]
-    except (KeyError, TypeError, IndexError): faults.add(f"{path} is no dict of `language` → `ann` and `info` → `indx`, as annotations of CALVIN are."); return nothing
-    except BROKEN as e: faults.add(unreadable(path, e)); return nothing
-    if len(found) != len(texts): faults.add(f"{path} has {len(found)} stretches of frames for {len(texts)} sentences, so nobody knows which belongs to which."); return nothing
-    wrong = [i for i, s in enumerate(found) if s is None]
-    if wrong: faults.skip(f"{len(wrong)} of {len(found)} stretches of {path} are not a first and a last frame (the first is number {wrong[0]}: {str(a['info']['indx'][wrong[0]])[:40]}); they are left out.")
-    some = [i for i, s in enumerate(found) if s]
-    return np.array([found[i] for i in some], int).reshape(-1, 2), [texts[i] for i in some], np.array(some, int)
+    found, texts = _annotated(path, faults)
+    if len(found) != len(texts):
+        faults.add(f"{path} has {len(found)} stretches of frames for {len(texts)} sentences, so nobody knows which belongs to which.")
+        return nothing
+    spans = [_span(s) for s in found]
+    wrong, some = [i for i, s in enumerate(spans) if s is None], [i for i, s in enumerate(spans) if s]
+    if wrong: faults.skip(f"{len(wrong)} of {len(found)} stretches of {path} are not a first and a last frame "
+                          f"(the first is number {wrong[0]}: {str(found[wrong[0]])[:40]}); they are left out.")
+    return np.array([spans[i] for i in some], int).reshape(-1, 2), [texts[i] for i in some], np.array(some, int)
 
 # %% ../nbs/11d_calvin_data.ipynb #b69e3c68
 def _pairs(path, faults:Faults)->np.ndarray|None:
@@ -111,13 +120,16 @@ def within_recordings(
     faults:Faults,
 )->np.ndarray: # True for each stretch that lies in one recording
     "Hold stretches, recordings and scenes against each other."
-    path, scenes = Path(folder)/"ep_start_end_ids.npy", _pairs(Path(folder)/"scene_info.npy", faults)
-    ends = _pairs(path, faults)
+    path = Path(folder)/"ep_start_end_ids.npy"
+    ends, scenes = _pairs(path, faults), _pairs(path.with_name("scene_info.npy"), faults)
     inside = lambda a, b: ((a[:, None, 0] >= b[None, :, 0]) & (a[:, None, 1] <= b[None, :, 1])).any(1)
     if ends is None or not len(ends): return np.ones(len(spans), bool)
-    if scenes is not None and (lost := ~inside(ends, scenes)).any(): faults.skip(f"{lost.sum()} of {len(ends)} recordings of {path} lie in no scene of scene_info.npy (the first is {ends[lost][0].tolist()}): one of the two files is of another split.")
+    if scenes is not None and (lost := ~inside(ends, scenes)).any():
+        faults.skip(f"{lost.sum()} of {len(ends)} recordings of {path} lie in no scene of scene_info.npy "
+                    f"(the first is {ends[lost][0].tolist()}): one of the two files is of another split.")
     good = inside(spans, ends)
-    if not good.all(): faults.skip(f"{(~good).sum()} of {len(good)} annotated stretches of {folder} do not lie in one recording of ep_start_end_ids.npy (the first is {spans[~good][0].tolist()}); they are left out.")
+    if not good.all(): faults.skip(f"{(~good).sum()} of {len(good)} annotated stretches of {folder} do not lie in one recording of {path.name} "
+                                   f"(the first is {spans[~good][0].tolist()}); they are left out.")
     return good
 
 # %% ../nbs/11d_calvin_data.ipynb #8e6dbd51
@@ -134,16 +146,19 @@ def calvin_member(
         raw = io.BytesIO(z.zip.read(f"{name}.npy"))
     with PARSING: return np.lib.format.read_array(raw)
 
+# %% ../nbs/11d_calvin_data.ipynb #19e6dbff
 def _why(folder, frame:int, e:Exception)->str:
     "What is wrong with the file of a frame."
     path = frame_path(folder, frame)
     if not path.is_file(): return f"{path} is missing, and an annotation needs it."
     if isinstance(e, KeyError) and len(e.args) == 2:
         alike = [n for n in e.args[1] if n.split("_")[0] == e.args[0].split("_")[0]] or e.args[1]
-        return f"{path} has no {e.args[0]}; it holds {', '.join(alike[:6]) or 'nothing'}. Write that array under the name, or take the dataset that has it."
+        return f"{path} has no {e.args[0]}; it holds {', '.join(alike[:6]) or 'nothing'}. Write that array under the name it should have."
     if why_not(path): return unreadable(path, e)
-    if "pickle" in str(e): return f"{path} holds pickled objects where arrays of numbers belong; they are not loaded, because a pickle can run code: save plain arrays."
-    if not zipfile.is_zipfile(path): return f"{path} is cut off or damaged: it begins as an npz archive, and the table at its end is not there; unpack it again."
+    if "pickle" in str(e):
+        return f"{path} holds pickled objects where arrays of numbers belong; they are not loaded, because a pickle can run code: save plain arrays."
+    if not zipfile.is_zipfile(path):
+        return f"{path} is cut off or damaged: it begins as an npz archive, and the table at its end is not there; unpack it again."
     if "Bad CRC-32" in str(e): return f"{path} is cut off or damaged: the check sum of {str(e).split()[-1]} does not fit; unpack it again."
     return unreadable(path, e)
 
@@ -161,7 +176,8 @@ HEAD = 5 # numbers that come before the action: check sums of picture and action
 @lru_cache
 def _shape(magic:tuple, header:bytes)->tuple:
     "Height, width and channels that an array's header tells, three zeros where it is no picture of bytes."
-    with PARSING: shape, _, dtype = (np.lib.format.read_array_header_1_0 if magic == (1, 0) else np.lib.format.read_array_header_2_0)(io.BytesIO(header))
+    read = np.lib.format.read_array_header_1_0 if magic == (1, 0) else np.lib.format.read_array_header_2_0
+    with PARSING: shape, _, dtype = read(io.BytesIO(header))
     return (*shape, 1)[:3] if dtype == np.uint8 and len(shape) in (2, 3) else (0, 0, 0)
 
 def _picture(z)->tuple:
@@ -213,8 +229,9 @@ def _there(folder, spans, numbers, listing:dict, faults:Faults)->np.ndarray: # T
     there = counts == spans[:, 1] - spans[:, 0] + 1
     said = []
     for (a, b), n in zip(spans[~there].tolist(), numbers[~there]):
-        gone = next(i for i in range(a, b + 1) if i not in listing)
-        said.append(f"Annotation {n} of {folder} names the frames {a} to {b}, and the frames there go from {first} to {last}: annotations and frames are not of the same split." if a < first or b > last else _why(folder, gone, FileNotFoundError()))
+        if first <= a and b <= last: said.append(_why(folder, next(i for i in range(a, b + 1) if i not in listing), FileNotFoundError())); continue
+        said.append(f"Annotation {n} of {folder} names the frames {a} to {b}, and the frames there go from {first} to {last}: "
+                    "annotations and frames are not of the same split.")
     faults.add_all(list(dict.fromkeys(said)))
     return there
 
@@ -227,7 +244,10 @@ def _pictures(folder, frames, table, faults:Faults)->np.ndarray: # True for each
         try: rgb(images(int(bad[0])), images.where(int(bad[0])))
         except Mistake as e: said.append(str(e) + (f" So it is with {len(bad)} frames." if len(bad) > 1 else ""))
     odd = good & (shapes[:, :2] != shapes[np.argmax(good), :2]).any(1)
-    if odd.any(): said.append(f"{odd.sum()} of {len(odd)} frames of {folder} have pictures of another size than the first (frame {frames[odd][0]}: {' × '.join(f'{v:.0f}' for v in shapes[odd][0, :2])}); they are not of one camera.")
+    if odd.any():
+        size = " × ".join(f"{v:.0f}" for v in shapes[odd][0, :2])
+        said.append(f"{odd.sum()} of {len(odd)} frames of {folder} have pictures of another size than the first "
+                    f"(frame {frames[odd][0]}: {size}); they are not of one camera.")
     faults.add_all(said)
     return good & ~odd
 
@@ -246,7 +266,8 @@ def read_calvin(
     if not some.any(): return None
     spans, texts, numbers = spans[some], [t for t, s in zip(texts, some) if s], numbers[some]
     lengths = spans[:, 1] - spans[:, 0] + 1
-    wanted = np.concatenate([np.arange(a, b+1) for a, b in spans]); frames = np.unique(wanted); rows = np.searchsorted(frames, wanted)
+    wanted = np.concatenate([np.arange(a, b+1) for a, b in spans]); frames = np.unique(wanted)
+    rows = np.searchsorted(frames, wanted)
     table = _collect(folder, frames, listing, faults); moves = table[:, HEAD:].astype(np.float32)
     cut = lambda x: np.split(x[rows], np.cumsum(lengths)[:-1])
     good = _pictures(folder, frames, table, faults)
@@ -254,10 +275,12 @@ def read_calvin(
     sound &= with_numbers(cut(np.where(good[:, None], moves, 0)), [f"Annotation {n}" for n in numbers], folder, faults)
     return _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, len(listing)) if sound.any() else None
 
+# %% ../nbs/11d_calvin_data.ipynb #249769fd
 def _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, there:int)->Reader:
     "The dataset of these numbers, without the episodes that are not sound."
     rows, texts = rows[np.repeat(sound, lengths)], [t for t, s in zip(texts, sound) if s]
-    said = list(dict.fromkeys(texts))
-    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=np.array([said.index(t) for t in texts]), numbers=numbers[sound],
-                  instructions=tuple(said), rows=rows, on_disk=len(frames), image=CalvinImages(folder, frames), hash=digest((folder/ANNOTATIONS).read_bytes(), frames, table), exact=True,
-                  fps=CALVIN.fps, gripper=CALVIN.gripper, notes=(f"{there - len(frames)} of {there} frames belong to no annotation.",))
+    said, whole = list(dict.fromkeys(texts)), digest((folder/ANNOTATIONS).read_bytes(), frames, table)
+    notes = (f"{there - len(frames)} of {there} frames belong to no annotation.",)
+    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=np.array([said.index(t) for t in texts]),
+                  instructions=tuple(said), numbers=numbers[sound], rows=rows, on_disk=len(frames), image=CalvinImages(folder, frames),
+                  hash=whole, exact=True, fps=CALVIN.fps, gripper=CALVIN.gripper, notes=notes)

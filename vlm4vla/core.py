@@ -399,7 +399,7 @@ def ask(
     except BaseException: _end(p); raise
     if not p.returncode: return Answer(said[0])
     words = [l.strip() for l in [*said[0].splitlines(), *said[1].splitlines()] if l.strip()]
-    return Answer(said[0], f"{name} says: {words[-1][:300]}" if words else f"{name} ended with status {p.returncode}")
+    return Answer("", f"{name} says: {words[-1][:300]}" if words else f"{name} ended with status {p.returncode}")
 
 # %% ../nbs/00_core.ipynb #72209f56
 def _git(*words, cwd)->Answer:

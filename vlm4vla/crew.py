@@ -69,7 +69,8 @@ def _package()->Path:
 def start(self:Crew, slot:int):
     "Start the process of a worker."
     shell, ours = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p], str(self.python) == sys.executable
-    said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot, parent=os.getpid(), path=[] if ours else shell)
+    said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot,
+                parent=os.getpid(), path=[] if ours else shell)
     path = os.pathsep.join([str(self.folder/"path"), *(shell if ours else [])])
     env = surroundings(self.python, OMP_NUM_THREADS="1", PYTHONPATH=path, **{SETTING: json.dumps(said)})
     log = self.folder/f"{slot}.log"

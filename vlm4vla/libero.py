@@ -59,7 +59,8 @@ def _check_card():
     gl, named = os.environ["MUJOCO_GL"].strip().lower(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if gl in ("egl", "osmesa"): os.environ["PYOPENGL_PLATFORM"] = gl
     if gl != "egl" or all(n.strip().isdigit() for n in named.split(",") if n.strip()): return
-    raise Mistake(f"CUDA_VISIBLE_DEVICES is {named!r}, and LIBERO's renderer reads whole numbers there; name the card by its number in `nvidia-smi -L`, or set MUJOCO_GL=osmesa.")
+    raise Mistake(f"CUDA_VISIBLE_DEVICES is {named!r}, and LIBERO's renderer reads whole numbers there; "
+                  "name the card by its number in `nvidia-smi -L`, or set MUJOCO_GL=osmesa.")
 
 def choose_renderer():
     "Set `MUJOCO_GL` if it is not set, and see that the card it means can be told."
@@ -111,8 +112,10 @@ def _files(task:str):
 def _unrendered(e)->str:
     "What is said when a scene cannot be built."
     card = re.search("device|card|EGL|visible", str(e)) and os.environ.get("CUDA_VISIBLE_DEVICES")
-    how = f" CUDA_VISIBLE_DEVICES={card} is taken for the number of EGL's card: set MUJOCO_EGL_DEVICE_ID and CUDA_VISIBLE_DEVICES to one that EGL has (0 is the first), or MUJOCO_GL=osmesa." if card else ""
-    return f"LIBERO's scene cannot be built with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({type(e).__name__}: {e or 'no more is said'}).{how}"
+    said = f"LIBERO's scene cannot be built with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({type(e).__name__}: {str(e) or 'no more is said'})."
+    if not card: return said
+    return (f"{said} CUDA_VISIBLE_DEVICES={card} is taken for the number of EGL's card: set MUJOCO_EGL_DEVICE_ID and CUDA_VISIBLE_DEVICES "
+            "to one that EGL has (0 is the first), or set MUJOCO_GL=osmesa.")
 
 # %% ../nbs/44_libero.ipynb #e6c0d0e6
 def expose(env): # physics
@@ -215,7 +218,8 @@ class Episode(Tasks):
     def observe(self, image)->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         task = self.scene.task
-        return Observation(image, self.words.get(task, words_of(task)), self.done, dict(success=self.success, n_steps=self.n, solved_before=self.before) if self.done else {})
+        info = dict(success=self.success, n_steps=self.n, solved_before=self.before) if self.done else {}
+        return Observation(image, self.words.get(task, words_of(task)), self.done, info)
 
 # %% ../nbs/44_libero.ipynb #738a98e3
 class Libero(Episode):

@@ -41,8 +41,8 @@ def _text(v)->str:
     "A text, whatever the file keeps it as; anything else is a `ValueError`."
     if isinstance(v, bytes): return v.decode("utf-8")
     if isinstance(v, list) and v and all(isinstance(w, (str, bytes)) for w in v): return " ".join(map(_text, v))
-    if not isinstance(v, str): raise ValueError(f"{said(v) if isinstance(v, (int, float, dict, list, type(None))) else type(v).__name__} where a text belongs")
-    return str(v)
+    if isinstance(v, str): return str(v)
+    raise ValueError(f"{said(v) if isinstance(v, (int, float, dict, list, type(None))) else type(v).__name__} where a text belongs")
 
 def instruction_of(
     attrs, # Of the group `data`
@@ -73,10 +73,11 @@ def _open(path):
 def _why(path, e:Exception)->str:
     "What keeps a file from being read."
     text = " ".join(str(e).split())
-    if "unable to lock file" in text: return (f"{path} is locked, because another process has it open for writing; wait until that is done. "
-                                              "(Where a disk cannot lock at all, HDF5_USE_FILE_LOCKING=FALSE turns locks off.)")
-    if size := re.search(r"truncated file: eof = (\d+),.* stored_eof = (\d+)", text): return f"{path} is cut off: {size[1]} of its {size[2]} bytes are there; download it again."
-    return unreadable(path, e)
+    if "unable to lock file" in text:
+        return (f"{path} is locked, because another process has it open for writing; wait until that is done. "
+                "(Where a disk cannot lock at all, HDF5_USE_FILE_LOCKING=FALSE turns locks off.)")
+    size = re.search(r"truncated file: eof = (\d+),.* stored_eof = (\d+)", text)
+    return f"{path} is cut off: {size[1]} of its {size[2]} bytes are there; download it again." if size else unreadable(path, e)
 
 def _number(name:str)->int:
     "The number in `demo_12`."
@@ -97,36 +98,50 @@ def _demo(g, where:str, faults:Faults):
     for name in ("actions", CAMERA):
         if name not in g: faults.add(_lacks(g, name, where)); return None
     a, shape = g["actions"][()], g[CAMERA].shape
-    if np.asarray(a).dtype.kind not in "fiu": faults.add(f"The actions of {where} are no numbers ({np.asarray(a).dtype}); convert them."); return None
+    kind = np.asarray(a).dtype
+    if kind.kind not in "fiu": faults.add(f"The actions of {where} are no numbers ({kind}); convert them."); return None
     a = np.asarray(a, np.float32)
     if not check_actions(np.where(np.isfinite(a), a, 0), where, faults): return None
-    if not shape or shape[0] != len(a): faults.add(f"{where} has {len(a)} actions for pictures of shape {tuple(shape)}: the two were not written together; leave it out."); return None
+    if not shape or shape[0] != len(a):
+        faults.add(f"{where} has {len(a)} actions for pictures of shape {tuple(shape)}: the two were not written together; leave it out.")
+        return None
     try: rgb(g[CAMERA][0], f"Frame 0 of {where}")
     except Mistake as e: faults.add(str(e)); return None
     return a
 
 # %% ../nbs/11e_libero_data.ipynb #25f9047d
-def _told(data, path, faults:Faults)->tuple: # instruction, how pictures lie; nothing where that is not to be had
+def _told(data, path, faults:Faults)->tuple|None: # instruction, how pictures lie; nothing where that is not to be had
     "What the attributes of a file say; of how pictures lie perhaps nothing."
-    try: text = instruction_of(data.attrs, path.stem)
-    except (ValueError, RecursionError) as e: faults.add(f"The attribute problem_info of {path} cannot be understood ({str(e)[:80]}); correct it, or remove it: then the file's name says what is shown."); return None
-    if other := _another(text, path.stem): faults.skip(f"{path} says {text!r}, and by its name it shows {other!r}, which is what a rollout says; a policy is trained with the first.")
-    try: lies = LIES[_text(data.attrs["macros_image_convention"]).strip().lower()] if "macros_image_convention" in data.attrs else ""
-    except (ValueError, KeyError) as e: faults.add(f"The attribute macros_image_convention of {path} is {str(e)[:40]}; it is opengl or opencv."); return None
+    attrs, name = data.attrs, "problem_info"
+    try:
+        text, name = instruction_of(attrs, path.stem), "macros_image_convention"
+        lies = LIES.get(_text(attrs[name]).strip().lower()) if name in attrs else ""
+        if lies is None: raise ValueError(f"{_text(attrs[name])[:40]!r}, and it may be opengl or opencv")
+    except (ValueError, RecursionError) as e:
+        remedy = "correct it" + ("" if name in attrs and name != "problem_info" else ", or remove it: then the file's name says what is shown")
+        faults.add(f"The attribute {name} of {path} cannot be understood ({str(e)[:80]}); {remedy}.")
+        return None
+    if other := _another(text, path.stem):
+        faults.skip(f"{path} says {text!r}, and by its name it shows {other!r}, which is what a rollout says; a policy is trained with the first.")
     return text, lies
 
 def _counts(data, path, demos:list, faults:Faults):
     "Compare with what the attributes count."
-    for name, n in (("num_demos", len(data)), ("total", sum(len(a) for _, a in demos) if len(demos) == len(data) else None)):
+    frames = sum(len(a) for _, a in demos) if len(demos) == len(data) else None
+    for name, n in dict(num_demos=len(data), total=frames).items():
         want = data.attrs.get(name)
-        if want is not None and n is not None and want != n: faults.skip(f"{path} counts {want} in its attribute {name} and holds {n}; what is there is used.")
+        if want is not None and n is not None and np.any(want != n):
+            faults.skip(f"{path} counts {want} in its attribute {name} and holds {n}; what is there is used.")
 
+# %% ../nbs/11e_libero_data.ipynb #8c9a2517
 def _file(path, faults:Faults)->dict:
     "What a file holds but for its images: instruction, how they lie, demonstrations."
     try:
         with _open(path) as f:
             data = f.get("data")
-            if not hasattr(data, "keys") or not len(data): faults.add(f"{path} has no demonstrations in a group `data` (it holds {', '.join(list(f)[:6]) or 'nothing'}); leave it out."); return {}
+            if not hasattr(data, "keys") or not len(data):
+                faults.add(f"{path} has no demonstrations in a group `data` (it holds {', '.join(list(f)[:6]) or 'nothing'}); leave it out.")
+                return {}
             if (told := _told(data, path, faults)) is None: return {}
             found = [(n, _demo(data[n], f"{path}/data/{n}", faults)) for n in sorted(data, key=lambda n: (_number(n), n))]
             demos = [(n, a) for n, a in found if a is not None]
@@ -168,17 +183,21 @@ def read_libero(
     "LIBERO's demonstrations."
     folder, faults = Path(folder), faults if faults is not None else Faults()
     files = [f for p in libero_files(folder) if (f := _file(p, faults))]
-    demos = [(f["path"], n, f["lies"], f["text"], a) for f in files for n, a in f["demos"]]
+    demos = [(f, n, a) for f in files for n, a in f["demos"]]
     if not demos:
         if not faults: faults.add(f"There are no demonstrations in {folder}; give a folder of LIBERO's HDF5 files.")
         return None
-    lengths = np.array([len(d[4]) for d in demos]); starts = np.cumsum(lengths) - lengths
-    some = with_words([d[3] for d in demos], folder, faults) & with_numbers([d[4] for d in demos], [f"{d[0].name}/data/{d[1]}" for d in demos], folder, faults)
-    if not some.any(): return None
-    said = list(dict.fromkeys(d[3] for d, s in zip(demos, some) if s))
-    actions, frames, base = np.concatenate([d[4] for d in demos]), np.flatnonzero(np.repeat(some, lengths)), folder.parent if folder.is_file() else folder
-    whole = digest(contents([f["path"] for f in files], base), *(d[3] for d in demos), actions)
-    return Reader(folder=folder, format="libero", actions=actions[frames], lengths=lengths[some], texts=np.array([said.index(d[3]) for d, s in zip(demos, some) if s]),
-                  numbers=np.flatnonzero(some), instructions=tuple(said), rows=frames, on_disk=len(actions), hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
-                  declared=Declaration(images="upright" if all(d[2] for d in demos) else ""),
-                  image=LiberoImages([d[:3] for d in demos], starts), notes=(f"{len(files)} files, one per task.",))
+    texts, moves = [f["text"] for f, _, _ in demos], [a for *_, a in demos]
+    some = with_words(texts, folder, faults) & with_numbers(moves, [f"{f['path'].name}/data/{n}" for f, n, _ in demos], folder, faults)
+    return _reader(folder, files, demos, texts, moves, some) if some.any() else None
+
+def _reader(folder, files:list, demos:list, texts:list, moves:list, some)->Reader:
+    "The dataset of some of these demonstrations."
+    lengths = np.array([len(a) for a in moves]); rows = np.flatnonzero(np.repeat(some, lengths))
+    actions, used = np.concatenate(moves), [t for t, s in zip(texts, some) if s]
+    said, base = list(dict.fromkeys(used)), folder.parent if folder.is_file() else folder
+    images = LiberoImages([(f["path"], n, f["lies"]) for f, n, _ in demos], np.cumsum(lengths) - lengths)
+    return Reader(folder=folder, format="libero", actions=actions[rows], lengths=lengths[some], texts=np.array([said.index(t) for t in used]),
+                  instructions=tuple(said), numbers=np.flatnonzero(some), rows=rows, on_disk=len(actions), image=images,
+                  hash=digest(contents([f["path"] for f in files], base), *texts, actions), exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
+                  declared=Declaration(images="upright" if all(f["lies"] for f in files) else ""), notes=(f"{len(files)} files, one per task.",))

@@ -32,7 +32,9 @@ def rgb(
         if a.shape[2] == 3: return a
         if a.shape[2] == 1: return a.repeat(3, 2)
         if a.shape[2] == 4 and (a[..., 3] == 255).all(): return np.ascontiguousarray(a[..., :3])
-        if a.shape[2] == 4: raise Mistake(f"{where} has four channels, and the fourth is not opaque (least {a[..., 3].min()}); a policy sees three, so say what is behind the picture and write it without the fourth.")
+        if a.shape[2] == 4:
+            raise Mistake(f"{where} has four channels, and the fourth is not opaque (least {a[..., 3].min()}); a policy sees three, so say "
+                          "what is behind the picture and write it without the fourth.")
     raise Mistake(f"{where} is {_described(a)}, and a picture is height × width × 3 in uint8; convert the dataset's pictures.")
 
 # %% ../nbs/10b_pictures.ipynb #e66438ac
@@ -40,7 +42,8 @@ def _refused(im, data:bytes)->str:
     "What is wrong with an opened picture; empty: nothing."
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16: return "a PNG of 16 bits a channel"
     if getattr(im, "n_frames", 1) > 1: return f"a film of {im.n_frames} pictures"
-    if im.getexif().get(274, 1) != 1: return f"marked as turned (EXIF orientation {im.getexif()[274]}), which some programs heed and others do not"
+    if im.getexif().get(274, 1) != 1:
+        return f"marked as turned (EXIF orientation {im.getexif()[274]}), which some programs heed and others do not"
     if im.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"): return f"of Pillow's mode {im.mode}"
     return ""
 
@@ -51,7 +54,9 @@ def _opened(data:bytes, where:str):
     try: im = Image.open(BytesIO(data))
     except UnidentifiedImageError: raise Mistake(f"{where} is no picture that Pillow knows (it begins with {data[:8]!r}).") from None
     except Image.DecompressionBombError as e: raise Mistake(f"{where} is too large to open ({e}).") from None
-    if said := _refused(im, data): raise Mistake(f"{where} is {said}, and a picture has 8 bits for each of red, green and blue, upright; convert the dataset's pictures.")
+    if said := _refused(im, data):
+        raise Mistake(f"{where} is {said}, and a picture has 8 bits for each of red, green and blue, upright; "
+                      "convert the dataset's pictures.")
     return im
 
 def glance(

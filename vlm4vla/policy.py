@@ -20,7 +20,7 @@ from .actions import ActionStats, decode, encode
 from .backbones import Backbone, backbones
 from .core import Mistake, file_hash, near_miss, replacing, write_json
 from .samples import framed, resize_images
-from .experiments import Experiment
+from .experiments import Experiment, choices
 from .families import Encoder, load_model
 from .family import held, part_of
 from .metadata import Entry, look, read_json, words
@@ -74,7 +74,8 @@ class Policy(nn.Module):
         self.encoder = Encoder(backbone, model_size or image_size, text_mask)
         if model_size and self.encoder.facts["size"] != model_size: raise Mistake(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
         self.vlm = load_model(backbone, init)
-        if lora_rank: self._check_adapters(wanted(self.vlm, lora_targets)); adapt(self.vlm, lora_rank, lora_targets)
+        if lora_rank: self._check_adapters(wanted(self.vlm, lora_targets))
+        self.adapted = adapt(self.vlm, lora_rank, lora_targets) if lora_rank else {}
         self.query = ActionQuery(self.vlm, self.encoder.query_id, scale=query_scale)
         self.head = MLPHead(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
         self.stats, self.multiple, self.prefix, self.origin = None, 1, None, Origin()
@@ -115,6 +116,7 @@ def _images(images)->np.ndarray: # (B, H, W, 3) uint8
     "Images as `act` takes them, or a sentence about what they are instead."
     try: x = np.asarray(images)
     except ValueError: raise Mistake("The images are not of one size; give one array of batch × height × width × 3.") from None
+    except TypeError as e: raise Mistake(f"The images are no array here ({str(e).splitlines()[0][:80]}); give images.cpu().numpy() of a tensor.") from None
     it = f"The images are an array of {x.dtype} and shape {x.shape}; "
     if x.ndim == 3 and x.shape[-1] == 3: raise Mistake(it + "a batch of one is images[None].")
     if x.ndim == 4 and x.shape[-1] != 3 and x.shape[1] == 3: raise Mistake(it + "colours belong last: give images.transpose(0, 2, 3, 1).")
@@ -127,7 +129,8 @@ def _images(images)->np.ndarray: # (B, H, W, 3) uint8
 def _asked(images, instructions)->list:
     "Instructions, one for each image."
     if isinstance(instructions, (str, bytes)): raise Mistake(f"The instructions are one text, {str(instructions)[:40]!r}; give a list with one for each image.")
-    said = list(instructions)
+    try: said = list(instructions)
+    except TypeError: raise Mistake(f"The instructions are {str(instructions)[:40]} ({type(instructions).__name__}); give a list with one for each image.") from None
     if len(said) != len(images) or not said: raise Mistake(f"There are {len(images)} images and {len(said)} instructions; give one instruction for each image, at least one.")
     for i, s in enumerate(said):
         if isinstance(s, str) and not words(s): raise Mistake(f"Instruction {i} of {len(said)} says nothing ({s[:40]!r}); tell the robot what to do.")
@@ -162,13 +165,17 @@ def wanted(vlm,
         if targets: raise Mistake(f"No linear layer and no expert of this VLM has a name that ends in {t}{near_miss(t, sorted({n.split('.')[-1] for n in there}))}")
     return found
 
-def adapt(vlm, rank:int, targets=()): # ends of names of linear layers and of experts; empty: all
+def adapt(vlm, rank:int,
+          targets=(), # ends of names of linear layers and of experts; empty: all
+         )->dict:     # name of every matrix of the VLM → whether it got an adapter
     "Put adapters beside the layers of a VLM and hold its own weights still; they are scaled by 2."
     import peft
-    names = list({n for group in wanted(vlm, targets).values() for n in group}); modules = dict(vlm.named_modules())
+    names = {n: 0 for group in wanted(vlm, targets).values() for n in group}; modules = dict(vlm.named_modules())
     linear, fused = [n for n in names if n in modules], [n for n in names if n not in modules]
+    matrices = {n.removesuffix(".weight") for n,w in vlm.named_parameters() if w.dim() > 1}
     config = peft.LoraConfig(r=rank, lora_alpha=2*rank, target_modules=linear or None, target_parameters=fused or None)
     peft.inject_adapter_in_model(config, vlm)
+    return {n: n in names for n in sorted(matrices)}
 
 # %% ../nbs/22_policy.ipynb #c42a8c74
 @patch
@@ -178,6 +185,15 @@ def learning(self:Policy)->dict: # part → parameters that learn; query and hea
     for n,w in self.named_parameters():
         part = part_of(self.encoder.family, n.removeprefix("vlm.")) if n.startswith("vlm.") else "new"
         counts[part] = counts.get(part, 0) + w.numel()*w.requires_grad
+    return counts
+
+@patch
+def adapters(self:Policy)->dict: # (part, end of a name) → (matrices whose adapter learns, matrices that stand still)
+    "What adapters stand beside, counted by part and by name."
+    counts, still = {}, held(self.encoder.family, self.facts["freeze"])
+    for n, has in self.adapted.items():
+        key = part_of(self.encoder.family, f"{n}."), n.split(".")[-1]; learns = has and key[0] not in still
+        counts[key] = tuple(a+b for a,b in zip(counts.get(key, (0, 0)), (learns, not learns)))
     return counts
 
 @patch
@@ -209,7 +225,8 @@ def compile_layers(self:Policy, mode:str=None)->Policy: # of `torch.compile`; it
     return self
 
 # %% ../nbs/22_policy.ipynb #1b19b77e
-_SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"), Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}))
+_SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"), Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}),
+         Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")), *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
 def _stop(sentence:str): raise Mistake(sentence)
 
@@ -217,12 +234,13 @@ def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it
     "What `policy.json` says, looked at."
     path = folder/"policy.json"; found = look(read_json(path), _SAID, str(path), _stop)
     stats, origin, want = found.pop("stats"), found.pop("origin"), found.pop("weights")
+    for k in (k for k in choices if k in found and found[k] not in choices[k]): _stop(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
     if new: _stop(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
     try: stats = ActionStats.from_dict(stats)
     except (TypeError, ValueError, Mistake) as e: _stop(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
     if want and want != file_hash(folder/"model.safetensors"): _stop(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one training together, or {_RETRAIN}.")
-    return found, stats, Origin(**origin)
+    return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or []))
 
 # %% ../nbs/22_policy.ipynb #97cf7ea0
 def _put(policy:Policy, folder):

@@ -111,5 +111,5 @@ def launch(code:str,      # Python, the same for each
     lines = []
     for line in p.stdout: lines.append(line); print(line, end="")
     if not p.wait(): return
-    said = [*(l for l in lines if "Stopped: " in l), *(l for l in reversed(lines) if "Error" in l or "Mistake" in l), *reversed(lines), "it said nothing"][0]
+    said = [*(l for l in lines if "Stopped: " in l), *(l.split("Mistake: ", 1)[1] for l in lines if "Mistake: " in l), *(l for l in reversed(lines) if "Error" in l), *reversed(lines), "it said nothing"][0]
     raise Mistake(f"One of {processes*nodes} processes failed: {said.strip()}")

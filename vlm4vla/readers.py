@@ -47,13 +47,12 @@ class Reader:
     notes:tuple=() # What else there is to know, in sentences
 
     def __post_init__(self):
-        given = dict(numbers=np.arange(len(self.lengths)), kinds=("demo",)*len(self.lengths), needed=np.unique(self.rows))
-        for k, v in given.items():
-            if getattr(self, k) is None or k == "kinds" and not self.kinds: object.__setattr__(self, k, v)
-        if not isinstance(self.image, Door): object.__setattr__(self, "image", Door(self.image, self.folder, int(self.rows[0]) if len(self.rows) else 0))
+        image = self.image if isinstance(self.image, Door) else Door(self.image, self.folder, int(next(iter(self.rows), 0)))
+        given = dict(numbers=np.arange(len(self.lengths)), needed=np.unique(self.rows), kinds=("demo",)*len(self.lengths))
+        for k, v in (given | dict(image=image)).items():
+            if k == "image" or getattr(self, k) is None or k == "kinds" and not self.kinds: object.__setattr__(self, k, v)
 
     def __len__(self): return len(self.rows)
-
     @property
     def episode(self)->np.ndarray:
         "Place of each frame's episode."
@@ -88,7 +87,8 @@ class Door:
         elif self.size is None: self._sized()
         if self.size in (None, shape): return
         (h, w), (a, b) = shape[:2], self.size[:2]
-        raise Mistake(f"{self.where(row)} is {h} × {w}, and the first of the dataset is {a} × {b}; bring all to one size, and check that they are of one camera.")
+        raise Mistake(f"{self.where(row)} is {h} × {w}, and the first of the dataset is {a} × {b}; bring all to one size, "
+                      "and check that they are of one camera.")
 
     def __call__(self, row:int)->np.ndarray:
         image = turned(rgb(self.source(row), self.where(row)), self.images)
@@ -99,9 +99,9 @@ class Door:
         "Say what can be said of a picture without decoding it, where the format allows that."
         if hasattr(self.source, "png"):
             data = self.source.png(row)
-            try: shape = glance(data, self.where(row))
-            except (OSError, ValueError) as e: raise Mistake(f"{self.where(row)} cannot be read ({' '.join(str(e).split())[:80]}).") from None
-            self._like_the_first(row, shape)
+            try: self._like_the_first(row, glance(data, self.where(row)))
+            except (OSError, ValueError) as e:
+                raise Mistake(f"{self.where(row)} cannot be read ({' '.join(str(e).split())[:80]}).") from None
 
 # %% ../nbs/11c_readers.ipynb #9076075e
 def keep(
@@ -126,8 +126,9 @@ class Convention:
     fps:float=0. # Actions per second that its simulator takes; 0: we cannot say
 
 conventions = Registry("suite with data", key="suite")
-for c in (Convention("grinningface", 1., 0., units="metric", fps=5.), Convention("calvin", 1., -1., units="scaled", fps=30.), Convention("simpler", 1., 0., units="metric", fps=5.),
-          Convention("libero", -1., 1., skip_still=True, units="scaled", fps=20.)): conventions.add(c)
+for c in (Convention("grinningface", 1., 0., units="metric", fps=5.), Convention("calvin", 1., -1., units="scaled", fps=30.),
+          Convention("simpler", 1., 0., units="metric", fps=5.), Convention("libero", -1., 1., skip_still=True, units="scaled", fps=20.)):
+    conventions.add(c)
 
 def regrip(
     actions:np.ndarray, # Frames × 7
@@ -145,22 +146,27 @@ NEAR = .05 # of the way between the gripper's values, within which a value is on
 
 def _grips(g, opens:float, closes:float)->str:
     "What gripper values say against the two that are declared; empty: nothing."
-    share = (g - closes)/(opens - closes)
-    ends, said = np.abs(share[:, None] - [0, 1]) <= NEAR, f"{opens:g} is said to open and {closes:g} to close"
-    outside, between = (share < -NEAR) | (share > 1 + NEAR), ~ends.any(1)
-    if outside.any(): return f"the gripper's values go from {g.min():.3g} to {g.max():.3g}, and {said}"
-    if not between.any(): return ""
-    values = np.unique(g[between].round(2))
-    if not ends.any(0).all(): return f"the gripper's values go from {g.min():.3g} to {g.max():.3g} and never reach {(closes, opens)[int(ends[:, 0].any())]:g}, and {said}: are they a width, or a speed?"
-    return f"the gripper has {len(values) + 2} states, {', '.join(f'{v:g}' for v in values)} among them, and {said}" if len(values) < 3 else ""
+    share, said = (g - closes)/(opens - closes), f"{opens:g} is said to open and {closes:g} to close"
+    ends, reach = np.abs(share[:, None] - [0, 1]) <= NEAR, f"the gripper's values go from {g.min():.3g} to {g.max():.3g}"
+    if ((share < -NEAR) | (share > 1 + NEAR)).any(): return f"{reach}, and {said}"
+    between = np.unique(g[~ends.any(1)].round(2))
+    if not len(between): return ""
+    if not ends.any(0).all():
+        never = opens if ends[:, 0].any() else closes
+        return f"{reach} and never reach {never:g}, and {said}: are they a width, or a speed?"
+    states = ", ".join(f"{v:g}" for v in between)
+    return f"the gripper has {len(between) + 2} states, {states} among them, and {said}" if len(between) < 3 else ""
 
+# %% ../nbs/11c_readers.ipynb #c57d61b8
 def _far(a, units:str)->str:
     "What moves say against being moves; empty: nothing."
-    if units == "scaled": limits, what = [1.]*6, "and moves are said to be scaled to ±1"
-    else: limits, what = [1.]*3 + [2*np.pi]*3, "and no hand moves by more than a metre, or turns by more than a whole turn, in a step: are they places, angles of joints, or in other units?"
-    at = np.argwhere(np.abs(a[:, :6]) > np.array(limits)*1.01)
+    limits = np.array([1.]*6 if units == "scaled" else [1.]*3 + [2*np.pi]*3)
+    what = ("moves are said to be scaled to ±1" if units == "scaled" else
+            "no hand moves by more than a metre, or turns by more than a whole turn, in a step: "
+            "are they places, angles of joints, or in other units?")
+    at = np.argwhere(np.abs(a[:, :6]) > limits*1.01)
     if not len(at): return ""
-    return f"{len(np.unique(at[:, 0])):,} of {len(a):,} frames have moves like {a[tuple(at[0])]:.3g} in {AXES[at[0, 1]]}, {what}"
+    return f"{len(np.unique(at[:, 0])):,} of {len(a):,} frames have moves like {a[tuple(at[0])]:.3g} in {AXES[at[0, 1]]}, and {what}"
 
 def contradictions(
     actions:np.ndarray, # Frames × 7
@@ -220,7 +226,9 @@ def check_actions(a, where:str, faults:Faults)->bool:
     "Whether actions can be used; if not, a sentence."
     a = np.asarray(a)
     width = a.shape[1] if a.ndim == 2 else 1
-    if width != 7: faults.add(f"The actions of {where} have {width} number{'s' if width != 1 else ''}, and a policy has 7 (place, rotation, gripper); convert the dataset to moves of the hand.")
+    has = f"{width} number{'s' if width != 1 else ''}"
+    if width != 7:
+        faults.add(f"The actions of {where} have {has}, and a policy has 7 (place, rotation, gripper); convert the dataset to moves of the hand.")
     elif not len(a): faults.add(f"There are no frames in {where}; remove it.")
     elif not np.isfinite(a).all(): faults.add(f"The actions of {where} are not all finite; remove the episode.")
     else: return True
@@ -236,16 +244,20 @@ def with_numbers(
     gaps = [np.flatnonzero(~np.isfinite(a).all(1)) for a in episodes]
     there = np.array([not len(g) for g in gaps], bool)
     for name, g in [(n, g) for n, g in zip(names, gaps) if len(g)][:3]:
-        faults.skip(f"{name} of {where} has a missing number in the action of frame {g[0]}{f' and {len(g) - 1} more' if len(g) > 1 else ''}; the episode is left out.")
-    if (~there).sum() > 3: faults.skip(f"… and {(~there).sum() - 3} more episodes with a missing number in an action; in all {(~there).sum()} of {len(there)} are left out.")
+        more = f" and {len(g) - 1} more" if len(g) > 1 else ""
+        faults.skip(f"{name} of {where} has a missing number in the action of frame {g[0]}{more}; the episode is left out.")
+    n = (~there).sum()
+    if n > 3: faults.skip(f"… and {n - 3} more episodes with a missing number in an action; in all {n} of {len(there)} are left out.")
     return there
 
+# %% ../nbs/11c_readers.ipynb #2b6f5248
 def with_words(texts:list, where, faults:Faults)->np.ndarray: # True for each that has words
     "Which episodes have an instruction."
     there = np.array([bool(words(t)) for t in texts], bool)
     if not there.all():
         first = np.flatnonzero(~there)[0]
-        faults.skip(f"{(~there).sum()} of {len(there)} episodes of {where} have an empty instruction (the first is number {first}); they are left out, write the sentences to use them.")
+        faults.skip(f"{(~there).sum()} of {len(there)} episodes of {where} have an empty instruction (the first is number {first}); "
+                    "they are left out, write the sentences to use them.")
     return there
 
 # %% ../nbs/11c_readers.ipynb #3764a856
@@ -284,6 +296,7 @@ def _noted(path)->dict: # name → [*stamp, hash]
     except (OSError, ValueError): return {}
     return known["files"] if isinstance(known, dict) and known.get("hash") == digest(json.dumps(known.get("files"))) else {}
 
+# %% ../nbs/11c_readers.ipynb #c9f6adec
 def _hash(path)->str:
     "The hash of a file; empty if it cannot be read, which its reader will say."
     try: return file_hash(path)
@@ -299,8 +312,9 @@ def hashes(
     stats = {p: os.stat(p) for p in paths}
     old = {p: known[str(p)][4] for p in paths if known.get(str(p), [])[:4] == [*stamp_of(stats[p])]}
     new = [p for p in paths if p not in old]
-    much = sum(stats[p].st_size for p in new) < 2e9
-    with ThreadPoolExecutor(cores()) as pool: found = old | dict(zip(new, progress(pool.map(_hash, new), total=len(new), desc="reading files for their hashes", disable=much)))
+    few = sum(stats[p].st_size for p in new) < 2e9
+    with ThreadPoolExecutor(cores()) as pool:
+        found = old | dict(zip(new, progress(pool.map(_hash, new), total=len(new), desc="reading files for their hashes", disable=few)))
     files = known | {str(p): [*stamp_of(stats[p]), found[p]] for p in new if settled(stats[p]) and found[p]}
     if files != known:
         with replacing(note) as tmp: tmp.write_text(json.dumps(dict(files=files, hash=digest(json.dumps(files)))))

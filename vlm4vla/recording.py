@@ -60,18 +60,21 @@ def _make(folder, make_block, block:int, settings:dict)->int:
 
 @contextmanager
 def _without_script(make_block):
-    "Let processes start without running the user's script once more, as Python would: what they run is in a module. If it is in the script itself, that needs its guard."
+    "Let processes start without running the user's script once more, as Python would; if what they run is in the script, that needs a guard."
     main, f = sys.modules["__main__"], make_block
     while isinstance(f, functools.partial): f = f.func
     script = getattr(main, "__file__", None)
-    if f.__module__ == "__main__" and script and "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace"): raise Mistake(_unguarded(script))
-    if f.__module__ == "__main__": yield; return
+    if f.__module__ == "__main__":
+        if script and "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace"): raise Mistake(_unguarded(script))
+        yield; return
     kept = {k: vars(main)[k] for k in ("__file__", "__spec__") if k in vars(main)}
     vars(main).pop("__file__", None); main.__spec__ = None
     try: yield
     finally: vars(main).update(kept)
 
-def _unguarded(script)->str: return f"Every process that records runs {script} anew; put what it does below a line `if __name__ == \"__main__\":`, or record with workers=1."
+def _unguarded(script)->str:
+    guard = 'if __name__ == "__main__":'
+    return f"Every process that records runs {script} anew; put what it does below a line `{guard}`, or record with workers=1."
 
 def _make_all(folder, make_block, blocks:list[int], settings:dict, workers:int, bar):
     "Make blocks, here or in processes."
@@ -97,7 +100,7 @@ def record(
     settings:dict=None, # What the blocks depend on; by default the name and arguments of `make_block`
 )->dict: # As `check_dataset` returns it
     "Record a dataset, or what is missing of it."
-    if getattr(current_process(), "_inheriting", False): raise Mistake(_unguarded(sys.argv[0])) # a process that was to record runs the script instead
+    if getattr(current_process(), "_inheriting", False): raise Mistake(_unguarded(sys.argv[0])) # to record, and it runs the script
     folder, workers, n_blocks = Path(folder), check_int("workers", workers), check_int("n_blocks", n_blocks)
     settings = plain(settings) if settings is not None else settings_of(make_block)
     with locked(folder):

@@ -53,7 +53,8 @@ def call(
 )->dict: # row → (n, 7)
     "One batched call of the policy."
     rows = {j.place: j.obs for j in jobs}
-    if len(sides := {o[0].shape for o in rows.values()}) > 1: raise Mistake(f"The simulator's pictures differ in size ({sides}); let it show all tasks in one.")
+    if len(sides := {o[0].shape for o in rows.values()}) > 1:
+        raise Mistake(f"The simulator's pictures differ in size ({sides}); let it show all tasks in one.")
     filled = [rows.get(r, jobs[0].obs) for r in range(size)]
     actions = np.asarray(policy.act(np.stack([o[0] for o in filled]), [o[1] for o in filled]))
     if actions.dtype.kind not in "fiu": raise Mistake(f"The policy returned actions of type {actions.dtype}, not numbers.")
@@ -62,7 +63,8 @@ def call(
                       + ("; lower n_action_steps or raise the policy's chunk size." if actions.ndim == 3 and actions.shape[1] < n else "."))
     with np.errstate(over="ignore"): found = {r: np.ascontiguousarray(actions[r, :n], np.float32) for r in rows}
     for j in jobs:
-        if not np.isfinite(found[j.place]).all(): raise Mistake(f"The policy returned an action that is not finite, in episode {j.episode} of {j.task} after {j.sent} actions.")
+        if np.isfinite(found[j.place]).all(): continue
+        raise Mistake(f"The policy returned an action that is not finite, in episode {j.episode} of {j.task} after {j.sent} actions.")
     return found
 
 # %% ../nbs/40_rollout.ipynb #37a611e4
@@ -79,8 +81,8 @@ def untold(
     n = info.get("n_steps", 1)
     if not isinstance(n, (int, float)) or n != n or n != int(n): return f"the simulator told no number of actions (n_steps is {n!r})"
     if n < 1: return "over before the policy acted"
-    value = info.get(benchmark.metric.column)
-    return "" if isinstance(value, (int, float)) and value == value else f"the simulator told no {benchmark.metric.column} (it is {value!r})"
+    value = info.get(what := benchmark.metric.column)
+    return "" if isinstance(value, (int, float)) and value == value else f"the simulator told no {what} (it is {value!r})"
 
 def row_of(job:Job, info:dict, **known)->dict:
     "What came of an episode."
@@ -131,9 +133,10 @@ def telling(
 # %% ../nbs/40_rollout.ipynb #40891679
 class Run:
     "A rollout under way."
-    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, *, benchmark, workers:int, n:int, size:int, on_row, on_failure, on_film, video:dict, bar):
-        self.crew, self.policy, self.todo, self.known, self.n, self.size = crew, policy, deque(jobs), known, n, size
-        self.benchmark, self.on_row, self.on_failure, self.on_film, self.video, self.bar = benchmark, on_row, on_failure, on_film, video, bar
+    def __init__(self, crew:Crew, policy, jobs:list[Job], known:dict, benchmark, *, workers:int, n:int, size:int,
+                 on_row, on_failure, on_film, video:dict, bar):
+        self.crew, self.policy, self.todo, self.known, self.benchmark, self.n, self.size = crew, policy, deque(jobs), known, benchmark, n, size
+        self.on_row, self.on_failure, self.on_film, self.video, self.bar = on_row, on_failure, on_film, video, bar
         self.rows, self.lost, self.streak, self.bad_starts, self.left = [], [], [], 0, len(jobs)
         for slot in range(min(workers, len(jobs))): crew.start(slot)
 
@@ -185,7 +188,8 @@ def on_obs(self:Run, hand:Hand, body):
         job.marks += range(first, len(job.frames))
     blank = is_blank(job.obs[0]) and f"the picture is of one colour {tuple(job.obs[0][0, 0].tolist())}: nothing was drawn"
     wrong = blank or (done and (untold(info, self.benchmark) if job.sent else "over before the policy acted"))
-    if not done and job.sent >= 2*self.benchmark.limit(job.task) + self.n: wrong = f"not over after {job.sent} actions" # a chunk may be cut short, so more are sent than run
+    if not done and job.sent >= 2*self.benchmark.limit(job.task) + self.n: # a chunk may be cut short, so more are sent than run
+        wrong = f"not over after {job.sent} actions"
     if wrong: self.fail(hand, wrong, again=False)
     elif done: self.record(hand, info)
     else: hand.state = "waiting"
@@ -223,7 +227,8 @@ def renew(self:Run, hand:Hand, what:str, body):
     if hand.state == "starting":
         self.bad_starts += 1
         if self.bad_starts > 1:
-            raise Mistake(f"The simulator {self.crew.module} does not start under {self.crew.python} ({why if what == 'error' else f'{why}: {said}'}); `vlm4vla doctor` says what it needs.")
+            raise Mistake(f"The simulator {self.crew.module} does not start under {self.crew.python} "
+                          f"({why if what == 'error' else f'{why}: {said}'}); `vlm4vla doctor` says what it needs.")
     self.crew.end(hand)
     if hand.job: self.fail(hand, why, said if what == "died" else "")
     if self.left: self.crew.start(hand.slot)
@@ -239,7 +244,8 @@ def fail(self:Run, hand:Hand, why:str, said:str="", again:bool=True):
     same = len(self.streak) >= SAME and len(set(self.streak[-SAME:])) == 1
     if not same and len(self.streak) < MANY: return
     more = f" The last line that a worker wrote is {said!r}." if said else ""
-    raise Mistake(f"{len(self.streak)} episodes in a row failed, {'all in the same way' if same else 'the last one with'} ({row['failure']}), so the rollout ends here; what was measured is kept. "
+    how = f"{'all in the same way' if same else 'the last one with'} ({row['failure']})"
+    raise Mistake(f"{len(self.streak)} episodes in a row failed, {how}, so the rollout ends here; what was measured is kept. "
                   f"Mend the simulator {self.crew.module} and start again: what failed is tried again.{more}")
 
 # %% ../nbs/40_rollout.ipynb #c5ec7eba
@@ -247,7 +253,8 @@ def _planned(benchmark, split, episodes, n_action_steps, chunk_mode, run_id, don
     "Actions of a chunk that are executed, what is the same in all rows, the episodes that are to do."
     if chunk_mode in CHUNK_MODES: n_action_steps, chunk_mode = chunk_steps(chunk_mode, benchmark.chunk_size), None
     n = check_int("n_action_steps", n_action_steps or benchmark.n_action_steps)
-    if split not in benchmark.splits: raise Mistake(f"{benchmark.label} has no split {split!r}; choose one of {', '.join(benchmark.splits)}.")
+    if split not in benchmark.splits:
+        raise Mistake(f"{benchmark.label} has no split {split!r}; choose one of {', '.join(benchmark.splits)}.")
     known = dict(run_id=run_id, benchmark=benchmark.name, split=split, chunk_mode=chunk_mode or f"{n} of {benchmark.chunk_size}")
     numbers, done = (range(episodes) if isinstance(episodes, int) else list(episodes)), set(map(tuple, done_keys))
     jobs = [Job(t, int(e), int(e) % batch_size) for t in tasks or benchmark.tasks for e in numbers]
@@ -256,7 +263,8 @@ def _planned(benchmark, split, episodes, n_action_steps, chunk_mode, run_id, don
 def _tell(run:Run, on_failure):
     "Say that episodes have no row, if nobody was told: a `Mistake` if none has one, else a warning."
     if on_failure: return
-    said = f"{len(run.lost)} of {len(run.lost) + len(run.rows)} episodes of {run.known['benchmark']} {run.known['split']} failed and have no row (the last one: {run.lost[-1]['failure']})"
+    said = (f"{len(run.lost)} of {len(run.lost) + len(run.rows)} episodes of {run.known['benchmark']} {run.known['split']} "
+            f"failed and have no row (the last one: {run.lost[-1]['failure']})")
     if not run.rows: raise Mistake(f"{said}, so nothing was measured; mend the simulator {run.crew.module} and start again.")
     warnings.warn(f"{said}; start again to try them again.", stacklevel=3)
 
@@ -288,7 +296,8 @@ def rollout(
     if not jobs: return []
     with Crew(benchmark.python, benchmark.module, dict(split=split, **(env or {})), time_limit, start_limit) as crew, \
          progress(total=len(jobs), desc=f"{benchmark.name} {split}") as bar:
-        run = Run(crew, policy, jobs, known, benchmark=benchmark, workers=workers, n=n, size=batch_size, on_row=on_row, on_failure=on_failure, on_film=on_film, video=video, bar=bar)
+        run = Run(crew, policy, jobs, known, benchmark, workers=workers, n=n, size=batch_size,
+                  on_row=on_row, on_failure=on_failure, on_film=on_film, video=video, bar=bar)
         rows = run.go()
     if run.lost: _tell(run, on_failure)
     order = {(j.task, j.episode): i for i, j in enumerate(jobs)}

@@ -198,7 +198,8 @@ class Bridge:
     def observe(self, image)->Observation:
         "The picture, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
-        info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **(self.flown.told() if self.pilot else {})) if self.done else {}
+        flown = self.flown.told() if self.pilot else {}
+        info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **flown) if self.done else {}
         return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
 
     def state(self)->np.ndarray: return self.scene.get_state().numpy()[0]

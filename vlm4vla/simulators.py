@@ -143,7 +143,8 @@ class Making:
         "Run a command; if it fails, say its first error, or its last line."
         self.bar.set_description(f"{self.s.name}: {what}"); last = ""
         with open(self.log, "a", encoding="utf-8") as log:
-            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env={**(env or os.environ), "PYTHONUNBUFFERED": "1"}) # so that the last line is the last
+            p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True, errors="replace", env={**(env or os.environ), "PYTHONUNBUFFERED": "1"}) # lines come in order
             for line in p.stdout:
                 log.write(line)
                 if line.strip() and not last.startswith("ERROR"): last = line.strip(); self.bar.set_postfix_str(last[:50])
@@ -255,7 +256,8 @@ def add_assets(m:Making, assets:Path):
     remedy = f"give their folder with --assets or {s.assets_setting}"
     if not s.assets_commands: raise Mistake(f"{s.label} needs its assets, and {assets} has no {lacks(s, assets)[0]}: {s.assets_how}, then {remedy}.")
     try:
-        for command in s.assets_commands: m.run("getting assets", s.python, *command, env=surroundings(s.python, filled(s, s.variables, assets)))
+        env = surroundings(s.python, filled(s, s.variables, assets))
+        for command in s.assets_commands: m.run("getting assets", s.python, *command, env=env)
     except Mistake as e: raise Mistake(f"{str(e).split('; all of it')[0]}; {remedy}.") from None
     if lacks(s, assets): raise Mistake(f"The assets of {s.label} came without {lacks(s, assets)[0]}; {remedy}.")
 

@@ -59,7 +59,7 @@ def check_slurm(
     out, # Folder of the tables
 ):
     "A `Mistake` unless jobs can be handed over from here, and write their logs into the folder."
-    for c in ("sbatch", "squeue"):
+    for c in ("sbatch", "srun", "squeue", "scancel"):
         if not shutil.which(c):
             raise Mistake(f"There is no Slurm here (`{c}` is not found)", "run this on a login node of a cluster, or leave out --executor slurm")
     if odd := set(str(folder_of(out))) & set("%\\\n\r"):

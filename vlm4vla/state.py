@@ -23,7 +23,7 @@ class Watch:
     def __init__(self): self.step, self.seen = None, None
     def __call__(self, step:int, loss, norm): # what the step computed
         "Note a step; nothing is waited for."
-        now = torch.stack([_whole(loss).detach().float(), _whole(norm).detach().float()])
+        now = torch.stack([_whole(x).detach().float().reshape(()) for x in (loss, norm)])
         if self.step is None: self.step, self.seen = torch.full((), -1, device=now.device), now
         new = (self.step < 0) & ~now.isfinite().all()
         self.step, self.seen = torch.where(new, step, self.step), torch.where(new, now, self.seen)
@@ -133,6 +133,6 @@ def take_up(path, module, opt, steps:int, origin:Origin, world:World)->tuple[int
     if bad := unsound(module, opt): raise Mistake(f"{bad} in the state of step {step} in {Path(path).parent}; {_way_out(path)}.")
     torch.set_rng_state(state["rng"]); origin.code[:] = state.get("code") or ["unknown"]
     if step < steps and origin.code[-1] != here:
-        if world.first: warnings.warn(f"The first {step} steps in {Path(path).parent} were taken by the code of {origin.code[-1]}, the others are by that of {here}; both are noted with the policy.")
+        if world.first and "code" in state: warnings.warn(f"The first {step} steps in {Path(path).parent} were taken by the code of {origin.code[-1]}, those to come are by {here}; both are noted with the policy.")
         origin.code.append(here)
     return step, state["log"]

@@ -56,7 +56,8 @@ def _state(e, out, runs, episodes, chunk_mode=""):
     others = bool(kinds.get("train") and kinds.get("eval")) and kinds["train"] != kinds["eval"] # it was trained anew meanwhile
     evaluated = "eval" in kinds and have >= want and not others
     train = "to do" if "train" not in kinds else "done" if evaluated or weights(e, out).is_file() else "weights are gone"
-    return dict(run_id=e.run_id, train=train, evaluate="done" if evaluated else "of other weights" if others else "to do" if not have else f"{have} of {want}", episodes=have)
+    evaluate = "done" if evaluated else "of other weights" if others else "to do" if not have else f"{have} of {want}"
+    return dict(run_id=e.run_id, train=train, evaluate=evaluate, episodes=have)
 
 def plan(
     experiments, # Experiments or `run_id`s

@@ -14,7 +14,8 @@ import numpy as np
 from .core import Mistake, replacing
 
 # %% ../nbs/39a_video.ipynb #ddbb7e48
-FONTS = ("", "DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "PingFang.ttc", "msyh.ttc")
+FONTS = ("", "DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf",
+         "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "PingFang.ttc", "msyh.ttc")
 LARGEST, SMALLEST, MOST = 17, 9, 6 # sizes of letters; lines of a text
 
 @lru_cache(maxsize=None)
@@ -62,7 +63,7 @@ def written(
         part, name = _legible(part)
         size = next((s for s in range(LARGEST, SMALLEST, -1) if _font(name, s).getlength(part) <= width), SMALLEST)
         found += [(line, _font(name, size)) for line in _broken(part, _font(name, size), width)]
-    return tuple(found if len(found) <= MOST else [*found[:MOST - 1], ("[…]" if _has("DejaVuSans.ttf", "…") else "[...]", _font("DejaVuSans.ttf", LARGEST) or _font("", LARGEST))])
+    return tuple(found if len(found) <= MOST else [*found[:MOST - 1], ("[...]", _font("", LARGEST))])
 
 # %% ../nbs/39a_video.ipynb #43fd82c4
 def captioned(
@@ -73,7 +74,8 @@ def captioned(
 )->np.ndarray:
     "A frame, enlarged, with lines of text below."
     from PIL import Image, ImageDraw
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3: raise Mistake(f"A frame of a film is uint8, height × width × 3, not {image.dtype} of shape {image.shape}.")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise Mistake(f"A frame of a film is uint8, height × width × 3, not {image.dtype} of shape {image.shape}.")
     h, found = side*image.shape[0]//image.shape[1], [l for line in lines for l in written(line, side - 16)]
     page = Image.new("RGB", (side, (h + 22*max(room, len(found)) + 10)//2*2), "white")
     page.paste(Image.fromarray(image).resize((side, h), Image.Resampling.BICUBIC))

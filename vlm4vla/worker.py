@@ -42,7 +42,8 @@ def check_shown(
     "A `Mistake` when an observation holds another kind of picture, or no words."
     x = np.asarray(obs.image)
     if x.dtype != np.uint8 or x.ndim != 3 or x.shape[2] != 3 or not x.size:
-        raise Mistake(f"The simulator {module} showed a picture of type {x.dtype} and shape {x.shape}; a policy sees uint8 numbers, height × width × 3.")
+        raise Mistake(f"The simulator {module} showed a picture of type {x.dtype} and shape {x.shape}; "
+                      "a policy sees uint8 numbers, height × width × 3.")
     if not isinstance(obs.instruction, str) or not obs.instruction.strip():
         raise Mistake(f"The simulator {module} gave the instruction {obs.instruction!r}; it has to say what the robot is to do.")
 
