@@ -245,7 +245,7 @@ CAUSES = {
     "libero, no pictures": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_0"].__delitem__("obs")), "derived from the one with pictures"),
     "libero, other lengths": ("libero", lambda d: in_file(d/KITCHEN, lambda f: at(f, "data/demo_0/obs/agentview_rgb", np.zeros((6, 24, 24, 3), np.uint8))), "7 actions for pictures of shape (6, 24, 24, 3)"),
     "libero, half a text": ("libero", lambda d: attribute(d, problem_info="{language"), "problem_info of"), "libero, no text": ("libero", lambda d: attribute(d, problem_info="{}"), "no entry 'language_instruction'"),
-    "libero, another convention": ("libero", lambda d: attribute(d, macros_image_convention="directx"), "it is opengl or opencv"),
+    "libero, another convention": ("libero", lambda d: attribute(d, macros_image_convention="directx"), "it may be opengl or opencv"),
     "libero, gripper of another format": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_0/actions"].__setitem__((slice(None), 6), [0, 0, 0, 0, 1, 1, 1])), "3 states, 0 among them"),
     "an archive": ("libero", lambda d: (d/"x.zip").write_bytes(b"PK") and d/"x.zip", "unpack the archive"), "the folder above": ("calvin", lambda d: shutil.copytree(d, d.parent/"up/sets") and d.parent/"up", "give one of the folders in it that do (sets)"),
 }

@@ -67,7 +67,8 @@ def _nowhere(folder:Path)->str:
     others = sorted(p.parent.name for p in folder.glob("*/auto_lang_ann.npy") if p.is_file())
     said = f"The CALVIN folder {folder} has no {ANNOTATIONS}"
     if not others: return f"{said}, without which no frame has an instruction."
-    return f"{said}; annotations lie in {', '.join(others)}: link or rename the one you want, `ln -s {others[0]} {folder}/lang_annotations`."
+    link = f"ln -s {others[0]} {folder}/lang_annotations"
+    return f"{said}; annotations lie in {', '.join(others)}: link or rename the one you want, `{link}`."
 
 def _span(s)->tuple|None:
     "First and last frame, or nothing."
@@ -128,8 +129,9 @@ def within_recordings(
         faults.skip(f"{lost.sum()} of {len(ends)} recordings of {path} lie in no scene of scene_info.npy "
                     f"(the first is {ends[lost][0].tolist()}): one of the two files is of another split.")
     good = inside(spans, ends)
-    if not good.all(): faults.skip(f"{(~good).sum()} of {len(good)} annotated stretches of {folder} do not lie in one recording of {path.name} "
-                                   f"(the first is {spans[~good][0].tolist()}); they are left out.")
+    if not good.all():
+        faults.skip(f"{(~good).sum()} of {len(good)} annotated stretches of {folder} do not lie in one recording of {path.name} "
+                    f"(the first is {spans[~good][0].tolist()}); they are left out.")
     return good
 
 # %% ../nbs/11d_calvin_data.ipynb #8e6dbd51
@@ -156,7 +158,8 @@ def _why(folder, frame:int, e:Exception)->str:
         return f"{path} has no {e.args[0]}; it holds {', '.join(alike[:6]) or 'nothing'}. Write that array under the name it should have."
     if why_not(path): return unreadable(path, e)
     if "pickle" in str(e):
-        return f"{path} holds pickled objects where arrays of numbers belong; they are not loaded, because a pickle can run code: save plain arrays."
+        return (f"{path} holds pickled objects where arrays of numbers belong; they are not loaded, because a pickle can run code: "
+                "save plain arrays.")
     if not zipfile.is_zipfile(path):
         return f"{path} is cut off or damaged: it begins as an npz archive, and the table at its end is not there; unpack it again."
     if "Bad CRC-32" in str(e): return f"{path} is cut off or damaged: the check sum of {str(e).split()[-1]} does not fit; unpack it again."
@@ -229,8 +232,9 @@ def _there(folder, spans, numbers, listing:dict, faults:Faults)->np.ndarray: # T
     there = counts == spans[:, 1] - spans[:, 0] + 1
     said = []
     for (a, b), n in zip(spans[~there].tolist(), numbers[~there]):
-        if first <= a and b <= last: said.append(_why(folder, next(i for i in range(a, b + 1) if i not in listing), FileNotFoundError())); continue
-        said.append(f"Annotation {n} of {folder} names the frames {a} to {b}, and the frames there go from {first} to {last}: "
+        gone = next(i for i in range(a, b + 1) if i not in listing)
+        said.append(_why(folder, gone, FileNotFoundError()) if first <= a and b <= last else
+                    f"Annotation {n} of {folder} names the frames {a} to {b}, and the frames there go from {first} to {last}: "
                     "annotations and frames are not of the same split.")
     faults.add_all(list(dict.fromkeys(said)))
     return there
@@ -280,7 +284,8 @@ def _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, 
     "The dataset of these numbers, without the episodes that are not sound."
     rows, texts = rows[np.repeat(sound, lengths)], [t for t, s in zip(texts, sound) if s]
     said, whole = list(dict.fromkeys(texts)), digest((folder/ANNOTATIONS).read_bytes(), frames, table)
+    words = np.array([said.index(t) for t in texts])
     notes = (f"{there - len(frames)} of {there} frames belong to no annotation.",)
-    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=np.array([said.index(t) for t in texts]),
+    return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=words,
                   instructions=tuple(said), numbers=numbers[sound], rows=rows, on_disk=len(frames), image=CalvinImages(folder, frames),
                   hash=whole, exact=True, fps=CALVIN.fps, gripper=CALVIN.gripper, notes=notes)

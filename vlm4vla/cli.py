@@ -196,10 +196,12 @@ def compared(
     from vlm4vla.stats import gap, tested, verdict
     c = _comparison(study, out); of = {m.name: m for m in c.metrics}
     wide, how = rates(c).reset_index(), " and ".join(dict.fromkeys(m for m in c.rates.method if m))
-    lines = [c.study.question, "", table(wide.to_dict("records"), list(wide.columns)), ""] + ([f"Intervals are {how}, 95 %, over all seeds."] if how else [])
+    lines = [c.study.question, "", table(wide.to_dict("records"), list(wide.columns)), ""]
+    if how: lines += [f"Intervals are {how}, 95 %, over all seeds."]
     for p in c.paired.itertuples():
         m = of[p.metric]
-        lines += [f"{p.split} {p.metric}: {arms[p.a].label} minus {arms[p.b].label} {gap(p, m)} {tested(p)}. Is it better? {verdict(p, m)}."]
+        which = f"{p.split} {p.metric}: {arms[p.a].label} minus {arms[p.b].label}"
+        lines += [f"{which} {gap(p, m)} {tested(p)}. Is it better? {verdict(p, m)}."]
     return lines + [f"Not there yet: {r}" for r in c.waiting]
 
 def compared_in(study:str, out, format:str)->list:
@@ -249,7 +251,8 @@ def measured(names:list, args)->int:
 def measured_row(r)->dict: # row of `scores`
     "A rate as it is printed: none where every episode failed."
     value, low, high = (f"{v:.3f}" for v in (r.value, r.ci_low, r.ci_high))
-    return dict(run_id=r.run_id, split=r.split, metric=r.metric, rate=value if r.n else "–", interval=f"[{low}, {high}]" if r.n else "–", n=r.n, failed=r.failed)
+    rate = dict(rate=value, interval=f"[{low}, {high}]") if r.n else dict(rate="–", interval="–")
+    return dict(run_id=r.run_id, split=r.split, metric=r.metric, **rate, n=r.n, failed=r.failed)
 
 def _frame(rows):
     "Rows as a table, with a column of failures only where there are any."
@@ -313,7 +316,9 @@ def data(args)->int:
     from vlm4vla.formats import check_data, data_folder, declare
     try:
         folder = Path(args.path).expanduser() if "/" in args.path or os.path.lexists(args.path) else data_folder(args.path)
-        if args.declare: path = declare(folder); say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
+        if args.declare:
+            path = declare(folder)
+            say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
         report = check_data(folder, args.all, args.suite)
     except Mistake as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)

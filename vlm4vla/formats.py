@@ -40,24 +40,33 @@ for f in (Format("lerobot-v3", "LeRobot v3, parquet with images or video", "", p
           Format("calvin", "CALVIN, an npz file per frame, with language annotations", "calvin", there_is_calvin, read_calvin, CALVIN),
           Format("libero", "LIBERO, an HDF5 file per task", "libero", there_is_libero, read_libero, LIBERO)): formats.add(f)
 
+# %% ../nbs/11g_formats.ipynb #b714b7f7
 def _nothing(folder:Path)->str:
     "What is found where no dataset is, in a sentence."
-    if folder.is_file(): return f"{folder} is a file, and no HDF5 file of LIBERO; give the folder of a dataset" + ("; unpack the archive first." if folder.suffix in (".zip", ".tar", ".gz", ".tgz", ".zst") else ".")
-    if any(folder.glob("data/chunk-*/*.parquet")): return f"{folder} is half a LeRobot dataset: it has tables but no meta/info.json; finish recording it, or bring meta/ from where it came from."
-    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and any(f.there(p) for f in formats.values()))
-    if below: return f"{folder} holds no dataset itself; give one of the folders in it that do ({', '.join(below[:4])}{', …' if len(below) > 4 else ''})."
-    return f"{folder} holds no dataset we can read ({'; '.join(f.label.split(',')[0] for f in formats.values())}); give the folder that has meta/, training/ or the HDF5 files."
+    if folder.is_file():
+        packed = folder.suffix in (".zip", ".tar", ".gz", ".tgz", ".zst")
+        return f"{folder} is a file, and no HDF5 file of LIBERO; give the folder of a dataset{'; unpack the archive first' if packed else ''}."
+    if any(folder.glob("data/chunk-*/*.parquet")):
+        return (f"{folder} is half a LeRobot dataset: it has tables but no meta/info.json; finish recording it, "
+                "or bring meta/ from its source.")
+    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[:1] != "." and any(f.there(p) for f in formats.values()))
+    names = ", ".join(below[:4]) + (", …" if len(below) > 4 else "")
+    if below: return f"{folder} holds no dataset itself; give one of the folders in it that do ({names})."
+    kinds = "; ".join(f.label.split(",")[0] for f in formats.values())
+    return f"{folder} holds no dataset we can read ({kinds}); give the folder that has meta/, training/ or the HDF5 files."
 
 def recognise(folder)->Format:
     "The format of a dataset."
     folder = Path(folder)
     try:
-        if not folder.exists(): raise Mistake(f"{folder} {why_not(folder)}." if folder.is_symlink() else f"There is nothing at {folder}; give the folder of a dataset.")
+        if folder.is_symlink() and not folder.exists(): raise Mistake(f"{folder} {why_not(folder)}.")
+        if not folder.exists(): raise Mistake(f"There is nothing at {folder}; give the folder of a dataset.")
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK): raise PermissionError(0, "", str(folder))
         found = next((f for f in formats.values() if f.there(folder)), None)
         if found: return found
         raise Mistake(_nothing(folder))
-    except PermissionError as e: raise Mistake(f"{e.filename} may not be read by this user; change the permissions of it and of the folders above it.") from None
+    except PermissionError as e:
+        raise Mistake(f"{e.filename} may not be read by this user; change the permissions of it and of the folders above it.") from None
 
 # %% ../nbs/11g_formats.ipynb #ba124321
 def data_places()->list[Path]:
@@ -88,39 +97,44 @@ def known(
 )->Declaration:
     "What format, metadata and the file beside a dataset declare of it, in this order."
     named = {"moves": "end-effector deltas", "joints": "joints"}.get(meaning(r.axes), "")
-    base = (OURS if _ours(r) else formats[r.format].declares) | Declaration(gripper=r.gripper, fps=r.fps, axes=r.axes, actions="" if _ours(r) else named)
-    return base | r.declared | read_declaration(folder, faults.add)
+    base = OURS if _ours(r) else formats[r.format].declares | Declaration(actions=named)
+    return base | Declaration(gripper=r.gripper, fps=r.fps, axes=r.axes) | r.declared | read_declaration(folder, faults.add)
 
 def _no_moves(d:Declaration, folder)->str:
     "Why numbers of this kind cannot be learnt, in a sentence; empty if they can."
-    what, path, wanted = meaning(d.axes), declaration_path(folder), as_line(dict(actions="end-effector deltas", axes=AXES))
-    if d.actions in ("joints", "end-effector poses") and what not in ("joints", "unknown", "order"): return f"The actions of {folder} are declared as {d.actions}, and a policy learns moves of the hand ({', '.join(AXES)}); convert the dataset."
-    if what in ("", "hand", "moves"): return ""
-    kind = dict(joints="are names of joints", order="are in another order", unknown="are not understood")[what]
-    return f"The seven numbers of {folder} are called {', '.join(d.axes)}, which {kind}, and a policy learns moves of the hand ({', '.join(AXES)}); convert the dataset, or, if its names are wrong, declare in {path}: {wanted}."
+    what, wanted = meaning(d.axes), f"a policy learns moves of the hand ({', '.join(AXES)})"
+    kind = dict(joints="are names of joints", order="are in another order", unknown="are not understood").get(what)
+    line = f"declare in {declaration_path(folder)}: {as_line(dict(actions='end-effector deltas', axes=AXES))}"
+    if kind: return (f"The seven numbers of {folder} are called {', '.join(d.axes)}, which {kind}, and {wanted}; convert the dataset, "
+                     f"or, if its names are wrong, {line}.")
+    if d.actions in ("", "end-effector deltas"): return ""
+    return f"The actions of {folder} are declared as {d.actions}, and {wanted}; convert the dataset."
 
-_ASKED = dict(gripper="which of the gripper's values opens", images="how its pictures lie (copies of a simulator's data are often “upside-down”)", actions="that its numbers are moves of the hand",
-              units="the units of its moves", fps="how many actions there are in a second")
+# %% ../nbs/11g_formats.ipynb #98b158cb
+_ASKED = dict(gripper="which of the gripper's values opens", actions="that its numbers are moves of the hand", units="the units of its moves",
+              images="how its pictures lie (copies of a simulator's data are often “upside-down”)", fps="how many actions there are in a second")
 
 def _undeclared(d:Declaration, taken:Declaration, suite:str, folder)->str:
     "A sentence about what is declared nowhere, with the line that declares it."
-    as_suite = f"as {suite} has it" if suite else "as it stands"
-    return (f"The dataset {folder} does not say {'; '.join(_ASKED[n] for n in d.missing)}. It is taken {as_suite}. Write what is right into {declaration_path(folder)} "
+    asked, as_suite = "; ".join(_ASKED[n] for n in d.missing), f"as {suite} has it" if suite else "as it stands"
+    return (f"The dataset {folder} does not say {asked}. It is taken {as_suite}. Write what is right into {declaration_path(folder)} "
             f"(`vlm4vla data check {folder} --declare` begins the file); what is taken now would be: {as_line(taken.entries(d.missing))}.")
 
-# %% ../nbs/11g_formats.ipynb #7827949d
 def _against(r:Reader, d:Declaration, taken:Declaration, c, folder, faults:Faults):
     "Hold the values, and the suite, to what is declared."
-    path = declaration_path(folder)
+    path, two = declaration_path(folder), '{"gripper": {"opens": …, "closes": …}}'
     for k, s in contradictions(r.actions, taken.gripper, d.units).items():
         said = "declared" if k == "moves" or d.gripper else f"taken for granted, as {c.suite} has it,"
-        remedy = "Convert the dataset" + (f", or declare its two values in {path}: " + '{"gripper": {"opens": …, "closes": …}}' if k == "gripper" else "")
+        remedy = "Convert the dataset" + (f", or declare its two values in {path}: {two}" if k == "gripper" else "")
         faults.add(f"The values of {folder} contradict what is {said} of its {k}: {s}{'' if s.endswith('?') else '.'} {remedy}.")
     if c and c.units and d.units in ("metric", "scaled") and d.units != c.units:
         faults.add(f"The moves of {folder} are {d.units}, and the simulator of {c.suite} takes {c.units} ones; convert the dataset.")
     if c and c.fps and d.fps and not _ours(r) and abs(d.fps - c.fps) > .01*c.fps:
-        faults.skip(f"The dataset {folder} has {d.fps:g} actions per second and {c.suite} is controlled at {c.fps:g}: a move of one is not a move of the other; bring the dataset to that rate, or, if its metadata are wrong, declare in {path}: {as_line(dict(fps=c.fps))}.")
+        faults.skip(f"The dataset {folder} has {d.fps:g} actions per second and {c.suite} is controlled at {c.fps:g}: a move of one is not "
+                    f"a move of the other; bring the dataset to that rate, or, if its metadata are wrong, declare in {path}: "
+                    f"{as_line(dict(fps=c.fps))}.")
 
+# %% ../nbs/11g_formats.ipynb #7827949d
 def settle(
     r:Reader, # As a format reads it
     folder, # The dataset
@@ -137,8 +151,9 @@ def settle(
     if not no: _against(r, d, taken, c, folder, faults)
     beside = read_declaration(folder, lambda s: None)
     source = r.image.source.raw() if beside.images and stored else r.image.source
-    return replace(r, declared=d, gripper=taken.gripper, fps=d.fps, axes=d.axes, image=Door(source, r.folder, r.image.first, beside.images or d.images),
-                   hash=r.hash if beside == Declaration() else digest(r.hash, beside))
+    name = r.hash if beside == Declaration() else digest(r.hash, beside)
+    return replace(r, declared=d, gripper=taken.gripper, fps=d.fps, axes=d.axes, hash=name,
+                   image=Door(source, r.folder, r.image.first, beside.images or d.images))
 
 # %% ../nbs/11g_formats.ipynb #4d9e81bc
 def _opened(folder, suite:str, faults:Faults)->tuple: # reader or nothing, suite
@@ -208,7 +223,8 @@ def _ranges(r:Reader)->list:
     q, stats = np.quantile(r.actions, [0, .01, .99, 1], axis=0), quantiles(r.actions)
     moves = [hi > lo for lo, hi in zip(stats.lo, stats.hi)] + [True]
     names = r.axes if len(r.axes) == 7 else AXES
-    return [dict(zip(("action", "least", "1 %", "99 %", "greatest", ""), (a, *(f"{v:.4g}" for v in q[:, i]), "" if moves[i] else "does not move"))) for i, a in enumerate(names)]
+    row = lambda i: [names[i], *(f"{v:.4g}" for v in q[:, i]), "" if moves[i] else "does not move"]
+    return [dict(zip(("action", "least", "1 %", "99 %", "greatest", ""), row(i))) for i in range(7)]
 
 def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
     "Read pictures; a sentence for each that cannot be read."
@@ -227,12 +243,15 @@ def _facts(r:Reader, shapes:set)->dict:
     "What a dataset is and how much of it there is."
     f, d = formats[r.format], r.declared; c = conventions[f.suite] if f.suite else None
     size = ", ".join(f"{s[0]} × {s[1]}" for s in sorted(shapes)) or "none could be read"
+    moves, opens = ", ".join(filter(None, (d.actions or "kind not declared", d.units))), d.gripper
     facts = dict(episodes=f"{len(r.lengths):,}, of {r.lengths.min()} to {r.lengths.max()} frames", frames=f"{len(r):,}", instructions=f"{len(r.instructions):,}: {list_text(r.instructions)}",
-                 image=f"{size}, {d.images or 'orientation not declared'}", rate=f"{d.fps:g} actions per second" if d.fps else "not declared",
-                 gripper=f"{d.gripper[0]:g} is open, {d.gripper[1]:g} closed" if d.gripper else "not declared", moves=", ".join(filter(None, (d.actions or "kind not declared", d.units))))
+                 image=f"{size}, {d.images or 'orientation not declared'}", moves=moves,
+                 rate=f"{d.fps:g} actions per second" if d.fps else "not declared",
+                 gripper=f"{opens[0]:g} is open, {opens[1]:g} closed" if opens else "not declared")
     if c and c.skip_still: facts["still"] = f"{int(still(r.actions, r.lengths).sum()):,} frames do nothing; training leaves them out"
     return dict(format=f.label) | facts | dict(notes=" ".join(r.notes))
 
+# %% ../nbs/11g_formats.ipynb #c06b44d0
 def check_data(
     folder, # A dataset
     every:bool=False, # Read every picture, not only the first and last of each episode?
@@ -256,5 +275,5 @@ def declare(
     faults = Faults(gather=True); r = recognise(folder).read(folder, faults)
     if r is None: raise Mistake(f"Nothing of {folder} can be read, so nothing is known of it; `vlm4vla data check {folder}` says why.")
     d = known(r, folder, Faults())
-    if hasattr(r.image.source, "raw"): d = replace(d, images=read_declaration(folder, faults.add).images) # its files say so, each for itself
+    if hasattr(r.image.source, "raw"): d = replace(d, images=read_declaration(folder, faults.add).images) # each file says it
     return write_declaration(folder, d)

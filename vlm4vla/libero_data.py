@@ -118,11 +118,12 @@ def _told(data, path, faults:Faults)->tuple|None: # instruction, how pictures li
         lies = LIES.get(_text(attrs[name]).strip().lower()) if name in attrs else ""
         if lies is None: raise ValueError(f"{_text(attrs[name])[:40]!r}, and it may be opengl or opencv")
     except (ValueError, RecursionError) as e:
-        remedy = "correct it" + ("" if name in attrs and name != "problem_info" else ", or remove it: then the file's name says what is shown")
-        faults.add(f"The attribute {name} of {path} cannot be understood ({str(e)[:80]}); {remedy}.")
+        then = "the file's name says what is shown" if name == "problem_info" else "declare how its pictures lie"
+        faults.add(f"The attribute {name} of {path} cannot be understood ({str(e)[:80]}); correct it, or remove it: then {then}.")
         return None
     if other := _another(text, path.stem):
-        faults.skip(f"{path} says {text!r}, and by its name it shows {other!r}, which is what a rollout says; a policy is trained with the first.")
+        faults.skip(f"{path} says {text!r}, and by its name it shows {other!r}, which is what a rollout says; "
+                    "a policy is trained with the first.")
     return text, lies
 
 def _counts(data, path, demos:list, faults:Faults):
@@ -140,7 +141,8 @@ def _file(path, faults:Faults)->dict:
         with _open(path) as f:
             data = f.get("data")
             if not hasattr(data, "keys") or not len(data):
-                faults.add(f"{path} has no demonstrations in a group `data` (it holds {', '.join(list(f)[:6]) or 'nothing'}); leave it out.")
+                holds = ", ".join(list(f)[:6]) or "nothing"
+                faults.add(f"{path} has no demonstrations in a group `data` (it holds {holds}); leave it out.")
                 return {}
             if (told := _told(data, path, faults)) is None: return {}
             found = [(n, _demo(data[n], f"{path}/data/{n}", faults)) for n in sorted(data, key=lambda n: (_number(n), n))]
@@ -197,7 +199,8 @@ def _reader(folder, files:list, demos:list, texts:list, moves:list, some)->Reade
     actions, used = np.concatenate(moves), [t for t, s in zip(texts, some) if s]
     said, base = list(dict.fromkeys(used)), folder.parent if folder.is_file() else folder
     images = LiberoImages([(f["path"], n, f["lies"]) for f, n, _ in demos], np.cumsum(lengths) - lengths)
-    return Reader(folder=folder, format="libero", actions=actions[rows], lengths=lengths[some], texts=np.array([said.index(t) for t in used]),
-                  instructions=tuple(said), numbers=np.flatnonzero(some), rows=rows, on_disk=len(actions), image=images,
-                  hash=digest(contents([f["path"] for f in files], base), *texts, actions), exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
-                  declared=Declaration(images="upright" if all(f["lies"] for f in files) else ""), notes=(f"{len(files)} files, one per task.",))
+    whole, known = digest(contents([f["path"] for f in files], base), *texts, actions), all(f["lies"] for f in files)
+    return Reader(folder=folder, format="libero", actions=actions[rows], lengths=lengths[some], instructions=tuple(said),
+                  texts=np.array([said.index(t) for t in used]), numbers=np.flatnonzero(some), rows=rows, on_disk=len(actions),
+                  image=images, hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper, declared=Declaration(images="upright" if known else ""),
+                  notes=(f"{len(files)} files, one per task.",))

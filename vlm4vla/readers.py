@@ -228,7 +228,8 @@ def check_actions(a, where:str, faults:Faults)->bool:
     width = a.shape[1] if a.ndim == 2 else 1
     has = f"{width} number{'s' if width != 1 else ''}"
     if width != 7:
-        faults.add(f"The actions of {where} have {has}, and a policy has 7 (place, rotation, gripper); convert the dataset to moves of the hand.")
+        faults.add(f"The actions of {where} have {has}, and a policy has 7 (place, rotation, gripper); "
+                   "convert the dataset to moves of the hand.")
     elif not len(a): faults.add(f"There are no frames in {where}; remove it.")
     elif not np.isfinite(a).all(): faults.add(f"The actions of {where} are not all finite; remove the episode.")
     else: return True

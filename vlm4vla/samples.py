@@ -108,7 +108,8 @@ def _decode(reader, size:int, via:int, workers:int, path):
     with replacing(path) as tmp, open(tmp, "w+b") as f, ThreadPoolExecutor(workers) as pool:
         np.lib.format.write_array_header_1_0(f, dict(descr="|u1", fortran_order=False, shape=(reader.on_disk, size, size, 3)))
         f.seek(0); whole.update(f.read())
-        for part in progress(ahead(pool, run, runs, 2*workers), total=len(runs), desc=f"decoding at {size} px"): f.write(part); whole.update(part)
+        for part in progress(ahead(pool, run, runs, 2*workers), total=len(runs), desc=f"decoding at {size} px"):
+            f.write(part); whole.update(part)
     finished(path, whole.hexdigest())
 
 # %% ../nbs/11h_samples.ipynb #4d1eb9c2
