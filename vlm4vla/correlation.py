@@ -89,8 +89,9 @@ def fit(
     drawn = np.random.default_rng(seed).integers(0, len(x), (repeats, len(x)))
     null, p_permutation = _shuffled(x, y, repeats, seed)
     middle = lambda v: tuple(np.nanquantile(v, [.025, .975]))
-    found = dict(r=line.rvalue, r2=line.rvalue**2, p=line.pvalue, p_permutation=p_permutation, fisher=fisher(line.rvalue, len(x)), bootstrap=middle(_r(x[drawn], y[drawn])),
-                 permutation=middle(null), slope=line.slope, intercept=line.intercept, spearman=_r(*ranks), p_spearman=_shuffled(*ranks, repeats, seed)[1])
+    found = dict(r=line.rvalue, r2=line.rvalue**2, p=line.pvalue, p_permutation=p_permutation, fisher=fisher(line.rvalue, len(x)),
+                 bootstrap=middle(_r(x[drawn], y[drawn])), permutation=middle(null), slope=line.slope, intercept=line.intercept,
+                 spearman=_r(*ranks), p_spearman=_shuffled(*ranks, repeats, seed)[1])
     return Fit(n=len(x), **{k: tuple(map(steady, v)) if isinstance(v, tuple) else steady(v) for k, v in found.items()})
 
 # %% ../nbs/51a_correlation.ipynb #7b6bcd60
@@ -163,7 +164,8 @@ def best_of(
     chance, true = np.diff(below, prepend=0), float(np.mean(rates))
     expected = float(chance @ score)
     low, median, high = (float(score[np.searchsorted(below, q - 1e-9)]) for q in (.025, .5, .975))
-    return dict(true=true, expected=expected, bias=round(expected - true, 12), sd=float(np.sqrt(chance @ (score - expected)**2)), low=low, median=median, high=high)
+    return dict(true=true, expected=expected, bias=round(expected - true, 12),
+                sd=float(np.sqrt(chance @ (score - expected)**2)), low=low, median=median, high=high)
 
 # %% ../nbs/51a_correlation.ipynb #ae2727d4
 def best_of_models(

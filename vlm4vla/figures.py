@@ -253,18 +253,22 @@ def _frame(ax, m):
         ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color="#666666", fontsize=8)
 
 # %% ../nbs/52_figures.ipynb #6aa1f83d
-def _luck(r, chance): return "" if chance is None or not r.n else ", at chance" if r.ci_low <= chance <= r.ci_high else ", above chance" if r.ci_low > chance else ", below chance"
+def _luck(r, chance):
+    if chance is None or not r.n: return ""
+    return ", above chance" if r.ci_low > chance else ", below chance" if r.ci_high < chance else ", at chance"
 
 def _by_arm(c, split, m):
     "A metric of every policy, in words; one that never got so far is named."
     r = {r.arm: r for r in c.rates[(c.rates.split == split) & (c.rates.metric == m.name)].itertuples()}
-    return "; ".join(f"{arms[a].label} {told(r[a], m)}{_luck(r[a], m.chance)}" if a in r else f"{arms[a].label} nothing to count" for a in arms)
+    say = lambda a: f"{told(r[a], m)}{_luck(r[a], m.chance)}" if a in r else "nothing to count"
+    return "; ".join(f"{arms[a].label} {say(a)}" for a in arms)
 
 def _unpaired(c, split, first):
     "What can be said without pairs."
     there = c.rates[(c.rates.split == split) & (c.rates.metric == first.name)]
     if there.arm.nunique() < len(arms) or not there.n.all(): return f"**Not measured yet:** run `vlm4vla sweep {c.study.name}`." + _lost(c)
-    return f"**{EARLY}:** {_by_arm(c, split, first)}, but the policies share no episode; roll them out on the same seeds and episodes." + _lost(c)
+    return (f"**{EARLY}:** {_by_arm(c, split, first)}, but the policies share no episode; "
+            "roll them out on the same seeds and episodes.") + _lost(c)
 
 def _lost(c):
     n = int(c.episodes.failed.sum())
@@ -279,19 +283,22 @@ def answer(
     p = c.paired[(c.paired.split == split) & (c.paired.metric == first.name)]
     if not len(p): return _unpaired(c, split, first)
     p = p.iloc[0]
-    return " ".join([f"**{verdict(p, first)}. On emoji that no demonstration shows, the cube ends on the right card: {_by_arm(c, split, first)}. The difference is {gap(p, first)} {tested(p)}.**",
+    return " ".join([f"**{verdict(p, first)}. On emoji that no demonstration shows, the cube ends on the right card: "
+                     f"{_by_arm(c, split, first)}. The difference is {gap(p, first)} {tested(p)}.**",
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])]) + _lost(c)
 
 # %% ../nbs/52_figures.ipynb #5de19029
 def caption(c:Comparison)->str:
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
-    return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. "
-            "Left: the cube was placed on any card. Right: on the right one, given that it was placed; the dashed line is chance." + _lost(c))
+    return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); "
+            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: the cube was placed on any card. "
+            "Right: on the right one, given that it was placed; the dashed line is chance." + _lost(c))
 
 def alt_text(c:Comparison)->str:
     "The figure of a comparison for a reader who cannot see it."
-    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in c.rates[(c.rates.metric == m.name) & (c.rates.n > 0)].itertuples())
+    rows = lambda m: c.rates[(c.rates.metric == m.name) & (c.rates.n > 0)].itertuples()
+    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in rows(m))
     return "Two panels of points, one for each policy and split. " + "; ".join(map(one, c.metrics[1:])) + "."
 
 # %% ../nbs/52_figures.ipynb #26fd2b02

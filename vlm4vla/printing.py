@@ -55,7 +55,7 @@ def _number(column)->bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 # %% ../nbs/49c_printing.ipynb #7c3fc01f
-_TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+_TEX = {**{c: "\\" + c for c in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 
 def _tex(v):

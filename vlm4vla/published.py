@@ -122,7 +122,8 @@ def _name(ax, x, y, names):
         at = {}
         for i in sorted(np.flatnonzero(right == side), key=lambda i: up[i]):
             at[i] = max([up[i], *(v + line for j, v in at.items() if abs(across[i] - across[j]) < .3 - 1e-9)])
-            ax.annotate(names[i], (x[i], y.min() + at[i]*np.ptp(y)), xytext=(-5 if side else 5, 0), textcoords="offset points", ha="right" if side else "left", va="center", fontsize=7, color="#444444",
+            ax.annotate(names[i], (x[i], y.min() + at[i]*np.ptp(y)), xytext=(-5 if side else 5, 0), textcoords="offset points",
+                        ha="right" if side else "left", va="center", fontsize=7, color="#444444",
                         path_effects=[withStroke(linewidth=2, foreground="white")])
 
 def fits(

@@ -43,7 +43,8 @@ def _score(df, metric):
     found, lost = measure(metric, counted(df, metric)), failed(df)
     if not found["n"] and not lost: return None
     value = {c: round(found[c], 6) for c in ("value", "ci_low", "ci_high")}
-    return dict(metric=metric.name, **value, n=found["n"], failed=lost), found["method"] or ("Wilson" if metric.unit == "share" else "bootstrap")
+    how = found["method"] or ("Wilson" if metric.unit == "share" else "bootstrap")
+    return dict(metric=metric.name, **value, n=found["n"], failed=lost), how
 
 # %% ../nbs/50b_scores.ipynb #cafecf92
 def scores(
@@ -133,7 +134,8 @@ def check(
             problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
     for name in ("train_log", "vqa_measured"):
         problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again." for r in sorted(set(found[name][0].run_id) - known)]
-    if not kept.equals(scores(eps, found["failures"][0])): problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with scores.rebuild_scores.")
+    if not kept.equals(scores(eps, found["failures"][0])):
+        problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with scores.rebuild_scores.")
     for name in ("scores", "vqa_measured"):
         problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]
     problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it." for r in _odd_cells(found["reported"][0])]

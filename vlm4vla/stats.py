@@ -209,7 +209,8 @@ def _alone(metric, v):
     if not len(v): return dict(k=pd.NA, n=0, value=math.nan, ci_low=math.nan, ci_high=math.nan, method="")
     share = _yes_or_no(metric, v)
     low, high = wilson(v.sum(), len(v)) if share else mean_interval(v, metric.lo, metric.hi)
-    return dict(k=int(v.sum()) if share else pd.NA, n=len(v), value=float(v.mean()), ci_low=low, ci_high=high, method="Wilson" if share else "bootstrap")
+    how = "Wilson" if share else "bootstrap"
+    return dict(k=int(v.sum()) if share else pd.NA, n=len(v), value=float(v.mean()), ci_low=low, ci_high=high, method=how)
 
 # %% ../nbs/49b_stats.ipynb #22f8fd2a
 def _together(metric, a, b, clusters):
@@ -220,8 +221,8 @@ def _together(metric, a, b, clusters):
     elif np.ptp(d) == 0: least, most = alike(d[0], len(d), metric.lo - metric.hi, metric.hi - metric.lo)
     else: least, most = low, high
     test = mcnemar_exact if share else paired_permutation
-    return dict(n=len(d), rate_a=float(a.mean()), rate_b=float(b.mean()), difference=float(a.mean() - b.mean()), ci_low=min(low, least), ci_high=max(high, most),
-                only_a=int((better*d > 0).sum()), only_b=int((better*d < 0).sum()), p=test(a, b), test="McNemar" if share else "sign-flip")
+    return dict(n=len(d), rate_a=float(a.mean()), rate_b=float(b.mean()), difference=float(a.mean() - b.mean()),
+                ci_low=min(low, least), ci_high=max(high, most), only_a=int((better*d > 0).sum()), only_b=int((better*d < 0).sum()), p=test(a, b), test="McNemar" if share else "sign-flip")
 
 def _steadied(found): return {k: steady(v) if isinstance(v, float) else v for k, v in found.items()}
 
@@ -258,7 +259,7 @@ def together(
 )->str:
     "One word for several comparisons of the same question."
     words = set(words)
-    return words.pop() if len(words) == 1 else NO if YES not in words and NO in words and EARLY not in words else "It depends" if YES in words else EARLY
+    return words.pop() if len(words) == 1 else "It depends" if YES in words else EARLY
 
 # %% ../nbs/49b_stats.ipynb #1cd413d4
 def separate(
@@ -269,7 +270,8 @@ def separate(
     d, half = a["value"] - b["value"], [(e["ci_high"] - e["ci_low"])/2 for e in (a, b)]
     z = d*NormalDist().inv_cdf(.975)/math.hypot(*half)
     return _steadied(dict(difference=float(d), ci_low=float(d - math.hypot(a["value"] - a["ci_low"], b["ci_high"] - b["value"])),
-                ci_high=float(d + math.hypot(a["ci_high"] - a["value"], b["value"] - b["ci_low"])), z=float(z), p=math.erfc(abs(z)/math.sqrt(2))))
+                ci_high=float(d + math.hypot(a["ci_high"] - a["value"], b["value"] - b["ci_low"])),
+                z=float(z), p=math.erfc(abs(z)/math.sqrt(2))))
 
 # %% ../nbs/49b_stats.ipynb #9ef46c52
 shared = ("seed", "split", "task", "episode", "chunk_mode") # What two rows of a pair have in common
@@ -298,7 +300,8 @@ def counted(
     if metric.given: df = df[has(metric.given).fillna(False).astype(bool)]
     try: v = has(metric.column).astype("Float64").dropna().astype(float)
     except (TypeError, ValueError):
-        raise Mistake(f"{metric.name} is made of numbers, but the column {metric.column!r} of the episodes holds something else; correct it.") from None
+        raise Mistake(f"{metric.name} is made of numbers, but the column {metric.column!r} of the episodes holds something else; "
+                      "correct it.") from None
     return v[np.isfinite(v)]
 
 def failed(df:pd.DataFrame)->int:
@@ -333,7 +336,8 @@ def compare(
         for m in metrics:
             va, vb = (one.assign(value=counted(one, m)).dropna(subset="value") for one in (df[df.arm == a], df[df.arm == b]))
             if len(va.merge(vb, on=keys)): rows.append(dict(split=split, metric=m.name, a=a, b=b, **paired(va, vb, m)))
-    columns = ["split", "metric", "a", "b", "n", "dropped", "rate_a", "rate_b", "difference", "ci_low", "ci_high", "only_a", "only_b", "p", "test"]
+    columns = ["split", "metric", "a", "b", "n", "dropped", "rate_a", "rate_b", "difference", "ci_low", "ci_high",
+               "only_a", "only_b", "p", "test"]
     return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/49b_stats.ipynb #e10b089c
