@@ -51,7 +51,7 @@ def test_bad_input_is_one_sentence_and_status_2(cli, args, words, tmp_path):
 def test_doctor_says_how_to_get_what_is_missing(cli):
     done = cli("doctor")
     assert done.returncode in (0, 1), done.stderr
-    for what in ("Python", "torch", "Jupyter kernel", "pybullet", "GPU", "Slurm", "simulator calvin", "disk"): assert re.search(f"^{what} ", done.stdout, re.M), what
+    for what in ("Python", "torch", "Jupyter kernel", "GPU", "Slurm", "simulator calvin", "simulator tabletop", "disk"): assert re.search(f"^{what} ", done.stdout, re.M), what
     assert ("The demo can run" in done.stdout) == (done.returncode == 0)
     for row in re.findall(r"^(\S.*?) {2,}(?:missing|optional)\b", done.stdout, re.M): assert f"  {row}: " in done.stdout, row
 
