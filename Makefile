@@ -31,7 +31,7 @@ demo: $(BIN)/.ready ## train two small policies, roll them out, compare them (ab
 
 test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
-	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)'
+	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
 	@echo "tests: what no single notebook can say"
 	@$(BIN)/python -m pytest $(ARGS)
 

@@ -67,7 +67,8 @@ def test_environments_are_made_with_a_python_of_the_tested_version(newer, tmp_pa
 def test_building_is_announced_and_refused_without_a_compiler(newer):
     newer.setattr(simulators, "_pythons", lambda: []); newer.setattr(simulators.shutil, "which", lambda name: "/usr/bin/c++")
     assert simulators.base_python() == (sys.executable, (3, 13))
-    assert "more than 15 minutes" in simulators._warned(simulators.called("tabletop")) and simulators._warned(simulators.called("libero")) == ""
+    tabletop, libero = map(simulators.called, ("tabletop", "libero"))
+    assert "more than 15 minutes" in simulators._warned(tabletop) and simulators._warned(libero) == ""
     newer.setattr(simulators.shutil, "which", lambda name: None)
     with pytest.raises(Mistake, match="no C\\+\\+ compiler .* install Python 3.11"): simulators._warned(simulators.called("tabletop"))
 
@@ -79,3 +80,14 @@ def test_pythons_are_looked_for_where_pyenv_and_uv_keep_theirs(monkeypatch, tmp_
 
 def test_makefile_and_package_name_the_same_index(root):
     assert f"TORCH_INDEX ?= {simulators.CPU_BUILDS}\n" in (root/"Makefile").read_text()
+
+def test_pages_that_are_left_out_under_another_python_are_there(root, monkeypatch):
+    import skips
+    pages = {p.stem for p in (root/"nbs").rglob("*.ipynb")}
+    assert {*skips.HANDS_ON, *skips.USING} <= pages
+    monkeypatch.setattr(skips, "find_spec", lambda name: None); monkeypatch.setattr(elsewhere, "is_here", lambda suite: False)
+    monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", sys.executable)
+    assert skips.skipped()[0] == skips.HANDS_ON
+    monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", ""); monkeypatch.setenv("VLM4VLA_SIMULATORS", str(root/"nowhere"))
+    pages, why = skips.skipped()
+    assert pages == skips.HANDS_ON + skips.USING and "vlm4vla simulators install tabletop" in why

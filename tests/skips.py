@@ -1,0 +1,20 @@
+"Pages that cannot run under this Python, as a pattern for `nbdev-test --skip-file-re`; what is left out is said in one sentence."
+import sys
+from importlib.util import find_spec
+from vlm4vla.core import Mistake
+from vlm4vla.elsewhere import its_python
+
+HANDS_ON = ("41_grinningface", "41a_demonstrations") # hold the tabletop in their own process
+USING = ("30_train", "31_vlm_sft", "32_vqa", "39e_elsewhere", "40_rollout", "41b_questions",
+         "evaluate", "pretrain_mini", "train", "vlm_sft") # ask for it, wherever it runs
+
+def skipped()->tuple: # names of pages, why
+    "The pages that need PyBullet in a way that it cannot be had."
+    if find_spec("pybullet"): return (), ""
+    try: its_python("grinningface"); return HANDS_ON, "they need PyBullet in their own process, and it has no wheel for this Python"
+    except Mistake as e: return HANDS_ON + USING, str(e).rstrip(".")
+
+if __name__ == "__main__":
+    pages, why = skipped()
+    if pages: sys.stderr.write(f"left out: {', '.join(pages)}: {why}.\n")
+    print("^([_.]" + "".join(f"|{p}\\.ipynb" for p in pages) + ")")
