@@ -7,17 +7,17 @@ Docs: https://vlm4vla.github.io/vlm4vla/results.html.md"""
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'FailureRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow',
            'ReportedRow', 'VqaScoreRow', 'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'append', 'done_keys',
-           'unmeasured', 'same_words', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
+           'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../nbs/50_results.ipynb #75e6bf41
-import json, math, os, re, secrets
+import json, math, os, secrets
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
-from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, setting, write_text
+from .core import Mistake, Registry, locked, near_miss, replacing, results_dir, same_words, setting, write_text
 from .devices import Counts
 from .printing import csv_text
 
@@ -385,11 +385,7 @@ def unmeasured(
     done = pd.MultiIndex.from_frame(episodes[key])
     return last[~pd.MultiIndex.from_frame(last[key]).isin(done)].reset_index(drop=True)
 
-def same_words(
-    why:str, # What failed
-)->str:
-    "The words without their numbers and addresses, by which failures of one kind are told."
-    return re.sub(r"0x[0-9a-fA-F]+|\d+", "#", why)
+
 
 def why_failed(
     lost:pd.DataFrame, # Rows of `failures`

@@ -16,9 +16,9 @@ from datetime import datetime, timezone
 import numpy as np
 from fastcore.basics import patch
 from .benchmarks import CHUNK_MODES, Benchmark, chunk_steps
-from .core import Mistake, check_int, plain, progress
+from .core import Mistake, check_int, plain, progress, same_words
 from .crew import Crew, Hand
-from .results import same_words
+
 from .video import write_video
 from .worker import pack, unpack
 
