@@ -3,16 +3,25 @@ import sys
 from importlib.util import find_spec
 from vlm4vla.core import Mistake
 from vlm4vla.elsewhere import its_python
+from vlm4vla.simulators import TESTED, base_python, install
 
 HANDS_ON = ("41_grinningface", "41a_demonstrations") # hold the tabletop in their own process
 USING = ("30_train", "31_vlm_sft", "32_vqa", "39e_elsewhere", "40_rollout", "41b_questions",
          "evaluate", "pretrain_mini", "train", "vlm_sft") # ask for it, wherever it runs
 
+def lacking()->str:
+    "Why the tabletop cannot run here, if so; where a Python of the tested version can run it, it is installed first."
+    try: its_python("grinningface"); return ""
+    except Mistake as e: why = str(e).rstrip(".")
+    if base_python()[1] != TESTED: return why
+    try: install("tabletop"); return ""
+    except Mistake as e: return str(e).rstrip(".")
+
 def skipped()->tuple: # names of pages, why
     "The pages that need PyBullet in a way that it cannot be had."
     if find_spec("pybullet"): return (), ""
-    try: its_python("grinningface"); return HANDS_ON, "they need PyBullet in their own process, and it has no wheel for this Python"
-    except Mistake as e: return HANDS_ON + USING, str(e).rstrip(".")
+    why = lacking()
+    return (HANDS_ON + USING, why) if why else (HANDS_ON, "they need PyBullet in their own process, and it has no wheel for this Python")
 
 if __name__ == "__main__":
     pages, why = skipped()
