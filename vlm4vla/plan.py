@@ -22,9 +22,10 @@ from .sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 def _layer(c)->tuple[int, int, int]: # bytes kept per token, bytes of the input alone, layers
     "Of a language model or a tower, by its config."
     get = lambda *names: next(v for n in names if (v := getattr(c, n, None)) is not None)
-    h, heads, layers = get("hidden_size", "embed_dim"), get("num_attention_heads", "attention_heads", "num_heads"), get("num_hidden_layers", "depth", "layers")
+    wide = getattr(c, "mlp_ratio", 0) # Qwen2-VL's tower, whose `hidden_size` is what it hands on
+    h, heads, layers = c.embed_dim if wide else get("hidden_size", "embed_dim"), get("num_attention_heads", "attention_heads", "num_heads"), get("num_hidden_layers", "depth", "layers")
     dim = getattr(c, "head_dim", None) or h//heads; kv = getattr(c, "num_key_value_heads", None) or heads
-    ff = get("intermediate_size", "ffn_dim")
+    ff = int(wide*h) if wide else get("intermediate_size", "ffn_dim")
     if getattr(c, "num_experts", 0): ff = c.moe_intermediate_size*c.num_experts_per_tok
     return 12*h + 4*heads*dim + 4*kv*dim + 8*ff, 4*h, layers
 
