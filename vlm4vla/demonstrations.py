@@ -84,7 +84,7 @@ demo_sets = Registry("demonstration set")
 for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
 
 # %% ../nbs/41a_demonstrations.ipynb #21676352
-@in_simulator("grinningface")
+@in_simulator("grinningface", "vlm4vla.demonstrations")
 def make_block(name:str, block:int)->list[dict]:
     "The episodes of one file of a demonstration set."
     s, env = demo_sets[name], Tabletop("train")

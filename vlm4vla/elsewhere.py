@@ -35,16 +35,16 @@ def its_python(
     raise Mistake(f"{s.label} needs {s.needs}, which Python {sys.version_info[0]}.{sys.version_info[1]} here cannot import; install it with `{s.command}`.")
 
 # %% ../nbs/39e_elsewhere.ipynb #14050101
-def _ask(python, function, args, kwargs):
+def _ask(python, module, function, args, kwargs):
     "Have another Python call a function of this package."
     with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
-        Path(d, "asked").write_bytes(pickle.dumps((function.__module__, function.__qualname__, args, kwargs, os.getpid())))
+        Path(d, "asked").write_bytes(pickle.dumps((module, function.__qualname__, args, kwargs, os.getpid())))
         env = surroundings(python, OMP_NUM_THREADS="1", PYTHONPATH=str(shown_package(d)))
         try: p = subprocess.run([python, "-c", "from vlm4vla.elsewhere import answer; answer()", d], env=env, stdin=subprocess.DEVNULL, capture_output=True)
         except OSError as e: raise Mistake(f"The simulator's interpreter {python} does not start ({e.strerror}); set it right or unset it.") from None
         if Path(d, "answer").is_file(): return pickle.loads(Path(d, "answer").read_bytes())
     said = p.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {p.returncode}"]
-    raise Mistake(f"{python} could not run {function.__module__}.{function.__qualname__}: {said[-1].rstrip('.')}.")
+    raise Mistake(f"{python} could not run {module}.{function.__qualname__}: {said[-1].rstrip('.')}.")
 
 def answer():
     "In the other process: call what was asked for, and leave the result or the error."
@@ -58,6 +58,7 @@ def answer():
 # %% ../nbs/39e_elsewhere.ipynb #7eab47d2
 def in_simulator(
     suite:str, # Entry of `simulators`
+    module:str, # Where the function is when it is imported: in its notebook it has no module of its own
 ):
     "A decorator: the function runs where a simulator can be imported."
     def decorate(f):
@@ -65,7 +66,7 @@ def in_simulator(
         def run(*args, **kwargs):
             if is_here(suite): return f(*args, **kwargs)
             python = its_python(suite)
-            good, result = _ask(python, f, args, kwargs)
+            good, result = _ask(python, module, f, args, kwargs)
             if good: return result
             raise Mistake(result[1]) if result[0] else RuntimeError(f"in {python}: {result[1]}")
         return run

@@ -45,7 +45,7 @@ def _pose(env, r):
     return held, block
 
 # %% ../nbs/41b_questions.ipynb #010d632c
-@in_simulator("grinningface")
+@in_simulator("grinningface", "vlm4vla.questions")
 def scenes(split:str, start:int, n:int, size:int, # picture numbers start … start+n-1, resized to `size`
           )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
     "Pictures of the table and their states, the same for the same numbers."
