@@ -32,7 +32,8 @@ def its_python(
     if is_here(suite): return sys.executable
     s, python = simulators[suite], os.environ.get(python_setting(suite)) or simulator_python(suite)
     if python: return python
-    raise Mistake(f"{s.label} needs {s.needs}, which Python {sys.version_info[0]}.{sys.version_info[1]} here cannot import; install it with `{s.command}`.")
+    v = "{}.{}".format(*sys.version_info)
+    raise Mistake(f"{s.label} needs {s.needs}, which Python {v} here cannot import; install it with `{s.command}`.")
 
 # %% ../nbs/39e_elsewhere.ipynb #14050101
 def _ask(python, module, function, args, kwargs):
@@ -40,8 +41,10 @@ def _ask(python, module, function, args, kwargs):
     with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
         Path(d, "asked").write_bytes(pickle.dumps((module, function.__qualname__, args, kwargs, os.getpid())))
         env = surroundings(python, OMP_NUM_THREADS="1", PYTHONPATH=str(shown_package(d)))
-        try: p = subprocess.run([python, "-c", "from vlm4vla.elsewhere import answer; answer()", d], env=env, stdin=subprocess.DEVNULL, capture_output=True)
-        except OSError as e: raise Mistake(f"The simulator's interpreter {python} does not start ({e.strerror}); set it right or unset it.") from None
+        cmd = [python, "-c", "from vlm4vla.elsewhere import answer; answer()", d]
+        try: p = subprocess.run(cmd, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+        except OSError as e:
+            raise Mistake(f"The simulator's interpreter {python} does not start ({e.strerror}); set it right or unset it.") from None
         if Path(d, "answer").is_file(): return pickle.loads(Path(d, "answer").read_bytes())
     said = p.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {p.returncode}"]
     raise Mistake(f"{python} could not run {module}.{function.__qualname__}: {said[-1].rstrip('.')}.")

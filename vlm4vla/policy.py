@@ -24,8 +24,8 @@ from .experiments import Experiment, choices
 from .families import Encoder, load_model
 from .family import held, part_of
 from .metadata import Entry, look, read_json, words
+from .origin import Origin
 from .query import ActionQuery, query_states
-from .state import Origin
 
 # %% ../nbs/22_policy.ipynb #e262d8c5
 def mlp(*widths)->nn.Sequential: # Linear layers with ReLU between them

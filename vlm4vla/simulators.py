@@ -99,7 +99,7 @@ simulators.add(Simulator(
 # %% ../nbs/39b_simulators.ipynb #3d04ff5e
 simulators.add(Simulator(
     name="grinningface", also="tabletop", label="Emoji tabletop", needs="pybullet",
-    packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "pyarrow==26.0.1", "fastcore==2.2.39"), # PyBullet, and what recording imports
+    packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "pyarrow==26.0.1", "fastcore==2.2.39"), # the last three for recording
     system="a processor", licences={"PyBullet": "zlib", "Franka Panda model": "Apache-2.0"}, built="pybullet"))
 
 def called(name:str)->Simulator:
@@ -184,7 +184,8 @@ def _warned(s:Simulator)->str:
     v = ".".join(map(str, base_python()[1])); tested = ".".join(map(str, TESTED))
     if not s.built or base_python()[1] <= TESTED: return ""
     if not shutil.which(os.environ.get("CXX") or "c++"):
-        raise Mistake(f"{s.label} needs {s.built}, which has no wheel for Python {v}, and there is no C++ compiler to build it; install Python {tested} (`uv python install {tested}`), which is then found.")
+        raise Mistake(f"{s.label} needs {s.built}, which has no wheel for Python {v}, and there is no C++ compiler to build it; "
+                      f"install Python {tested} (`uv python install {tested}`), which is then found.")
     return f"building {s.built} for Python {v}, more than 15 minutes (Python {tested} would need no building)"
 
 # %% ../nbs/39b_simulators.ipynb #29ceb65c
@@ -305,5 +306,6 @@ def install(
         variables = filled(s, s.variables, folder) | add_system(m)
         for path, text in filled(s, s.files, folder).items(): write_text(s.folder/path, text)
         picture = take_picture(m, variables)
-        write_json(s.folder/MADE, dict(recipe=recipe_hash(s), variables=variables, assets=str(folder), python=".".join(map(str, base_python()[1]))))
+        version = ".".join(map(str, base_python()[1]))
+        write_json(s.folder/MADE, dict(recipe=recipe_hash(s), variables=variables, assets=str(folder), python=version))
     return picture

@@ -30,7 +30,8 @@ from .bridge_demonstrations import bridge_sets, make_bridge_demonstrations
 from .demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from .processes import World, join, meet, model_state, only_last, spread, summed
-from .state import Origin, Watch, group_hash, save_state, take_up, unsound
+from .origin import Origin
+from .state import Watch, group_hash, save_state, take_up, unsound
 
 # %% ../nbs/30_train.ipynb #18a15937
 def epoch_indices(n:int,      # samples

@@ -16,7 +16,8 @@ from .core import plain
 from .families import Encoder
 from .family import part_of
 from .questions import COLORS, SIDES, WEIGHTS, emoji, questions
-from .state import Origin, weights_hash
+from .origin import Origin
+from .state import weights_hash
 from .train import epoch_indices, fit
 
 # %% ../nbs/31_vlm_sft.ipynb #687760ec
