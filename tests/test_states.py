@@ -6,7 +6,8 @@ torch = pytest.importorskip("torch")
 from vlm4vla.core import Mistake
 from vlm4vla.experiments import Experiment, Variant, smoke, variants
 from vlm4vla.processes import launch
-from vlm4vla.state import Origin, unsound
+from vlm4vla.origin import Origin
+from vlm4vla.state import unsound
 from vlm4vla.train import Stopped, fit, train
 import vlm4vla.state
 

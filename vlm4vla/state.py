@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from .core import Mistake, plain, replacing
 from .origin import Origin, code_version
-from .processes import World, put_back, summed, whole_state
+from .processes import World, put_back, whole_state
 
 # %% ../nbs/29d_state.ipynb #1fbc70dc
 def _whole(x): return x.full_tensor() if hasattr(x, "full_tensor") else x
