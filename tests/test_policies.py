@@ -21,13 +21,22 @@ def policy(name="tiny-qwen3-vl", **kw):
 
 def one_sentence(heard, part): s = str(heard.value); assert part in s and "\n" not in s and s[-1] in ".?" and len(s) < 330, s
 
-# --- act ------------------------------------------------------------------------------------------------------------------------------------
+# --- act ---------------------------------------------------------------------------------------------------------------------------------
 
-BAD = {"0 to 1": (IM/255., SAID, "from 0 to 1"), "float32": ((IM/255.).astype(np.float32), SAID, "from 0 to 1"), "int64": (IM.astype(int), SAID, "give uint8"), "bool": (IM > 9, SAID, "give uint8"), "CHW": (IM.transpose(0,3,1,2), SAID, "colours belong last"),
-       "one": (IM[0], SAID[:1], "images[None]"), "alpha": (np.concatenate([IM, IM[...,:1]], -1), SAID, "[..., :3]"), "grey": (IM[...,0], SAID, "× 3"), "five": (IM[None], SAID, "× 3"), "no pixels": (IM[:,:0], SAID, "× 3"), "ragged": ([IM[0], IM[1,:9]], SAID, "not of one size"),
-       "none": (None, SAID, "× 3"), "a path": ("picture.png", SAID, "× 3"), "empty": (IM[:0], [], "at least one"), "empty list": ([], [], "× 3"), "too few words": (IM, SAID[:1], "2 images and 1 instructions"), "too many": (IM[:1], SAID, "1 images and 2"),
-       "one text": (IM, "pick up cube", "one text"), "bytes": (IM, b"pick", "one text"), "no list": (IM, None, "give a list"), "a number": (IM, 7, "give a list"), "blank": (IM, ["pick up cube", " \n"], "Instruction 1 of 2 says nothing"),
-       "null": (IM, ["nan", "pick"], "says nothing"), "None": (IM, ["pick", None], "not text"), "NaN": (IM, [float("nan"), "pick"], "not text"), "long": (IM, ["pick", "x"*10_000], "fewer words"), "NUL": (IM, ["pick", "a\0b"], "no character")}
+BAD = {"0 to 1": (IM/255., SAID, "from 0 to 1"), "float32": ((IM/255.).astype(np.float32), SAID, "from 0 to 1"),
+       "int64": (IM.astype(int), SAID, "give uint8"), "bool": (IM > 9, SAID, "give uint8"),
+       "CHW": (IM.transpose(0,3,1,2), SAID, "colours belong last"),
+       "one": (IM[0], SAID[:1], "images[None]"), "alpha": (np.concatenate([IM, IM[...,:1]], -1), SAID, "[..., :3]"),
+       "grey": (IM[...,0], SAID, "× 3"), "five": (IM[None], SAID, "× 3"), "no pixels": (IM[:,:0], SAID, "× 3"),
+       "ragged": ([IM[0], IM[1,:9]], SAID, "not of one size"),
+       "none": (None, SAID, "× 3"), "a path": ("picture.png", SAID, "× 3"), "empty": (IM[:0], [], "at least one"),
+       "empty list": ([], [], "× 3"), "too few words": (IM, SAID[:1], "2 images and 1 instructions"),
+       "too many": (IM[:1], SAID, "1 images and 2"),
+       "one text": (IM, "pick up cube", "one text"), "bytes": (IM, b"pick", "one text"), "no list": (IM, None, "give a list"),
+       "a number": (IM, 7, "give a list"), "blank": (IM, ["pick up cube", " \n"], "Instruction 1 of 2 says nothing"),
+       "null": (IM, ["nan", "pick"], "says nothing"), "None": (IM, ["pick", None], "not text"),
+       "NaN": (IM, [float("nan"), "pick"], "not text"), "long": (IM, ["pick", "x"*10_000], "fewer words"),
+       "NUL": (IM, ["pick", "a\0b"], "no character")}
 
 @pytest.fixture(scope="module")
 def acting(): return policy()
@@ -40,7 +49,8 @@ def test_a_batch_that_is_none_is_one_sentence(acting, what):
 
 def test_what_is_a_batch_acts(acting):
     want = acting.act(IM, SAID)
-    for images, said in ((list(IM), tuple(SAID)), (torch.from_numpy(IM), SAID), (IM[::-1][::-1], np.array(SAID)), (IM, iter(SAID))): assert np.array_equal(acting.act(images, said), want)
+    for images, said in ((list(IM), tuple(SAID)), (torch.from_numpy(IM), SAID), (IM[::-1][::-1], np.array(SAID)), (IM, iter(SAID))):
+        assert np.array_equal(acting.act(images, said), want)
     assert acting.act(np.zeros((1,48,64,3), np.uint8), ["go"]).shape == (1,2,7)
 
 def test_without_a_range_nothing_moves(acting):
@@ -50,9 +60,12 @@ def test_without_a_range_nothing_moves(acting):
         one_sentence(heard, "no range of actions")
     finally: acting.stats = stats
 
-# --- the folder -----------------------------------------------------------------------------------------------------------------------------
+# --- the folder --------------------------------------------------------------------------------------------------------------------------
 
-def edit(**changes): return lambda d: (d/"policy.json").write_text(json.dumps({k: v for k,v in {**json.loads((d/"policy.json").read_text()), **changes}.items() if v != "drop"}))
+def edit(**changes):
+    return lambda d: (d/"policy.json").write_text(json.dumps({k: v for k,
+                                                              v in {**json.loads((d/"policy.json").read_text()), **changes}.items()
+                                                              if v != "drop"}))
 
 def weights(change):
     def do(d): save_file(change(load_file(d/"model.safetensors")), d/"model.safetensors"); edit(weights="drop")(d)
@@ -60,12 +73,25 @@ def weights(change):
 
 def of(name, **kw): return weights(lambda w: policy(name, **kw).state_dict())
 
-BROKEN = {"no stats": (edit(stats="drop"), "'stats'"), "null stats": (edit(stats=None), "'stats'"), "stats of five": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[0]*5)), "action statistics"), "stats with a word": (edit(stats=dict(fixed(-1, 1).to_dict(), hi="high")), "action statistics"),
-          "stats upside down": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[2]*6)), "action statistics"), "stats with more": (edit(stats=dict(fixed(-1, 1).to_dict(), mid=0)), "action statistics"), "chunk": (lambda d: (edit(chunk_size=5)(d), weights(dict)(d)), "says chunks of 5 actions, and the weights beside it are for 2"),
-          "chunk zero": (edit(chunk_size=0), "'chunk_size'"), "chunk text": (edit(chunk_size="2"), "'chunk_size'"), "no backbone": (edit(backbone="drop"), "'backbone'"), "unknown backbone": (edit(backbone="tiny-qwen3-v"), "did you mean 'tiny-qwen3-vl'"),
-          "another family": (of("tiny-qwen2.5-vl"), "not those of a policy of tiny-qwen3-vl"), "adapters": (of("tiny-qwen3-vl", lora_rank=2), "not those of a policy"), "another file": (lambda d: save_file(policy(freeze=("vision",)).state_dict() | {"query.vectors": torch.ones(1,64)}, d/"model.safetensors"), "its hash differs"),
-          "NaN": (weights(lambda w: w | {"query.vectors": w["query.vectors"]*float("nan")}), "query.vectors in"), "cut off": (lambda d: ((d/"model.safetensors").write_bytes((d/"model.safetensors").read_bytes()[:99]), edit(weights="drop")(d)), "cannot be read"), "precision": (edit(precision="float99"), "for precision"),
-          "prompt": (edit(prompt="lnog"), "did you mean 'long'"), "freeze": (edit(freeze="vision"), "'freeze'"), "a newer one": (edit(depth=3), "does not know"), "no JSON": (lambda d: (d/"policy.json").write_text("{"), "JSON"), "a list": (lambda d: (d/"policy.json").write_text("[]"), "object"),
+BROKEN = {"no stats": (edit(stats="drop"), "'stats'"), "null stats": (edit(stats=None), "'stats'"),
+          "stats of five": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[0]*5)), "action statistics"),
+          "stats with a word": (edit(stats=dict(fixed(-1, 1).to_dict(), hi="high")), "action statistics"),
+          "stats upside down": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[2]*6)), "action statistics"),
+          "stats with more": (edit(stats=dict(fixed(-1, 1).to_dict(), mid=0)), "action statistics"),
+          "chunk": (lambda d: (edit(chunk_size=5)(d), weights(dict)(d)), "says chunks of 5 actions, and the weights beside it are for 2"),
+          "chunk zero": (edit(chunk_size=0), "'chunk_size'"), "chunk text": (edit(chunk_size="2"), "'chunk_size'"),
+          "no backbone": (edit(backbone="drop"), "'backbone'"),
+          "unknown backbone": (edit(backbone="tiny-qwen3-v"), "did you mean 'tiny-qwen3-vl'"),
+          "another family": (of("tiny-qwen2.5-vl"), "not those of a policy of tiny-qwen3-vl"),
+          "adapters": (of("tiny-qwen3-vl", lora_rank=2), "not those of a policy"),
+          "another file": (lambda d: save_file(policy(freeze=("vision",)).state_dict() | {"query.vectors": torch.ones(1,64)},
+                                               d/"model.safetensors"), "its hash differs"),
+          "NaN": (weights(lambda w: w | {"query.vectors": w["query.vectors"]*float("nan")}), "query.vectors in"),
+          "cut off": (lambda d: ((d/"model.safetensors").write_bytes((d/"model.safetensors").read_bytes()[:99]), edit(weights="drop")(d)),
+                      "cannot be read"), "precision": (edit(precision="float99"), "for precision"),
+          "prompt": (edit(prompt="lnog"), "did you mean 'long'"), "freeze": (edit(freeze="vision"), "'freeze'"),
+          "a newer one": (edit(depth=3), "does not know"), "no JSON": (lambda d: (d/"policy.json").write_text("{"), "JSON"),
+          "a list": (lambda d: (d/"policy.json").write_text("[]"), "object"),
           "no weights": (lambda d: (d/"model.safetensors").unlink(), "it has no model.safetensors")}
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -76,7 +102,9 @@ def test_two_files_that_contradict_each_other(tmp_path, what):
 
 def test_what_older_versions_wrote_still_loads(tmp_path):
     p = policy(); p.save(tmp_path); want = p.act(IM, SAID)
-    said = json.loads((tmp_path/"policy.json").read_text()); old = {k: said[k] for k in ("backbone", "chunk_size", "init", "prompt", "loss", "precision", "image_size", "model_size", "freeze", "lora_rank", "lora_targets", "augment", "stats")}
+    said = json.loads((tmp_path/"policy.json").read_text())
+    old = {k: said[k] for k in ("backbone", "chunk_size", "init", "prompt", "loss", "precision", "image_size", "model_size", "freeze",
+                                "lora_rank", "lora_targets", "augment", "stats")}
     (tmp_path/"policy.json").write_text(json.dumps(old)); assert np.array_equal(Policy.load(tmp_path).act(IM, SAID), want)
 
 def test_a_policy_with_a_nan_is_not_written(tmp_path):
@@ -86,10 +114,11 @@ def test_a_policy_with_a_nan_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("v", ["prefix-text", "scaled-query"])
 def test_mask_and_scale_come_back_from_disk(tmp_path, v):
-    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); p.stats = fixed(-.1, .1); p.query.vectors.data.normal_(); p.save(tmp_path)
+    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); p.stats = fixed(-.1, .1); p.query.vectors.data.normal_()
+    p.save(tmp_path)
     again = Policy.load(tmp_path); assert np.array_equal(again.act(IM, SAID), p.act(IM, SAID)) and again.facts == p.facts
 
-# --- adapters -------------------------------------------------------------------------------------------------------------------------------
+# --- adapters ----------------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("kw", [{}, dict(freeze=("vision",)), dict(lora_targets=("down_proj",))])
@@ -101,14 +130,17 @@ def test_adapters_are_counted_learn_and_come_back(name, kw, tmp_path):
     v = Variant("thin", "For this test.", dict(smoke, lora_rank=2, chunk_size=2, n_action_steps=1, **kw)); variants["thin"] = v
     try: assert counts_of(Experiment(name, "grinningface", "thin", 0)).trained == sum(learning.values())
     finally: del variants["thin"]
-    s = p.encoder.facts["size"]; batch = dict(images=np.resize(IM, (2,s,s,3)), instructions=SAID, actions=np.full((2,2,7), .05, np.float32), mask=np.ones((2,2), bool))
+    s = p.encoder.facts["size"]
+    batch = dict(images=np.resize(IM, (2,s,s,3)), instructions=SAID, actions=np.full((2,2,7), .05, np.float32), mask=np.ones((2,2), bool))
     opt = torch.optim.AdamW([w for w in p.parameters() if w.requires_grad], lr=1e-2); p.stats = fixed(-.1, .1)
-    for _ in range(2): opt.zero_grad(); p.loss(batch)[0].backward(); opt.step() # the second matrix is zero at first, and the first one moves after it
+    for _ in range(2):
+        opt.zero_grad(); p.loss(batch)[0].backward(); opt.step() # the second matrix is zero at first, and the first one moves after it
     f = families[backbones[name].family]
     moved = {n for n,w in p.named_parameters() if not torch.equal(w, before[n])}
     assert moved and all(not n.startswith("vlm.") or "lora_" in n and part_of(f, n[4:]) not in kw.get("freeze", ()) for n in moved)
     assert {part_of(f, n[4:]) for n in moved if n.startswith("vlm.")} == {k for k,n in learning.items() if n and k != "new"}
-    by_name = p.adapters(); assert sum(a for a,_ in by_name.values()) == len([n for n,w in p.vlm.named_parameters() if "lora_A" in n and w.requires_grad])
+    by_name = p.adapters()
+    assert sum(a for a,_ in by_name.values()) == len([n for n,w in p.vlm.named_parameters() if "lora_A" in n and w.requires_grad])
     p.eval().save(tmp_path); assert np.array_equal(Policy.load(tmp_path).act(IM, SAID), p.act(IM, SAID))
 
 def test_experts_learn_and_can_be_merged():
@@ -123,8 +155,12 @@ def test_experts_learn_and_can_be_merged():
             if hasattr(m, "merge") and hasattr(m, "lora_A"): m.merge()
         assert (p(im, SAID[:1])[0]-apart).abs().max() < 1e-5 and (plain(im, SAID[:1])[0]-apart).abs().max() > 1e-4
 
-@pytest.mark.parametrize("kw,said", [(dict(lora_targets=("q_proj", "knee")), "ends in knee"), (dict(lora_targets=("q_prj",)), "did you mean 'q_proj'"), (dict(lora_targets=("roj",)), "ends in roj"), (dict(lora_targets=("",)), "ends in"),
-    (dict(lora_targets=("q_proj",), freeze=("language",)), "No adapter would learn of q_proj"), (dict(freeze=("vision", "projector", "language", "embedding")), "No adapter would learn"), (dict(lora_targets=("embed_tokens",)), "ends in embed_tokens")])
+@pytest.mark.parametrize("kw,said", [(dict(lora_targets=("q_proj", "knee")), "ends in knee"),
+                                     (dict(lora_targets=("q_prj",)), "did you mean 'q_proj'"),
+                                     (dict(lora_targets=("roj",)), "ends in roj"), (dict(lora_targets=("",)), "ends in"),
+    (dict(lora_targets=("q_proj",), freeze=("language",)), "No adapter would learn of q_proj"),
+    (dict(freeze=("vision", "projector", "language", "embedding")), "No adapter would learn"),
+    (dict(lora_targets=("embed_tokens",)), "ends in embed_tokens")])
 def test_adapters_that_would_not_learn_are_refused(kw, said):
     with pytest.raises(Mistake) as heard: policy(lora_rank=2, **kw)
     one_sentence(heard, said)
@@ -135,8 +171,10 @@ def test_adapters_of_experts_in_two_processes(tmp_path, mode):
     exec(thin); e = Experiment("tiny-qwen3-vl-moe", "grinningface", "thin", 0)
     try: alone = train(e, tmp_path/"alone")[1]
     finally: del variants["thin"]
-    launch(f"from vlm4vla.experiments import *; from vlm4vla.train import train; {thin}; train(Experiment('tiny-qwen3-vl-moe', 'grinningface', 'thin', 0), {str(tmp_path/'two')!r}, mode={mode!r})", 2)
-    log = torch.load(tmp_path/"two"/"state.pt", weights_only=True)["log"]; losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
+    launch(f"from vlm4vla.experiments import *; from vlm4vla.train import train; {thin}; train(Experiment('tiny-qwen3-vl-moe', "
+           f"'grinningface', 'thin', 0), {str(tmp_path/'two')!r}, mode={mode!r})", 2)
+    log = torch.load(tmp_path/"two"/"state.pt", weights_only=True)["log"]
+    losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
     assert losses(log) == pytest.approx(losses(alone), abs=1e-5)
 
 @pytest.mark.parametrize("first,then", [("fsdp", "alone"), ("alone", "fsdp"), ("fsdp", "ddp")])
@@ -146,5 +184,6 @@ def test_a_state_goes_on_however_the_model_is_spread(tmp_path, first, then):
         if how == "alone": return train(r, tmp_path/"run", **kw)
         launch(f"from vlm4vla.train import train; train({r!r}, {str(tmp_path/'run')!r}, mode={how!r}, **{kw!r})", 2)
     go(first, stop_at=2); go(then)
-    log = torch.load(tmp_path/"run"/"state.pt", weights_only=True)["log"]; losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
+    log = torch.load(tmp_path/"run"/"state.pt", weights_only=True)["log"]
+    losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
     assert losses(log) == pytest.approx(losses(want), abs=1e-5)

@@ -38,7 +38,8 @@ def statistics(net): net.mean.fill_(float("nan"))
 def weight(net): # an update that leaves an infinity, whatever loss and gradient were
     net.a.weight.register_hook(lambda g: net.b.bias.data.fill_(float("inf")) and None)
 
-@pytest.mark.parametrize("harm,said", [(nan, "loss is nan at step 25"), (infinite, "loss is inf at step 25"), (poison, "norm is nan at step 25"), (statistics, "buffer mean is not finite"),
+@pytest.mark.parametrize("harm,said", [(nan, "loss is nan at step 25"), (infinite, "loss is inf at step 25"),
+                                       (poison, "norm is nan at step 25"), (statistics, "buffer mean is not finite"),
                                        (huge, "norm is inf at step 25"), (weight, "weight b.bias is not finite after step 29")])
 def test_the_last_good_state_is_left_and_goes_on(tmp_path, harm, said):
     with pytest.raises(Mistake, match=said) as heard: run(tmp_path, after(29 if harm is weight else 25, harm))
@@ -91,8 +92,10 @@ t.train("tiny-qwen3-vl__grinningface__smoke__s0", {str(tmp_path)!r}, mode={mode!
 
 def groups(net): return [dict(params=[net.a.weight, net.a.bias]), dict(params=[net.b.weight, net.b.bias], lr_mult=2.)]
 
-@pytest.mark.parametrize("change,said", [(dict(width=4), "another model"), (dict(lr=.01), "other lr, 0.05 and not 0.01"), (dict(weight_decay=.1), "other weight_decay"), (dict(grad_clip=1.), "other grad_clip"),
-    (dict(warmup=5), "other warmup"), (dict(schedule="cosine"), "other schedule"), (dict(steps=10), "beyond the 10 asked for"), (dict(origin=Origin(dict(data="b"*64))), "other data, aaaaaaaa and not bbbbbbbb")])
+@pytest.mark.parametrize("change,said", [(dict(width=4), "another model"), (dict(lr=.01), "other lr, 0.05 and not 0.01"),
+                                         (dict(weight_decay=.1), "other weight_decay"), (dict(grad_clip=1.), "other grad_clip"),
+    (dict(warmup=5), "other warmup"), (dict(schedule="cosine"), "other schedule"), (dict(steps=10), "beyond the 10 asked for"),
+    (dict(origin=Origin(dict(data="b"*64))), "other data, aaaaaaaa and not bbbbbbbb")])
 def test_another_training_is_refused(tmp_path, change, said):
     run(tmp_path, steps=20, origin=Origin(dict(data="a"*64))); before = (tmp_path/"state.pt").read_bytes()
     with pytest.raises(Mistake, match=said) as heard: run(tmp_path, **{"origin": Origin(dict(data="a"*64)), **change})
@@ -123,7 +126,8 @@ def test_what_an_older_state_does_not_say_is_accepted(tmp_path, facts):
     assert torch.equal(net.a.weight, want.a.weight)
 
 def test_groups_of_an_older_state(tmp_path):
-    run(tmp_path, steps=20); path = tmp_path/"state.pt"; state = torch.load(path, weights_only=True); del state["origin"]; torch.save(state, path)
+    run(tmp_path, steps=20); path = tmp_path/"state.pt"; state = torch.load(path, weights_only=True); del state["origin"]
+    torch.save(state, path)
     net = Net()
     with pytest.raises(Mistake, match="other groups.*delete"): run(tmp_path, net=net, groups=groups(net))
 
@@ -132,7 +136,8 @@ def test_an_older_state_that_is_not_finite_is_not_gone_on_from(tmp_path):
     state["module"]["a.weight"] += float("nan"); torch.save(state, path)
     with pytest.raises(Mistake, match="The weight a.weight is not finite in the state of step 20.*delete"): run(tmp_path)
 
-@pytest.mark.parametrize("write", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:300]), lambda p: torch.save([1], p), lambda p: torch.save(dict(step=3), p), lambda p: (p.unlink(), p.mkdir())])
+@pytest.mark.parametrize("write", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:300]),
+                                   lambda p: torch.save([1], p), lambda p: torch.save(dict(step=3), p), lambda p: (p.unlink(), p.mkdir())])
 def test_a_file_that_is_no_state(tmp_path, write):
     run(tmp_path, steps=20); write(tmp_path/"state.pt")
     with pytest.raises(Mistake, match="training state .*state.pt") as heard: run(tmp_path)
@@ -145,26 +150,32 @@ def test_other_code_is_a_warning_and_noted(tmp_path, monkeypatch):
     assert o.code == ["one", "two"] == torch.load(tmp_path/"state.pt", weights_only=True)["code"]
     again = Origin(); run(tmp_path, steps=40, origin=again); assert again.code == ["one", "two"] # nothing was left to do
 
-# --- experiments ---------------------------------------------------------------------------------------------------------------------------
+# --- experiments -------------------------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
 def named():
     "Variants for one test."
     made = []
-    def add(name, **changes): made.append(name); variants[name] = Variant(name, "For this test.", {**smoke, "steps": 4, **changes}); return Experiment("tiny-qwen3-vl", "grinningface", name, 0)
+    def add(name, **changes):
+        made.append(name); variants[name] = Variant(name, "For this test.", {**smoke, "steps": 4, **changes})
+        return Experiment("tiny-qwen3-vl", "grinningface", name, 0)
     yield add
     for n in made: variants.pop(n, None)
 
 def test_a_policy_says_what_it_was_made_from(tmp_path, named):
     e = named("mine"); _, _, inputs = train(e, tmp_path); said = json.loads((tmp_path/"policy.json").read_text())
     facts = said["origin"]["facts"]
-    assert (facts["data"], facts["range"], facts["backbone"], facts["seed"], facts["lr"], said["weights"]) == (inputs["data"], inputs["stats"], "tiny-qwen3-vl", 0, 3e-4, inputs["weights"])
+    assert (facts["data"], facts["range"], facts["backbone"], facts["seed"], facts["lr"], said["weights"]) == (inputs["data"],
+            inputs["stats"], "tiny-qwen3-vl", 0, 3e-4, inputs["weights"])
     assert facts["data"] and said["origin"]["code"] == inputs["code"] != []
     state = torch.load(tmp_path/"state.pt", weights_only=True); assert state["origin"] == facts and state["code"] == inputs["code"]
     assert train(replace(e), tmp_path)[2] == inputs # and once more, when all is done
 
-@pytest.mark.parametrize("change,said", [(dict(lr=1e-3), "other lr"), (dict(batch_size=2), "other batch_size"), (dict(chunk_size=5), "other chunk_size"), (dict(augment="shift"), "other augment"), (dict(prompt="short"), "other prompt"),
-    (dict(action_keep=.5), "other range of actions"), (dict(freeze=("vision",)), "other freeze"), (dict(lora_rank=4), "other lora_rank"), (dict(steps=8), "other steps")])
+@pytest.mark.parametrize("change,said", [(dict(lr=1e-3), "other lr"), (dict(batch_size=2), "other batch_size"),
+                                         (dict(chunk_size=5), "other chunk_size"), (dict(augment="shift"), "other augment"),
+                                         (dict(prompt="short"), "other prompt"),
+    (dict(action_keep=.5), "other range of actions"), (dict(freeze=("vision",)), "other freeze"), (dict(lora_rank=4), "other lora_rank"),
+    (dict(steps=8), "other steps")])
 @pytest.mark.parametrize("stop_at", [2, None]) # half-way, and after the end
 def test_a_recipe_that_was_changed_is_refused(tmp_path, named, change, said, stop_at):
     train(named("mine"), tmp_path, stop_at=stop_at); before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
@@ -182,7 +193,8 @@ def test_first_weights_are_known_by_their_contents(tmp_path, named):
     named("mine"); e = Experiment("mini-qwen3-vl", "grinningface", "mine", 0); known = backbones["mini-qwen3-vl"]
     copy = tmp_path/"copy"; shutil.copytree(known.source, copy)
     try:
-        backbones["mini-qwen3-vl"] = replace(known, folder=str(copy)); assert checkpoint_hash(backbones["mini-qwen3-vl"]) == checkpoint_hash(known) != checkpoint_hash(backbones["mini-qwen3-vl-bridge"])
+        backbones["mini-qwen3-vl"] = replace(known, folder=str(copy))
+        assert checkpoint_hash(backbones["mini-qwen3-vl"]) == checkpoint_hash(known) != checkpoint_hash(backbones["mini-qwen3-vl-bridge"])
         train(e, tmp_path/"run", stop_at=2)
         shutil.copy(f"{backbones['mini-qwen3-vl-bridge'].source}/model.safetensors", copy/"model.safetensors")
         with pytest.raises(Mistake, match="other first weights"): train(e, tmp_path/"run")
@@ -203,7 +215,9 @@ def test_teaching_a_vlm_on_other_pictures_is_refused(tmp_path):
     for teach in (align, sft):
         do = lambda m, pictures, **kw: teach(m, enc, *pictures, steps=2, batch_size=2, folder=tmp_path/teach.__name__, **kw)
         do(model(), (images, states)); do(model(), (images, states))
-        for m, pictures, kw, said in ((model(), others, {}, "other pictures"), (model(1), (images, states), {}, "other first weights"), (model(), (images, states), dict(seed=1), "other seed"), (model(), (images, states), dict(lr=.1), "other lr")):
+        for m, pictures, kw, said in ((model(), others, {}, "other pictures"), (model(1), (images, states), {}, "other first weights"),
+                                      (model(), (images, states), dict(seed=1), "other seed"),
+                                      (model(), (images, states), dict(lr=.1), "other lr")):
             with pytest.raises(Mistake, match=said): do(m, pictures, **kw)
 
 def test_a_mask_may_hold_infinities():

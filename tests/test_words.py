@@ -9,8 +9,10 @@ from vlm4vla.sizes import row_length
 from vlm4vla.vlm_sft import conversation
 
 HERE = [b.name for b in backbones.values() if b.kind in ("tiny", "mini") and b.name != "mini-qwen3-vl-bridge"]
-NASTY = ["<image>\nopen the drawer", "put the {image} card away", "{instruction}", "{0} {} %s {x!r}", "say <|im_end|> and stop", "<|vision_start|><|image_pad|><|vision_end|>", "go to <loc0001>", "<s>a</s>", "<bos><eos>",
-         "<pad>", "<phrase>x</phrase>", "<<image>image>", "<|im_<|im_end|>end|>", "<im", "age>", "two\nlines\tand tabs", "打开抽屉", "🙂 🤖 👩‍🚀", "a"*2000, " padded ", "<unk>", "<think>", "\\n", "</image>"]
+NASTY = ["<image>\nopen the drawer", "put the {image} card away", "{instruction}", "{0} {} %s {x!r}", "say <|im_end|> and stop",
+         "<|vision_start|><|image_pad|><|vision_end|>", "go to <loc0001>", "<s>a</s>", "<bos><eos>",
+         "<pad>", "<phrase>x</phrase>", "<<image>image>", "<|im_<|im_end|>end|>", "<im", "age>", "two\nlines\tand tabs", "打开抽屉", "🙂 🤖 👩‍🚀",
+         "a"*2000, " padded ", "<unk>", "<think>", "\\n", "</image>"]
 
 @pytest.mark.parametrize("name", HERE)
 def test_nothing_that_is_said_becomes_a_special_token(name):
@@ -34,7 +36,8 @@ def test_an_ordinary_sentence_is_tokenised_in_one_piece(name):
 @pytest.mark.parametrize("name", ["tiny-paligemma", "tiny-qwen3-vl", "tiny-gemma-3"])
 def test_questions_and_answers_go_the_same_way(name):
     enc = Encoder(name); e = enc.family.eos; plain, _ = conversation(enc, [("k", "which card?", "left"), ("k", "held?", "no")])
-    ids, targets = conversation(enc, [("k", f"which {enc.family.image_token} card? {{image}}", f"left{e}"), ("k", e, enc.family.image_token)])
+    ids, targets = conversation(enc, [("k", f"which {enc.family.image_token} card? {{image}}", f"left{e}"),
+                                      ("k", e, enc.family.image_token)])
     for mark in (enc.image_id, enc.tok_id(e)): assert ids.count(mark) == plain.count(mark)
     assert [t for t in targets if t >= 0].count(enc.tok_id(e)) == 2
 
@@ -43,7 +46,10 @@ def test_lengths_are_counted_the_same_way():
         b = backbones[name]; words = f"{families[b.family].image_token} and {{image}}"
         assert row_length(b, words) == len(Encoder(b).prompt(words))
 
-@pytest.mark.parametrize("words,said", [(None, "not text"), (b"open", "not text"), (3, "not text"), (float("nan"), "not text"), (["open"], "not text"), ("open\0", "no character of a text"), ("\x1b[2J", "no character of a text"), ("\ud800", "no character of a text"), ("open "*2000, "fewer words")])
+@pytest.mark.parametrize("words,said", [(None, "not text"), (b"open", "not text"), (3, "not text"), (float("nan"), "not text"),
+                                        (["open"], "not text"), ("open\0", "no character of a text"),
+                                        ("\x1b[2J", "no character of a text"), ("\ud800", "no character of a text"),
+                                        ("open "*2000, "fewer words")])
 def test_what_is_no_text_is_one_sentence(words, said):
     with pytest.raises(Mistake, match=said) as heard: Encoder("tiny-qwen3-vl").prompt(words)
     assert "\n" not in str(heard.value) and len(str(heard.value)) < 260
@@ -58,11 +64,12 @@ def test_a_tokenizer_that_makes_marks_of_other_letters_is_noticed():
 
 def test_marks_of_one_row_do_not_touch_another():
     from vlm4vla.policy import Policy
-    p = Policy(backbones["tiny-paligemma"], 2, init="scratch").eval(); s = p.encoder.facts["size"]; im = torch.zeros(2, s, s, 3, dtype=torch.uint8)
+    p = Policy(backbones["tiny-paligemma"], 2, init="scratch").eval(); s = p.encoder.facts["size"]
+    im = torch.zeros(2, s, s, 3, dtype=torch.uint8)
     with torch.no_grad(): both, one = p(im, ["<image><image> open", "pick up cube"])[0], p(im[:1], ["pick up cube"])[0]
     assert (both[1]-one[0]).abs().max() < 1e-5
 
-# --- masks and scales -----------------------------------------------------------------------------------------------------------------------
+# --- masks and scales --------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["tiny-paligemma", "tiny-paligemma-2"])
 def test_the_prompt_as_a_prefix_is_what_the_model_s_processor_says(name):

@@ -57,7 +57,7 @@ class Registry(dict):
     def __init__(self,
         kind:str, # What an entry is called in messages, such as "backbone"
         key:str="name", # Attribute of an entry that is its key
-        named=r"[A-Za-z0-9]([A-Za-z0-9.+-]|_(?!_)){0,62}[A-Za-z0-9.+-]|[A-Za-z0-9]", # Names that can be part of a `run_id`, a path and a pattern
+        named=r"[A-Za-z0-9]([A-Za-z0-9.+-]|_(?!_)){0,62}[A-Za-z0-9.+-]|[A-Za-z0-9]", # Names that fit into a `run_id`, a path and a pattern
     ):
         super().__init__()
         self.kind, self.key, self.named = kind, key, named
@@ -66,7 +66,8 @@ class Registry(dict):
         "Register `entry` and return it."
         name = getattr(entry, self.key)
         if not isinstance(name, str) or not re.fullmatch(self.named, name):
-            raise Mistake(f"{name!r} cannot be the name of a {self.kind}: nothing could call it; take letters, digits, and between them single . _ + or -, at most 64.")
+            raise Mistake(f"{name!r} cannot be the name of a {self.kind}: nothing could call it; take letters, digits, and between them "
+                          f"single . _ + or -, at most 64.")
         if name in self and _content(self[name]) != _content(entry): raise Mistake(f"The {self.kind} {name!r} is registered already; give the new one another name.")
         self[name] = entry
         return entry

@@ -35,7 +35,7 @@ class Recipe:
     init:str="pretrained" # "pretrained" or "scratch" (the same architecture, random weights)
     prompt:str="long" # Token sequence: "long" or "short"
     text_mask:str="causal" # What the text of a family with a prefix may see: "causal" (the paper) or "prefix" (PaliGemma's own: everything)
-    query_scale:str="none" # What the action query is multiplied by: "none", or "words" (as the embeddings of words, where a model scales those)
+    query_scale:str="none" # What the action query is multiplied by: "none", or "words" (as the embeddings of words are)
     image_size:int=224 # Of the observation, square, in pixels
     model_size:int=0 # Pixels the model sees; 0: its own size, or the observation's where it takes any
     precision:str="float32" # "float32" or "bfloat16" (weights stay float32)
@@ -50,7 +50,8 @@ class Recipe:
 
 # %% ../nbs/03_experiments.ipynb #f77c184b
 choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=("pretrained", "scratch"),
-               prompt=("long", "short"), text_mask=("causal", "prefix"), query_scale=("none", "words"), precision=("float32", "bfloat16"), augment=("none", "shift", "crop"), action_range=("quantiles", "benchmark"))
+               prompt=("long", "short"), text_mask=("causal", "prefix"), query_scale=("none", "words"), precision=("float32", "bfloat16"),
+               augment=("none", "shift", "crop"), action_range=("quantiles", "benchmark"))
 PARTS = ("encoder", "vision", "projector", "language", "embedding") # what can be frozen; "encoder" is the paper's vision encoder
 
 def check_recipe(r:Recipe)->Recipe:
@@ -63,8 +64,11 @@ def check_recipe(r:Recipe)->Recipe:
         if p not in PARTS: raise Mistake(f"The recipe freezes {p!r}{near_miss(p, PARTS)}")
     if not 0 < r.action_keep <= 1: raise Mistake(f"The recipe's action_keep is {r.action_keep}; it must lie above 0 and be at most 1.")
     if not r.lr > 0 or r.lr == float("inf"): raise Mistake(f"The recipe's lr is {r.lr}; it must be a number above 0.")
-    if isinstance(r.lora_targets, str): raise Mistake(f"The recipe's lora_targets is the text {r.lora_targets!r}; write a tuple of names, such as ({r.lora_targets!r},).")
-    if r.lora_targets and not r.lora_rank: raise Mistake(f"The recipe names lora_targets ({', '.join(r.lora_targets)}), but its lora_rank is 0: no adapter would learn; set lora_rank, or leave lora_targets empty.")
+    if isinstance(r.lora_targets, str):
+        raise Mistake(f"The recipe's lora_targets is the text {r.lora_targets!r}; write a tuple of names, such as ({r.lora_targets!r},).")
+    if r.lora_targets and not r.lora_rank:
+        raise Mistake(f"The recipe names lora_targets ({', '.join(r.lora_targets)}), but its lora_rank is 0: no adapter would learn; set "
+                      f"lora_rank, or leave lora_targets empty.")
     if r.lora_rank < 0: raise Mistake(f"The recipe's lora_rank is {r.lora_rank}; it must be at least 0.")
     if r.n_action_steps > r.chunk_size:
         raise Mistake(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
@@ -86,8 +90,11 @@ for v in (Variant("base", "The paper's recipe."),
           Variant("release", "As the released code trains: its loss, and by family and suite what `overrides` adds.", dict(loss="release")),
           Variant("paper-loss", "The loss as the paper writes it, unweighted.", dict(loss="paper")),
           Variant("short", "The short prompt of the paper's Table 6.", dict(prompt="short")),
-          Variant("prefix-text", "PaliGemma's own mask: the prompt belongs to the prefix and sees itself whole; the paper's text is causal.", dict(text_mask="prefix")),
-          Variant("scaled-query", "The action query is multiplied as the embeddings of words are, in PaliGemma and Gemma 3 by the root of the width.", dict(query_scale="words")),
+          Variant("prefix-text",
+                  "PaliGemma's own mask: the prompt belongs to the prefix and sees itself whole; the paper's text is causal.",
+                  dict(text_mask="prefix")),
+          Variant("scaled-query", "The action query is multiplied as the embeddings of words are, in PaliGemma and Gemma 3 by the root of "
+                                  "the width.", dict(query_scale="words")),
           Variant("freeze-vision", "The vision encoder stands still as in the paper's Table 3: the tower, and with it the merger where that lies inside (Qwen).", dict(freeze=("encoder",))),
           Variant("freeze-tower", "The tower alone stands still, in every family.", dict(freeze=("vision",))),
           Variant("freeze-embedding", "The word embeddings stand still (Table 3).", dict(freeze=("embedding",))),
@@ -172,7 +179,11 @@ differences = [ # of the model
     Difference("Layers of the head", "Linear(h, h/2), Linear(h/2, 1024), Linear(1024, 7)", "the first two, then four more (1024, 512, 256, one output per action) for the arm and again for the gripper; tanh on the arm", "A.2.6, Table 9; model/policy_head/base_policy.py", ours="The release's head in both variants: the sizes that Table 9 prints are its sizes."),
     Difference("First weights of the head", "not stated", "Xavier uniform, biases zero", "A.2.6; model/policy_head/base_policy.py", ours="As in the release in both variants."),
     Difference("First value of the query", "not stated", "zero", "3.2; model/backbone/base_backbone.py", ours="Zero in both variants; a random one can hide what the VLM knows (`query`)."),
-    Difference("Scale of the query", "not stated", "none: where PaliGemma multiplies the embeddings of words by √width, the query's vector enters behind that", "3.2; model/backbone/base_backbone.py", ours="As in the release in both variants, so a step of AdamW moves it √width (45 at 3B) times less than a word; the variant `scaled-query` multiplies it as words are (`query`)."),
+    Difference("Scale of the query", "not stated", "none: where PaliGemma multiplies the embeddings of words by √width, the query's vector "
+                                                   "enters behind that", "3.2; model/backbone/base_backbone.py",
+                                                   ours="As in the release in both variants, so a step of AdamW moves it √width (45 at 3B) "
+                                                        "times less than a word; the variant `scaled-query` multiplies it as words are "
+                                                        "(`query`)."),
     Difference("Place of the query", "at the end of the sequence", "after the padding on the right, so it moves with the batch", "3.2; model/backbone/base_backbone.py", ours="At the end in both variants, padding on the left: the release's place is a defect, other in training than in evaluation."),
 ]
 
@@ -181,7 +192,10 @@ differences += [ # of what the model reads
     Difference("Size of the image, Qwen", "224 × 224: 64 tokens (Qwen2.5-VL), 49 (Qwen3-VL)", "enlarged to 448 by `min_pixels`: 256 and 196 tokens", "3.3; model/vlm_builder.py", ("model_size",)),
     Difference("Positions of Qwen's tokens", "not stated", "one-dimensional; padding counts, but for Qwen2.5-VL", "A.2.3; model/backbone/roboqwen3vl.py", ours="The model's own in both variants: one-dimensional positions are a defect, and would need a forward of our own."),
     Difference("DeepStack of Qwen3-VL", "not stated", "by a library that is not released; commented out for 30B-A3B", "A.2.3; model/backbone/roboqwen3vlmoe.py", ours="The model's own in both variants: without it 30B-A3B cannot be compared with its siblings."),
-    Difference("Mask of PaliGemma", "the image attends both ways, the text causally", "causal throughout, by FlashAttention-2", "A.2.3; model/vlm_builder.py", ours="The paper's in both variants. It is not the model's own, whose processor lets the whole prompt attend both ways and has only the answer causal: that is the variant `prefix-text`. The release's is a defect that raises no error."),
+    Difference("Mask of PaliGemma", "the image attends both ways, the text causally", "causal throughout, by FlashAttention-2",
+               "A.2.3; model/vlm_builder.py", ours="The paper's in both variants. It is not the model's own, whose processor lets the "
+                                                   "whole prompt attend both ways and has only the answer causal: that is the variant "
+                                                   "`prefix-text`. The release's is a defect that raises no error."),
     Difference("Place of Kosmos-2's image", "after `<s><image>`", "before `<s>`; the padding word `<image_pad>` stays among the words", "A.2.3; model/backbone/robokosmos.py", ours="The paper's in both variants: the release's is a defect."),
     Difference("Short prompt of Qwen", "a row of Table 6", "by editing the code", "A.2.3, Table 6; model/backbone/roboqwen25vl.py", ours="The variant `short`; the long prompt elsewhere, as in the paper and the release."),
     Difference("InternVL3.5-4B", "only in the version on OpenReview", "there, with its chat template", "A.2.3; model/backbone/robointernvl35.py", ours="There in both variants, asked with the long prompt."),
@@ -212,8 +226,11 @@ differences += [ # of evaluation
     Difference("Crop of images, SimplerEnv", "none named", "none, though training crops", "A.1; eval/simpler/model_wrapper.py", ours="The middle 0.9 wherever training cropped, on every suite, as the release does on LIBERO; leaving it out is a defect."),
     Difference("Actions executed, CALVIN", "full chunk, half, one: the best is reported", "half and one have no effect", "3.3; eval/calvin/model_wrapper.py", ours="One fixed number in both variants, `n_action_steps`, which has an effect on every suite."),
     Difference("Settling steps, LIBERO", "not stated", "the policy acts between the 10 dummy actions", "A.1; eval/libero/libero_evaluator.py", ours="Ten dummy actions before the policy sees anything, in both variants; the environment's option `settle=\"alternate\"` does as the release, whose way is a defect."),
-    Difference("Opening the gripper, SimplerEnv", "not stated", "after two predictions in a row", "A.1; eval/simpler/model_wrapper.py", ours="At once in both variants; the environment's option `sticky_gripper=True` does as the release, whose way is a defect."),
-    Difference("Episodes that fail or are run twice", "not stated", "change the average of a folder", "A.1; eval", ours="In both variants an episode is one row and a second row is refused; one that failed is no measurement and is counted apart (`results`)."),
+    Difference("Opening the gripper, SimplerEnv", "not stated", "after two predictions in a row", "A.1; eval/simpler/model_wrapper.py",
+               ours="At once in both variants; the environment's option `sticky_gripper=True` does as the release, whose way is a defect."),
+    Difference("Episodes that fail or are run twice", "not stated", "change the average of a folder", "A.1; eval",
+               ours="In both variants an episode is one row and a second row is refused; one that failed is no measurement and is counted "
+                    "apart (`results`)."),
     Difference("Arguments of three evaluators", "not stated", "four, to a function that takes three", "A.1; eval", ours="Does not arise here: the evaluators are our own."),
     Difference("Baseline pi0", "not stated", "gripper regressed to 0 or 1 but cut at 0, padded actions learnt", "A.3; model/backbone/pi0_paligemma.py", ours="Not built here: a baseline, not a VLM of the study."),
 ]

@@ -156,7 +156,9 @@ class Encoder:
                  text_mask:str="causal"): # what its text may see: of `Family.masks`
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
-        if text_mask not in self.family.masks: raise Mistake(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set text_mask to that.")
+        if text_mask not in self.family.masks:
+            raise Mistake(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set "
+                          f"text_mask to that.")
         self.tok, self.text_mask = load_tokenizer(self.b), text_mask
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
@@ -171,7 +173,9 @@ class Encoder:
         return self._ids.setdefault(key, ids)
     def __call__(self, rows:list[list[int]], images_BHWC:torch.Tensor, multiple:int=1)->dict:
         "The model's inputs for rows of token ids and their images, padded to a `multiple` of tokens."
-        if not rows or len(rows) != len(images_BHWC): raise Mistake(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least one.")
+        if not rows or len(rows) != len(images_BHWC):
+            raise Mistake(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least "
+                          f"one.")
         T = -(-max(map(len, rows))//multiple)*multiple; dev = images_BHWC.device
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
         mask = torch.tensor([[0]*(T-len(r))+[1]*len(r) for r in rows], device=dev)

@@ -81,7 +81,8 @@ LONG = 2000 # characters; more is no instruction
 
 def check_words(words, what:str="instruction")->str:
     "`words` themselves, or a `Mistake`."
-    if not isinstance(words, str): raise Mistake(f"The {what} is {str(words)[:40]} ({type(words).__name__}), not text; give its words, such as 'open the drawer'.")
+    if not isinstance(words, str):
+        raise Mistake(f"The {what} is {str(words)[:40]} ({type(words).__name__}), not text; give its words, such as 'open the drawer'.")
     if len(words) > LONG: raise Mistake(f"The {what} {words[:40]!r}… has {len(words)} characters, more than {LONG}; say it in fewer words.")
     odd = next((c for c in words if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t\r"), "")
     if odd: raise Mistake(f"The {what} {words[:40]!r} holds {odd!r}, which is no character of a text; leave it out.")
@@ -119,7 +120,8 @@ def token_ids(tok, template:str, # a sequence with slots such as {image} and {in
     "The token ids of a sequence in which something is said; nothing that is said becomes a special token."
     for name, words in said.items(): check_words(words, name)
     marks = marks_of(tok) if marks is None else marks
-    ids = lambda text, cuts=(): [t for a,b in pairwise((0, *cuts, len(text))) for t in tok(text[a:b], add_special_tokens=False)["input_ids"]]
+    ids = lambda text, cuts=(): [t for a,b in pairwise((0, *cuts, len(text)))
+                                 for t in tok(text[a:b], add_special_tokens=False)["input_ids"]]
     text, spans = _filled(template, image, said)
     out = ids(text, _cuts(text, spans, marks))
     if said:

@@ -25,7 +25,8 @@ def kosmos2_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32,
 
 def _processor(f, size, patch):
     "The image processor of a small Kosmos-2."
-    return transformers.CLIPImageProcessorPil(size=dict(height=size, width=size), crop_size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
+    return transformers.CLIPImageProcessorPil(size=dict(height=size, width=size), crop_size=dict(height=size, width=size),
+                                              image_mean=list(f.mean), image_std=list(f.std))
 
 # %% ../nbs/19c_kosmos.ipynb #1c6ba9ae
 def _grey(model)->torch.Tensor: # (patches, width of the tower)

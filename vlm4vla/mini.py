@@ -54,7 +54,9 @@ def new_mini(name:str,     # a mini backbone
 def keep(model, folder):
     "Write the weights of a mini backbone as they ship, in half precision; what that cannot hold is not written."
     bad = next((n for n,w in model.state_dict().items() if not w.half().isfinite().all()), "")
-    if bad: raise Mistake(f"The weight {bad} is not finite in half precision, so nothing was written to {folder}; train again with a lower learning rate.")
+    if bad:
+        raise Mistake(f"The weight {bad} is not finite in half precision, so nothing was written to {folder}; train again with a lower "
+                      f"learning rate.")
     model.half().save_pretrained(folder)
 
 def at_folder(name:str, folder)->Backbone:

@@ -43,7 +43,8 @@ def _kinds(ids, enc)->dict:
     return dict(token_type_ids=(ids!=enc.image_id).long() if enc.text_mask == "causal" else torch.zeros_like(ids))
 
 _common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
-              specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes, pixels=normalise, extra=_kinds, masks=("causal", "prefix"),
+              specials=SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes,
+              pixels=normalise, extra=_kinds, masks=("causal", "prefix"),
               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
 families.add(Family(name="paligemma", text_type="gemma", config=paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
 families.add(Family(name="paligemma2", text_type="gemma2", config=paligemma2_config, text_attn=("eager", "flex_attention"), **_common));

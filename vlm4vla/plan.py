@@ -23,7 +23,8 @@ def _layer(c)->tuple[int, int, int]: # bytes kept per token, bytes of the input 
     "Of a language model or a tower, by its config."
     get = lambda *names: next(v for n in names if (v := getattr(c, n, None)) is not None)
     wide = getattr(c, "mlp_ratio", 0) # Qwen2-VL's tower, whose `hidden_size` is what it hands on
-    h, heads, layers = c.embed_dim if wide else get("hidden_size", "embed_dim"), get("num_attention_heads", "attention_heads", "num_heads"), get("num_hidden_layers", "depth", "layers")
+    h, heads, layers = c.embed_dim if wide else get("hidden_size", "embed_dim"), get("num_attention_heads", "attention_heads",
+            "num_heads"), get("num_hidden_layers", "depth", "layers")
     dim = getattr(c, "head_dim", None) or h//heads; kv = getattr(c, "num_key_value_heads", None) or heads
     ff = int(wide*h) if wide else get("intermediate_size", "ffn_dim")
     if getattr(c, "num_experts", 0): ff = c.moe_intermediate_size*c.num_experts_per_tok
@@ -126,8 +127,9 @@ def operations(
     for p, (n, before) in _reach(b, r, tokens or visual_tokens(b, r.model_size or r.image_size) + TEXT).items():
         mixed = p == "language"
         weights = parts[p] - (idle*sum(_experts(b).values()) if mixed else 0)
-        extra = learn[p] and learn[p] - mixed*thin if r.lora_rank and p != "new" else 0 # adapters come on top,
-        own = weights if learn[p] and not (r.lora_rank and p != "new") else folded*(1-idle) if learn[p] and mixed else 0 # but experts are made anew with theirs
+        own, extra = weights if learn[p] else 0, 0
+        if r.lora_rank and p != "new": # adapters come on top, but experts are made anew with theirs
+            own, extra = folded*(1-idle) if learn[p] and mixed else 0, learn[p] and learn[p] - mixed*thin
         forward += 2*n*(weights + extra)
         back += 2*n*(own + extra + (weights + extra if learn[p] or any(learn[q] for q in before) else 0))
     fold = 2*r.lora_rank*folded/(together or min(b.micro_batch, r.batch_size))
@@ -151,7 +153,8 @@ def counts_of(
     parts = _parts(b, r); learn, visual = _trained(b, r, parts), visual_tokens(b, r.model_size or r.image_size)
     tokens, patches = tokens or visual + TEXT, _patches(b, visual)
     forward, back = operations(e, tokens); seen = patches if learn["vision"] else 0
-    layers = _layer(real_config(b).get_text_config())[2]; made = 4*_folded(b, r)[0]/min(b.micro_batch, r.batch_size) # bytes, a sample's share
+    layers = _layer(real_config(b).get_text_config())[2]
+    made = 4*_folded(b, r)[0]/min(b.micro_batch, r.batch_size) # bytes, a sample's share
     return Counts(backbone=b.name, benchmark=e.benchmark, variant=e.variant, parameters=sum(parts.values()), trained=sum(learn.values()), tokens=tokens, patches=patches, forward=forward, flops=forward + back,
                   kept=activation_bytes(b, tokens, seen) + made, thin=activation_bytes(b, tokens, seen, True) + made/layers, layers=layers)
 

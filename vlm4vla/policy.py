@@ -68,7 +68,8 @@ class Policy(nn.Module):
                  text_mask:str="causal", query_scale:str="none"): # fields of a `Recipe`
         super().__init__()
         self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
-                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank, lora_targets=list(lora_targets), augment=augment,
+                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank,
+                          lora_targets=list(lora_targets), augment=augment,
                           text_mask=text_mask, query_scale=query_scale)
         self.dtype = getattr(torch, precision)
         self.encoder = Encoder(backbone, model_size or image_size, text_mask)
@@ -116,24 +117,31 @@ def _images(images)->np.ndarray: # (B, H, W, 3) uint8
     "Images as `act` takes them, or a sentence about what they are instead."
     try: x = np.asarray(images)
     except ValueError: raise Mistake("The images are not of one size; give one array of batch × height × width × 3.") from None
-    except TypeError as e: raise Mistake(f"The images are no array here ({str(e).splitlines()[0][:80]}); give images.cpu().numpy() of a tensor.") from None
+    except TypeError as e:
+        raise Mistake(f"The images are no array here ({str(e).splitlines()[0][:80]}); give images.cpu().numpy() of a tensor.") from None
     it = f"The images are an array of {x.dtype} and shape {x.shape}; "
     if x.ndim == 3 and x.shape[-1] == 3: raise Mistake(it + "a batch of one is images[None].")
     if x.ndim == 4 and x.shape[-1] != 3 and x.shape[1] == 3: raise Mistake(it + "colours belong last: give images.transpose(0, 2, 3, 1).")
     if x.ndim == 4 and x.shape[-1] == 4: raise Mistake(it + "the fourth channel is no colour: give images[..., :3].")
     if x.ndim != 4 or x.shape[-1] != 3 or not x.shape[1]*x.shape[2]: raise Mistake(it + "give batch × height × width × 3.")
-    if x.dtype.kind == "f": raise Mistake(it + "give whole numbers from 0 to 255: (255*images).round().astype(np.uint8) if they go from 0 to 1.")
+    if x.dtype.kind == "f":
+        raise Mistake(it + "give whole numbers from 0 to 255: (255*images).round().astype(np.uint8) if they go from 0 to 1.")
     if x.dtype != np.uint8: raise Mistake(it + "give uint8, 0 to 255.")
     return x
 
 def _asked(images, instructions)->list:
     "Instructions, one for each image."
-    if isinstance(instructions, (str, bytes)): raise Mistake(f"The instructions are one text, {str(instructions)[:40]!r}; give a list with one for each image.")
+    if isinstance(instructions, (str, bytes)):
+        raise Mistake(f"The instructions are one text, {str(instructions)[:40]!r}; give a list with one for each image.")
     try: said = list(instructions)
-    except TypeError: raise Mistake(f"The instructions are {str(instructions)[:40]} ({type(instructions).__name__}); give a list with one for each image.") from None
-    if len(said) != len(images) or not said: raise Mistake(f"There are {len(images)} images and {len(said)} instructions; give one instruction for each image, at least one.")
+    except TypeError:
+        raise Mistake(f"The instructions are {str(instructions)[:40]} ({type(instructions).__name__}); "
+                      "give a list with one for each image.") from None
+    if len(said) != len(images) or not said:
+        raise Mistake(f"There are {len(images)} images and {len(said)} instructions; give one instruction for each image, at least one.")
     for i, s in enumerate(said):
-        if isinstance(s, str) and not words(s): raise Mistake(f"Instruction {i} of {len(said)} says nothing ({s[:40]!r}); tell the robot what to do.")
+        if isinstance(s, str) and not words(s):
+            raise Mistake(f"Instruction {i} of {len(said)} says nothing ({s[:40]!r}); tell the robot what to do.")
     return said
 
 # %% ../nbs/22_policy.ipynb #df261dc7
@@ -143,14 +151,15 @@ def act(self:Policy, images:np.ndarray, # (B, H, W, 3) uint8, as the simulator g
         instructions:list[str])->np.ndarray: # (B, K, 7) float32 in raw units
     "A chunk of actions for each image."
     images = _images(images); instructions = _asked(images, instructions)
-    if self.stats is None: raise Mistake("The policy has no range of actions, so its numbers mean no movement; load a trained one, or set `policy.stats`.")
+    if self.stats is None:
+        raise Mistake("The policy has no range of actions, so its numbers mean no movement; load a trained one, or set `policy.stats`.")
     small = framed(resize_images(resize_images(images, self.facts["image_size"]), self.encoder.facts["size"]), self.facts["augment"])
     arm, logit = self(torch.from_numpy(small), instructions, multiple=32) # rows of one length, whoever shares the batch
     return decode(torch.cat([arm, (logit > 0).float()[...,None]], -1).cpu().numpy(), self.stats)
 
 # %% ../nbs/22_policy.ipynb #5a02d593
 def adaptable(vlm)->dict: # name → parameters of an adapter of rank 1
-    "What of a VLM an adapter can stand beside: its linear layers, and the experts of a mixture, which lie in one weight of three dimensions."
+    "What of a VLM an adapter can stand beside: its linear layers, and the experts of a mixture (a weight of three dimensions)."
     linear = {n: m.in_features + m.out_features for n,m in vlm.named_modules() if isinstance(m, nn.Linear)}
     fused = {n: len(p)*sum(p.shape[1:]) for n,p in vlm.named_parameters() if p.dim() == 3 and "experts" in n.split(".")}
     return linear | fused
@@ -162,7 +171,9 @@ def wanted(vlm,
     there = adaptable(vlm)
     found = {t: {n: k for n,k in there.items() if f".{n}".endswith(f".{t}")} for t in targets} if targets else {"": there}
     for t in (t for t,names in found.items() if not names or not str(t).strip()):
-        if targets: raise Mistake(f"No linear layer and no expert of this VLM has a name that ends in {t}{near_miss(t, sorted({n.split('.')[-1] for n in there}))}")
+        if targets:
+            raise Mistake(f"No linear layer and no expert of this VLM has a name that ends in "
+                          f"{t}{near_miss(t, sorted({n.split('.')[-1] for n in there}))}")
     return found
 
 def adapt(vlm, rank:int,
@@ -211,7 +222,8 @@ def _check_adapters(self:Policy, targets:dict): # of `wanted`
     for t, names in targets.items():
         parts = {part_of(self.encoder.family, f"{n}.") for n in names}
         if parts <= held(self.encoder.family, self.facts["freeze"]):
-            raise Mistake(f"No adapter would learn{f' of {t}' if t else ''}: what it stands beside lies in {' and '.join(sorted(parts))}, which stands still; let that learn, or leave the adapters out.")
+            raise Mistake(f"No adapter would learn{f' of {t}' if t else ''}: what it stands beside lies in {' and '.join(sorted(parts))}, "
+                          f"which stands still; let that learn, or leave the adapters out.")
 
 # %% ../nbs/22_policy.ipynb #345fb590
 @patch
@@ -225,8 +237,10 @@ def compile_layers(self:Policy, mode:str=None)->Policy: # of `torch.compile`; it
     return self
 
 # %% ../nbs/22_policy.ipynb #1b19b77e
-_SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"), Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}),
-         Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")), *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
+_SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"),
+         Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}),
+         Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")),
+         *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
 def _stop(sentence:str): raise Mistake(sentence)
 
@@ -234,12 +248,15 @@ def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it
     "What `policy.json` says, looked at."
     path = folder/"policy.json"; found = look(read_json(path), _SAID, str(path), _stop)
     stats, origin, want = found.pop("stats"), found.pop("origin"), found.pop("weights")
-    for k in (k for k in choices if k in found and found[k] not in choices[k]): _stop(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
+    for k in (k for k in choices if k in found and found[k] not in choices[k]):
+        _stop(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
     if new: _stop(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
     try: stats = ActionStats.from_dict(stats)
     except (TypeError, ValueError, Mistake) as e: _stop(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
-    if want and want != file_hash(folder/"model.safetensors"): _stop(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one training together, or {_RETRAIN}.")
+    if want and want != file_hash(folder/"model.safetensors"):
+        _stop(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
+              f"training together, or {_RETRAIN}.")
     return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or []))
 
 # %% ../nbs/22_policy.ipynb #97cf7ea0
@@ -247,13 +264,18 @@ def _put(policy:Policy, folder):
     "Load the weights of a checkpoint, or say in what they are of another policy."
     path, b, k = folder/"model.safetensors", policy.encoder.b.name, policy.facts["chunk_size"]
     try: weights = load_file(path)
-    except Exception as e: raise Mistake(f"{path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:80]}); {_RETRAIN}.") from None
+    except Exception as e:
+        raise Mistake(f"{path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:80]}); {_RETRAIN}.") from None
     have = policy.state_dict(); size = lambda d, n: tuple(d[n].shape) if n in d else None
     odd = [n for n in (*have, *weights) if size(have, n) != size(weights, n)]
     last = max((n for n in have if n.startswith("head.arm.") and n.endswith(".weight")), key=lambda n: int(n.split(".")[2]))
     if odd and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0]) for n in odd):
-        raise Mistake(f"policy.json in {folder} says chunks of {k} actions, and the weights beside it are for {len(weights[last])//6}; put the two of one training together, or {_RETRAIN}.")
-    if odd: raise Mistake(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as {odd[0]}: {size(weights, odd[0]) or 'absent'}, not {size(have, odd[0]) or 'there'}); put the two of one training together, or {_RETRAIN}.")
+        raise Mistake(f"policy.json in {folder} says chunks of {k} actions, and the weights beside it are for {len(weights[last])//6}; put "
+                      f"the two of one training together, or {_RETRAIN}.")
+    if odd:
+        raise Mistake(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as "
+                      f"{odd[0]}: {size(weights, odd[0]) or 'absent'}, not {size(have, odd[0]) or 'there'}); put the two of one training "
+                      f"together, or {_RETRAIN}.")
     bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
     if bad: raise Mistake(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
     policy.load_state_dict(weights)
@@ -266,10 +288,13 @@ def save(self:Policy, folder, weights:dict=None): # its own, if not collected fr
     "Write the checkpoint folder; a kill leaves no half of it, and a number that is not finite is never written."
     folder, weights = Path(folder), self.state_dict() if weights is None else weights
     bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
-    if bad: raise Mistake(f"The weight {bad} is not finite, so no policy was written to {folder}; train again with a lower learning rate or with gradient clipping.")
+    if bad:
+        raise Mistake(f"The weight {bad} is not finite, so no policy was written to {folder}; train again with a lower learning rate or "
+                      f"with gradient clipping.")
     folder.mkdir(parents=True, exist_ok=True); path = folder/"model.safetensors"
     with replacing(path) as tmp: save_file({k: v.contiguous() for k,v in weights.items()}, tmp)
-    write_json(folder/"policy.json", dict(self.facts, stats=self.stats and self.stats.to_dict(), weights=file_hash(path), origin=self.origin))
+    write_json(folder/"policy.json", dict(self.facts, stats=self.stats and self.stats.to_dict(), weights=file_hash(path),
+                                          origin=self.origin))
 
 @patch(cls_method=True)
 def load(cls:Policy, folder)->Policy:

@@ -88,12 +88,15 @@ def _by_name(module, opt, state:dict)->dict:
     "An optimizer's state under the names of its weights, as a spread model wants it, also where one process has numbered them."
     names = {id(p): n for n,p in module.named_parameters()}; order = [names[id(p)] for g in opt.param_groups for p in g["params"]]
     name = lambda k: order[k] if isinstance(k, int) else k
-    return dict(state={name(k): s for k,s in state["state"].items()}, param_groups=[dict(g, params=[name(k) for k in g["params"]]) for g in state["param_groups"]])
+    return dict(state={name(k): s for k,s in state["state"].items()},
+                param_groups=[dict(g, params=[name(k) for k in g["params"]]) for g in state["param_groups"]])
 
 def put_back(module, opt, states:tuple, world:World):
     "Load states that `whole_state` returned."
     if world.whole: module.load_state_dict(states[0]); opt.load_state_dict(states[1])
-    else: set_state_dict(module, opt, model_state_dict=states[0], optim_state_dict=_by_name(module, opt, states[1]), options=StateDictOptions(full_state_dict=True))
+    else:
+        set_state_dict(module, opt, model_state_dict=states[0], optim_state_dict=_by_name(module, opt, states[1]),
+                       options=StateDictOptions(full_state_dict=True))
 
 # %% ../nbs/29_processes.ipynb #8e30c911
 def starter(processes:int, # on each machine
@@ -117,5 +120,6 @@ def launch(code:str,      # Python, the same for each
     lines = []
     for line in p.stdout: lines.append(line); print(line, end="")
     if not p.wait(): return
-    said = [*(l for l in lines if "Stopped: " in l), *(l.split("Mistake: ", 1)[1] for l in lines if "Mistake: " in l), *(l for l in reversed(lines) if "Error" in l), *reversed(lines), "it said nothing"][0]
+    said = [*(l for l in lines if "Stopped: " in l), *(l.split("Mistake: ", 1)[1] for l in lines if "Mistake: " in l),
+            *(l for l in reversed(lines) if "Error" in l), *reversed(lines), "it said nothing"][0]
     raise Mistake(f"One of {processes*nodes} processes failed: {said.strip()}")

@@ -18,7 +18,8 @@ def _scale(emb, scale:str)->float:
     if scale == "none": return 1.
     if scale != "words": raise Mistake(f"The scale of the query is 'none' or 'words', not {scale!r}.")
     words = getattr(emb, "scalar_embed_scale", 1.)
-    if words == 1: raise Mistake("This VLM does not multiply the embeddings of its words where the query enters; leave query_scale at 'none'.")
+    if words == 1:
+        raise Mistake("This VLM does not multiply the embeddings of its words where the query enters; leave query_scale at 'none'.")
     return float(words)
 
 # %% ../nbs/21_query.ipynb #98a0f92f

@@ -90,5 +90,7 @@ def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub o
     tok.add_tokens(list(f.specials), special_tokens=True)
     if kind not in f.prompts: raise Mistake(f"There is no {kind!r} prompt for {b.name!r}, whose sequences are: {', '.join(f.prompts)}.")
     ids = token_ids(tok, f.prompts[kind], f.image_token, instruction=instruction)
-    if ids.count(tok.convert_tokens_to_ids(f.image_token)) != 1: raise Mistake(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct the family of the backbone.")
+    if ids.count(tok.convert_tokens_to_ids(f.image_token)) != 1:
+        raise Mistake(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct "
+                      f"the family of the backbone.")
     return len(ids) - 1 + visual_tokens(b, size) + 1 # the image in the place of its one token; the query

@@ -57,7 +57,9 @@ def unsound(module, opt)->str:
 def weights_hash(module)->str:
     "Name of exactly the numbers a module holds now."
     h = hashlib.sha256()
-    for n,w in module.state_dict().items(): h.update(f"{n}\0{w.dtype}\0{tuple(w.shape)}\0".encode()); h.update(w.detach().cpu().contiguous().view(torch.uint8).numpy() if w.dim() else str(w.item()).encode())
+    for n,w in module.state_dict().items():
+        h.update(f"{n}\0{w.dtype}\0{tuple(w.shape)}\0".encode())
+        h.update(w.detach().cpu().contiguous().view(torch.uint8).numpy() if w.dim() else str(w.item()).encode())
     return h.hexdigest()
 
 def group_hash(module, groups)->str:
@@ -67,7 +69,8 @@ def group_hash(module, groups)->str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 # %% ../nbs/29d_state.ipynb #9c2e0393
-_CALLED = dict(groups="parameter groups", data="data", start="first weights", range="range of actions", pictures="pictures") # where its name does not say what it is
+_CALLED = dict(groups="parameter groups", data="data", start="first weights", range="range of actions",
+               pictures="pictures") # where its name does not say what it is
 
 def _short(v): return v[:8] if isinstance(v, str) and len(v) == 64 else repr(v)
 
@@ -78,7 +81,8 @@ def _compare(path, was:dict, now:dict):
     now = plain(now); other = [k for k in now if k in was and was[k] != now[k]]
     if not other: return
     first, more = other[0], f" (and {', '.join(_CALLED.get(k, k) for k in other[1:])})" if other[1:] else ""
-    raise Mistake(f"The state in {Path(path).parent} was made with other {_CALLED.get(first, first)}{more}, {_short(was[first])} and not {_short(now[first])}; {_way_out(path)}.")
+    raise Mistake(f"The state in {Path(path).parent} was made with other {_CALLED.get(first, first)}{more}, {_short(was[first])} and not "
+                  f"{_short(now[first])}; {_way_out(path)}.")
 
 def _fits(path, saved:dict, module):
     "Refuse a state of another model."
@@ -86,20 +90,23 @@ def _fits(path, saved:dict, module):
     odd = next((k for k in (*have, *saved) if k not in saved or k not in have or tuple(saved[k].shape) != have[k]), None)
     if odd is None: return
     shape = lambda s: "absent" if s is None else " × ".join(map(str, s)) or "one number"
-    raise Mistake(f"The state in {Path(path).parent} is of another model ({odd} is {shape(tuple(saved[odd].shape) if odd in saved else None)} there and {shape(have.get(odd))} here); {_way_out(path)}.")
+    raise Mistake(f"The state in {Path(path).parent} is of another model ({odd} is "
+                  f"{shape(tuple(saved[odd].shape) if odd in saved else None)} there and {shape(have.get(odd))} here); {_way_out(path)}.")
 
 # %% ../nbs/29d_state.ipynb #91b1cd66
 def save_state(path, module, opt, step:int, log:list, origin:Origin, world:World):
     "Write the whole state, atomically."
     module_state, opt_state = whole_state(module, opt, world)
     if not world.first: return
-    state = dict(step=step, module=module_state, opt=opt_state, log=log, rng=torch.get_rng_state(), origin=plain(origin.facts), code=list(origin.code))
+    state = dict(step=step, module=module_state, opt=opt_state, log=log, rng=torch.get_rng_state(), origin=plain(origin.facts),
+                 code=list(origin.code))
     with replacing(path) as tmp: torch.save(state, tmp)
 
 def _read(path)->dict:
     "What a state file holds."
     try: state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as e: raise Mistake(f"The training state {path} cannot be read ({type(e).__name__}); delete it to train from the start.") from None
+    except Exception as e:
+        raise Mistake(f"The training state {path} cannot be read ({type(e).__name__}); delete it to train from the start.") from None
     lacks = [k for k in ("step", "module", "opt", "log", "rng") if not isinstance(state, dict) or k not in state]
     if lacks: raise Mistake(f"The training state {path} has no {lacks[0]!r} and is none of ours; move it away to train from the start.")
     return state
@@ -111,13 +118,19 @@ def take_up(path, module, opt, steps:int, origin:Origin, world:World)->tuple[int
     if not Path(path).exists(): origin.code[:] = [here]; return 0, []
     state = _read(path); step = state["step"]
     _compare(path, state.get("origin", {}), origin.facts)
-    if step > steps: raise Mistake(f"The state in {Path(path).parent} is of step {step}, beyond the {steps} asked for; ask for at least {step}, or {_way_out(path)}.")
+    if step > steps:
+        raise Mistake(f"The state in {Path(path).parent} is of step {step}, beyond the {steps} asked for; ask for at least {step}, or "
+                      f"{_way_out(path)}.")
     _fits(path, state["module"], module)
     try: put_back(module, opt, (state["module"], state["opt"]), world)
-    except (RuntimeError, ValueError, KeyError) as e: raise Mistake(f"The state in {Path(path).parent} is of an optimizer with other groups ({str(e).splitlines()[0][:80]}); {_way_out(path)}.") from None
+    except (RuntimeError, ValueError, KeyError) as e:
+        raise Mistake(f"The state in {Path(path).parent} is of an optimizer with other groups ({str(e).splitlines()[0][:80]}); "
+                      f"{_way_out(path)}.") from None
     if bad := unsound(module, opt): raise Mistake(f"{bad} in the state of step {step} in {Path(path).parent}; {_way_out(path)}.")
     torch.set_rng_state(state["rng"]); origin.code[:] = state.get("code") or ["unknown"]
     if step < steps and origin.code[-1] != here:
-        if world.first and "code" in state: warnings.warn(f"The first {step} steps in {Path(path).parent} were taken by the code of {origin.code[-1]}, those to come are by {here}; both are noted with the policy.")
+        if world.first and "code" in state:
+            warnings.warn(f"The first {step} steps in {Path(path).parent} were taken by the code of {origin.code[-1]}, those to come are "
+                          f"by {here}; both are noted with the policy.")
         origin.code.append(here)
     return step, state["log"]

@@ -94,9 +94,11 @@ class _Keeper:
         "End the training where a number is not finite; all processes together."
         said = self.watch.said and f"{self.watch.said} at step {int(self.watch.step)}"
         if not said and done is not None: said = (bad := unsound(self.module, self.opt)) and f"{bad} after step {done-1}"
-        if self.world.size > 1 and summed(dict(bad=bool(said)), self.world)["bad"] and not said: said = "Another process met a number that is not finite"
+        if self.world.size > 1 and summed(dict(bad=bool(said)), self.world)["bad"] and not said:
+            said = "Another process met a number that is not finite"
         if not said: return
-        left = f"the state of step {self.kept} in {self.path} is whole, and the same call goes on from it" if self.kept else "nothing was kept"
+        left = "nothing was kept"
+        if self.kept: left = f"the state of step {self.kept} in {self.path} is whole, and the same call goes on from it"
         raise Mistake(f"{said}; lower the learning rate or turn on gradient clipping, in a variant of another name ({left}).")
     def __call__(self, step, log):
         "Look at everything, then write."
@@ -120,7 +122,8 @@ def fit(module:torch.nn.Module, # trained in place
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
     opt = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    origin = _origin(origin or Origin(), module, groups, steps, lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay, grad_clip=grad_clip)
+    origin = _origin(origin or Origin(), module, groups, steps, lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay,
+                     grad_clip=grad_clip)
     keep = _Keeper(module, opt, folder, origin, world); start, log = keep.take_up(steps)
     bar = progress(total=steps, desc=desc, disable=not world.first); bar.update(start); module.train()
     with _warned() as told:
@@ -225,7 +228,8 @@ _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip"
 
 def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
     "What the training of an experiment is made from; the policy carries it."
-    facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init), backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
+    facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init),
+                 backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
     policy.origin = Origin(facts | {k: v for k,v in plain(e.recipe).items() if k not in _APART})
     return policy.origin
 

@@ -148,7 +148,8 @@ def sft(model, enc:Encoder,
         idx = epoch_indices(len(images), batch_size, step, seed)
         inputs, targets = _batch(enc, images, states, idx, np.random.default_rng([seed, step]), n_questions, weights, ask)
         return [lambda: (answer_loss(model, _replace_pixels(inputs, seen, idx, enc.family) if freeze_vision else inputs, targets), {})]
-    origin = _origin(model, images, states, ask=f"{ask.__module__}.{ask.__qualname__}", weights=dict(weights), n_questions=n_questions, batch_size=batch_size, seed=seed, freeze_vision=freeze_vision)
+    origin = _origin(model, images, states, ask=f"{ask.__module__}.{ask.__qualname__}", weights=dict(weights), n_questions=n_questions,
+                     batch_size=batch_size, seed=seed, freeze_vision=freeze_vision)
     log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, origin=origin, **kwargs)
     for w in tower: w.requires_grad_(True)
     return log
