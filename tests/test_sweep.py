@@ -88,6 +88,7 @@ def test_what_is_missing_is_said_in_one_sentence(toy, tmp_path, monkeypatch):
     with pytest.raises(Mistake, match="set VLM4VLA_HOME"): sweep(IDS, out, notebooks=tmp_path/"nowhere")
     notebook(folder/"train.ipynb", "out = ''", "1", tag="other")
     with pytest.raises(Mistake, match="0 cells tagged `parameters`"): sweep(IDS, out, notebooks=folder)
+    notebook(folder/"train.ipynb", "out = ''", "1")
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     def no(self, name): raise NoSuchKernel(name)
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", no)

@@ -38,7 +38,8 @@ def matching(pattern:str)->dict: # run_id → experiment
     from vlm4vla.experiments import experiments
     if pattern.count("__") != 3: raise Mistake(f"The pattern {pattern!r} has to have four parts, as in 'mini-*__grinningface__base__s0'.")
     found = {r: e for r, e in experiments.items() if fnmatchcase(r, pattern)}
-    if not found: raise Mistake(f"No experiment is called like {pattern!r}{_nearer(pattern.split('__'), [r.split('__') for r in experiments])}")
+    if not found:
+        raise Mistake(f"No experiment is called like {pattern!r}{_nearer(pattern.split('__'), [r.split('__') for r in experiments])}")
     return found
 
 def _nearer(parts:list, known:list)->str: # the end of a sentence
@@ -265,7 +266,9 @@ def failures(runs, out)->list: # Sentences
     from vlm4vla.results import load, unmeasured, why_failed
     lost = unmeasured(load("episodes", out), load("failures", out)); lost = lost[lost.run_id.isin(runs)]
     said = "{r}: {n} episodes failed outside the policy and count for nothing ({why}); `{again}` tries them again."
-    return [said.format(r=r, n=len(df), why=why_failed(df), again=typed("evaluate", r, *_mode(r, m), out=out)) for (r, m), df in lost.groupby(["run_id", "chunk_mode"])]
+    again = lambda r, mode: typed("evaluate", r, *_mode(r, mode), out=out)
+    groups = lost.groupby(["run_id", "chunk_mode"])
+    return [said.format(r=r, n=len(df), why=why_failed(df), again=again(r, m)) for (r, m), df in groups]
 
 def _mode(run_id, rows:str)->list: # options
     "The chunk mode of rows as a command is given it, unless it is the recipe's own."
@@ -337,7 +340,8 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         found, left = super().parse_known_args(args, namespace)
         if wrong := next((a.split("=")[0] for a in left if a.startswith("-")), ""):
-            raise Mistake(f"{self.prog} has no option {wrong}{near_miss(wrong, [o for o in self._option_string_actions if o.startswith('--')])}")
+            there = [o for o in self._option_string_actions if o.startswith("--")]
+            raise Mistake(f"{self.prog} has no option {wrong}{near_miss(wrong, there)}")
         return found, left
 
     def error(self, message): raise Mistake(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")

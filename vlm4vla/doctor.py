@@ -51,7 +51,8 @@ def check_packages()->list:
 def check_gpu()->dict:
     "NVIDIA devices, and whether this torch can use them."
     asked = nvidia(); devices = asked.text.splitlines()
-    if asked.trouble and shutil.which("nvidia-smi"): return finding("GPU", False, asked.trouble, "see what the driver says: dmesg | grep -i nvrm") # and torch would hang, too
+    if asked.trouble and shutil.which("nvidia-smi"): # torch would hang, too
+        return finding("GPU", False, asked.trouble, "see what the driver says: dmesg | grep -i nvrm")
     try: import torch; usable = torch.cuda.is_available()
     except (ImportError, OSError): usable = False
     if devices and not usable: return finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", _how("rm -rf .venv && make setup", "--force-reinstall torch"))
@@ -135,7 +136,8 @@ def check_machine()->list:
         finding("machine", True, f"{m['cores']} cores, {m['memory_gb']} GB memory, {m['cpu']}"),
         finding("disk", free >= 2, f"{free:.0f} GB free", "free 2 GB, or set VLM4VLA_HOME to a folder with room", needed=True),
         finding("demonstrations", bool(sets), ", ".join(sets) or "none yet", "made by the first run that needs them: vlm4vla demo"),
-        finding("Slurm", bool(slurm) and not silent, silent, "try again when its controller is up" if slurm else "run on a login node of a cluster, or: apt install slurm-client"),
+        finding("Slurm", bool(slurm) and not silent, silent,
+                "try again when its controller is up" if slurm else "run on a login node of a cluster, or: apt install slurm-client"),
     ]
 
 def check_variables()->list:
@@ -150,17 +152,20 @@ def check_commit()->list:
     "Whether accounts of runs can name the commit, where there is a checkout."
     said, code = commit(), assets().resolve().parent.parent
     if not said.trouble or not is_workbook(code): return []
-    how = f"git config --global --add safe.directory {code}" if "dubious ownership" in said.trouble else "accounts of runs name no commit until git tells it"
+    trust = "dubious ownership" in said.trouble
+    how = f"git config --global --add safe.directory {code}" if trust else "accounts of runs name no commit until git tells it"
     return [finding("commit", False, said.trouble, how)]
 
 def check_up(
     out=None, # Folder of the tables; `results/` if not given
 )->list:
     "All findings."
-    looks = (check_variables, check_python, check_packages, check_kernel, partial(check_run, out), check_assets, check_machine, check_commit, check_gpu, check_hub, check_simulators)
-    rows = []
+    looks = (check_variables, check_python, check_packages, check_kernel, partial(check_run, out), check_assets, check_machine,
+             check_commit, check_gpu, check_hub, check_simulators)
+    rows, told = [], set()
     for look in looks:
         try: found = look()
         except Mistake as e: found = finding("settings", False, e.said, e.remedy or str(e), needed=True)
-        rows += [r for r in (found if isinstance(found, list) else [found]) if r["detail"] not in [q["detail"] for q in rows if q["state"] == "missing"]]
+        new = [r for r in (found if isinstance(found, list) else [found]) if r["detail"] not in told]
+        rows += new; told |= {r["detail"] for r in new if r["state"] == "missing" and r["detail"]}
     return rows

@@ -43,16 +43,18 @@ def check_kernel(
 ):
     "A `Mistake` unless notebooks run in this Python."
     for p in ("papermill", "ipykernel"):
-        if not find_spec(p): raise Mistake(f"Notebooks need the package {p}, which {sys.executable} does not have", f"install it with `{sys.executable} -m pip install {p}`")
+        how = f"install it with `{shlex.quote(sys.executable)} -m pip install {p}`"
+        if not find_spec(p): raise Mistake(f"Notebooks need the package {p}, which {sys.executable} does not have", how)
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     make = lambda where: f"make it with `{shlex.quote(sys.executable)} -m ipykernel install {where} --name {name}`"
     try: spec = KernelSpecManager().get_kernel_spec(name)
     except NoSuchKernel: raise Mistake(f"Jupyter has no kernel {name!r}", make("--sys-prefix")) from None
-    except Exception as e: raise Mistake(f"Jupyter's kernel {name!r} cannot be read ({type(e).__name__}: {e})", make("--sys-prefix")) from None
+    except Exception as e:
+        raise Mistake(f"Jupyter's kernel {name!r} cannot be read ({type(e).__name__}: {e})", make("--sys-prefix")) from None
     if spec.argv and _ours(spec.argv[0]): return
     exe = spec.argv[0] if spec.argv else "nothing"
-    raise Mistake(f"Jupyter's kernel {name!r} in {spec.resource_dir} starts {'another Python' if shutil.which(exe) else 'a Python that is gone'}, {exe}",
-                  _instead(spec.resource_dir, make))
+    what = "another Python" if shutil.which(exe) else "a Python that is gone"
+    raise Mistake(f"Jupyter's kernel {name!r} in {spec.resource_dir} starts {what}, {exe}", _instead(spec.resource_dir, make))
 
 def _instead(folder, make)->str:
     "What puts our kernel before the one in a folder."

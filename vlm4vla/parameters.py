@@ -28,7 +28,8 @@ def parameters_of(
 )->list:
     "Names assigned in its `parameters` cell."
     try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as e: raise Mistake(f"{path} cannot be read as a notebook ({type(e).__name__}).") from None
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise Mistake(f"{path} cannot be read as a notebook ({type(e).__name__}).") from None
     tagged = ["".join(c["source"]) for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1: raise Mistake(f"{path} has {len(tagged)} cells tagged `parameters`; tag exactly one, or its defaults win over what it is given.")
     return assigned(tagged[0])

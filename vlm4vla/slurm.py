@@ -61,9 +61,11 @@ def check_slurm(
     "A `Mistake` unless jobs can be handed over from here, and write their logs into the folder."
     for c in ("sbatch", "srun", "squeue", "scancel"):
         if not shutil.which(c):
-            raise Mistake(f"There is no Slurm here (`{c}` is not found)", "run this on a login node of a cluster, or leave out --executor slurm")
+            raise Mistake(f"There is no Slurm here (`{c}` is not found)",
+                          "run this on a login node of a cluster, or leave out --executor slurm")
     if odd := set(str(folder_of(out))) & set("%\\\n\r"):
-        raise Mistake(f"Slurm reads {sorted(odd)[0]!r} in the name of a folder as something else, and {str(out)!r} has one", "let --out name a folder without it")
+        raise Mistake(f"Slurm reads {sorted(odd)[0]!r} in the name of a folder as something else, and {str(out)!r} has one",
+                      "let --out name a folder without it")
 
 def executor(
     out, # Folder of the tables
@@ -192,7 +194,8 @@ def _submitted(out)->pd.DataFrame:
     path = folder_of(out)/"jobs.csv"
     if not path.is_file(): return pd.DataFrame(columns=COLUMNS)
     lines = [l.split(",") for l in path.read_text(encoding="utf-8", errors="replace").splitlines() if l.strip()]
-    if odd := [",".join(l) for l in lines if not _is_job(l)]: warnings.warn(f"{path} has a line that names no job, which is left out: {odd[0][:80]!r}")
+    if odd := [",".join(l) for l in lines if not _is_job(l)]:
+        warnings.warn(f"{path} has a line that names no job, which is left out: {odd[0][:80]!r}")
     df = pd.DataFrame([l for l in lines if _is_job(l)], columns=COLUMNS, dtype=str)
     return df.drop_duplicates(COLUMNS[:3], keep="last", ignore_index=True)
 
@@ -242,7 +245,8 @@ def jobs(
     known = _submitted(out); now = queue() if len(known) else {}
     for r in known.to_dict("records"):
         state, reason, node, script = now.get(r["job"], ("", "", "", ""))
-        if not state or script.startswith("/") and not script.startswith(f"{folder_of(out)}/"): state, reason, node = *_result(out, r["job"]), ""
+        theirs = script.startswith("/") and not script.startswith(f"{folder_of(out)}/")
+        if not state or theirs: state, reason, node = *_result(out, r["job"]), ""
         rows.append(dict(r, state=state, reason="" if reason == "None" else reason, node=node))
     return pd.DataFrame([r for r in rows if last or r["run_id"] != Finish.run_id], columns=[*COLUMNS, "state", "reason", "node"])
 
@@ -307,7 +311,8 @@ def _all_or_none(out):
     except BaseException as e:
         mine = sorted({_base(j) for j in set(_submitted(out).job) - before})
         if mine and (left := ask("scancel", *mine, limit=60).trouble):
-            raise Mistake(f"{getattr(e, 'said', e)}, and jobs that were taken before are still in the queue ({left})", f"end them with `scancel {' '.join(mine)}`") from e
+            raise Mistake(f"{getattr(e, 'said', e)}, and jobs that were taken before are still in the queue ({left})",
+                          f"end them with `scancel {' '.join(mine)}`") from e
         raise
 
 def _after(ids:list)->str: # one job, or all elements of an array, each for its counterpart
