@@ -1,5 +1,6 @@
 "What the modules export, as Markdown: read from their source (signatures) and from the functions themselves (docments)."
 import ast, functools, importlib, inspect, re
+from configparser import ConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.docments import docments
@@ -131,5 +132,16 @@ def module_page(module, page, title, subtitle):
 
 def modules():
     "Every module and the notebook it is made from, in the order of the notebooks."
-    made = {p.stem: re.search(r"File to edit: \.\./nbs/(\S+)\.ipynb", p.read_text(encoding="utf-8")) for p in (ROOT/"vlm4vla").glob("*.py")}
-    return dict(sorted(((m, f[1]) for m, f in made.items() if f), key=lambda mf: mf[1]))
+    there = {p: re.search(r"File to edit: (?:\.\./)+nbs/(\S+)\.ipynb", p.read_text(encoding="utf-8")) for p in (ROOT/"vlm4vla").rglob("*.py")}
+    made = {".".join(p.relative_to(ROOT/"vlm4vla").with_suffix("").parts): f[1] for p, f in there.items() if f}
+    return {m: page for room in rooms() for m, page in sorted(made.items(), key=lambda mp: mp[1]) if room_of(page) == room}
+
+def rooms():
+    "The rooms of the house in their order, each importing only from those before it; what stands in none is before or after them all."
+    settings = ConfigParser(delimiters=["="])
+    settings.read(ROOT/"settings.ini", encoding="utf-8")
+    return ["core", *settings["DEFAULT"]["rooms"].split(), "cli"]
+
+def room_of(page):
+    "The room of a page: its first folder, or for the two that stand alone their name."
+    return page.split("/")[0] if "/" in page else re.sub(r"^\d+_", "", page)

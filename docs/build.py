@@ -110,7 +110,8 @@ def toc(*parts):
 
 def listing(pages):
     "A table of pages, each with its one line."
-    rows = [f"| [{title(ROOT/'nbs'/f'{p}.ipynb')[0]}]({p}.ipynb) | {api.safe(title(ROOT/'nbs'/f'{p}.ipynb')[1])} |" for p in pages]
+    said = {p: title(ROOT/"nbs"/f"{p}.ipynb") for p in pages}
+    rows = [f"| [{said[p][0]}]({p}.ipynb) | {api.safe(said[p][1])} |" for p in pages]
     return "\n".join(["| page | in one line |", "|---|---|", *rows])
 
 def names(pattern): return sorted(p.relative_to(SRC).with_suffix("").as_posix() for p in SRC.glob(pattern))
@@ -133,9 +134,10 @@ share a table. [The data](data.md) says what each column means and has every tab
 """
 LIBRARY = """# Library
 
-> The notebooks that the package is made from, in reading order.
+> The notebooks that the package is made from, room by room.
 
-Each page explains one module and shows it at work: the cells are the lessons that run whenever the site is built, and a module's public functions stand where they are explained. [API](api.md) lists the same functions by name.
+Each page explains one module and shows it at work: the cells are the lessons that run whenever the site is built, and a module's public functions stand where they are explained. A room imports only
+from the rooms above it, and its first page says what lives there. [API](api.md) lists the same functions by name.
 
 """
 RUNS = """
@@ -157,19 +159,37 @@ def executed():
     for name, e in EXECUTED.items(): write(SRC/"executed"/name, page(gallery.notebook(e), Path("executed")/name, None))
     write(SRC/"executed.md", gallery.index(list(EXECUTED.values())) + "\n\n" + toc(("", [f"executed/{Path(n).stem}" for n in EXECUTED])))
 
+def pages_of(room):
+    "The pages of a room, the one about the room first."
+    alone = names(f"[0-9]*_{room}.ipynb")
+    return alone or sorted(names(f"{room}/**/*.ipynb"), key=lambda p: (not p.endswith("/index"), p))
+
+def room_name(room):
+    "A room as a heading: the title of its first page."
+    return title(ROOT/"nbs"/f"{pages_of(room)[0]}.ipynb")[0]
+
+def api_modules(room): return {m: page for m, page in api.modules().items() if api.room_of(page) == room}
+
+def api_of(room):
+    "The modules of a room and what they export; writes the page of each."
+    rows = []
+    for module, notebook in api_modules(room).items():
+        said = title(ROOT/"nbs"/f"{notebook}.ipynb")
+        write(SRC/"api"/f"{module}.md", api.module_page(module, notebook, *said))
+        exported = ", ".join(f'<a href="api/{module}.html#vlm4vla.{s.anchor}">{s.name}</a>' for s in api.symbols(module))
+        rows.append(f"| [{module}](api/{module}.md) | {api.safe(said[1])}<br>{exported} |")
+    return "\n".join([f"## {room_name(room)}", "", "| module | what it is for, and what it exports |", "|---|---|", *rows])
+
 def sections():
     "The pages that lead through the others."
-    analysis, library, runs = names("analysis/*.ipynb"), names("[0-9]*.ipynb"), names("runs/*.ipynb")
+    analysis, runs = names("analysis/*.ipynb"), names("runs/*.ipynb")
+    library = {room: pages_of(room) for room in api.rooms()}
     write(SRC/"data.md", data_page())
     ran = "[Executed runs](executed.md) has the notebooks of experiments as they ran.\n\n" if EXECUTED else ""
     write(SRC/"results.md", RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "data", *(["executed"] if EXECUTED else [])])))
-    write(SRC/"library.md", LIBRARY + listing(library) + RUNS + listing(runs) + "\n\n" + toc(("Modules", library), ("Runs", runs)))
-    rows = []
-    for module, notebook in api.modules().items():
-        said = title(ROOT/"nbs"/f"{notebook}.ipynb")
-        write(SRC/"api"/f"{module}.md", api.module_page(module, notebook, *said))
-        rows.append(f"| [{module}](api/{module}.md) | {api.safe(said[1])}<br>" + ", ".join(f'<a href="api/{module}.html#vlm4vla.{s.anchor}">{s.name}</a>' for s in api.symbols(module)) + " |")
-    write(SRC/"api.md", API + "\n".join(["| module | what it is for, and what it exports |", "|---|---|", *rows]) + "\n\n" + toc(("", [f"api/{m}" for m in api.modules()])))
+    listed = "\n\n".join(f"## {room_name(room)}\n\n{listing(pages)}" for room, pages in library.items())
+    write(SRC/"library.md", LIBRARY + listed + "\n" + RUNS + listing(runs) + "\n\n" + toc(*((room_name(r), p) for r, p in library.items()), ("Runs", runs)))
+    write(SRC/"api.md", API + "\n\n".join(map(api_of, api.rooms())) + "\n\n" + toc(*((room_name(r), [f"api/{m}" for m in api_modules(r)]) for r in api.rooms())))
     index = read(SRC/"index.ipynb")
     index["cells"].append(dict(cell_type="markdown", id="sections", metadata={}, source=toc(("", ["Home <self>", "results", "guide/index", "library", "api"]))))
     write(SRC/"index.ipynb", index)
@@ -187,7 +207,7 @@ def pages():
         nb = gallery.quiet(read(path)) if where.parts[0] == "runs" else read(path)
         write(SRC/where, page(nb, where, module.get(where.with_suffix("").as_posix())))
     shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
-    for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA)
+    for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA, dirs_exist_ok=True)
     (SRC/"results"/"README.md").unlink()   # it is the page about the data
     if EXECUTED: executed()
     sections()
@@ -202,7 +222,8 @@ def html(*options):
 def render():
     "Pages to HTML, and the data beside them."
     html("-d", "build/doctrees")   # its by-products land beside the pages, in build/
-    for folder in ("figures", "results"): shutil.copytree(SRC/folder, HTML/folder)
+    for folder in ("figures", "results"): shutil.copytree(ROOT/folder, HTML/folder, ignore=DATA, dirs_exist_ok=True)
+    (HTML/"results"/"README.md").unlink()
     publish(SITE)
 
 def publish(site):

@@ -1,8 +1,8 @@
 "Pages of the site from notebooks that papermill has run: what each was given, under what it ran, what it shows. No bars, no warnings."
 import json, re
 from pathlib import Path
-from vlm4vla.executed import quiet, read_executed, read_notebook
-from vlm4vla.status import lasting
+from vlm4vla.results.executed import quiet, read_executed, read_notebook
+from vlm4vla.launch.status import lasting
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"results"/"executed"

@@ -13,7 +13,7 @@ TOOLS = ["slurmctld", "slurmd", "sbatch", "squeue", "munged"]
 def tools()->dict:
     "Environment variables with which Slurm's programs are found; fetched first where the machine has none."
     from vlm4vla.core import Mistake, cache_dir
-    from vlm4vla.debian import unpack
+    from vlm4vla.sim.debian import unpack
     if all(shutil.which(t) for t in TOOLS): return {}
     folder = cache_dir()/"slurm"; usr = folder/"usr"; lib = usr/"lib"/(sysconfig.get_config_var("MULTIARCH") or "")
     if not (folder/"whole").exists():

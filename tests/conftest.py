@@ -22,9 +22,9 @@ ASSETS = dict(simpler="maniskill", libero="libero") # suite → its folder where
 def interpreter():
     "The interpreter of a suite's simulator; installed first where its assets are at hand."
     def find(suite):
-        from vlm4vla.benchmarks import benchmarks, simulator_python
+        from vlm4vla.catalog.benchmarks import benchmarks, simulator_python
         from vlm4vla.core import Mistake
-        from vlm4vla.simulators import install, made, simulators
+        from vlm4vla.sim.install import install, made, simulators
         s, b = simulators[suite], next(b for b in benchmarks.values() if b.suite == suite)
         beside = ROOT.parent/"shared"/"assets"/ASSETS[suite]
         assets = os.environ.get(s.assets_setting) or (beside if beside.is_dir() else None)

@@ -2,8 +2,8 @@
 import sys
 from importlib.util import find_spec
 from vlm4vla.core import Mistake
-from vlm4vla.elsewhere import its_python
-from vlm4vla.simulators import TESTED, base_python, install
+from vlm4vla.sim.elsewhere import its_python
+from vlm4vla.sim.install import TESTED, base_python, install
 
 HANDS_ON = ("41_grinningface", "41a_demonstrations") # hold the tabletop in their own process
 USING = ("30_train", "31_vlm_sft", "32_vqa", "39e_elsewhere", "40_rollout", "41b_questions",

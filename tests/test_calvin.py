@@ -3,11 +3,11 @@ import ast, contextlib, hashlib, json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.benchmarks import benchmarks, environment
-from vlm4vla.calvin import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
+from vlm4vla.catalog.benchmarks import benchmarks, environment
+from vlm4vla.tasks.calvin.simulator import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
 from vlm4vla.core import Mistake
-from vlm4vla.rollout import rollout
-from vlm4vla.worker import checked
+from vlm4vla.sim.rollout import rollout
+from vlm4vla.sim.worker import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 b = benchmarks["calvin-abc-d"]
@@ -58,7 +58,7 @@ def test_the_rule_is_the_benchmarks(models):
         mine = [[plain(old), plain(new)] for old, new in found]
         ours = [[m[0], {**m[0], **m[1]}] for m in mine]; other = [[w["condition"], {**w["condition"], **w["effect"]}] for w in table[name]]
         assert unordered([[norm(d) for d in w] for w in ours]) == unordered([[norm(d) for d in w] for w in other]), name
-    from vlm4vla.calvin import _fitting
+    from vlm4vla.tasks.calvin.simulator import _fitting
     state = {theirs.get(k, k): v for k, v in starts()[7].items()}
     assert [tuple(s.tolist()) for s in draw((state, 2, 7))] == list(_fitting(7, 2))
 
@@ -86,7 +86,7 @@ def simulator():
 def inside(simulator, tmp_path):
     "Run code under the simulator's Python; what it leaves in `out`, as JSON."
     def run(code, **known):
-        head = f"import json\nimport numpy as np\nfrom vlm4vla.calvin import *\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
+        head = f"import json\nimport numpy as np\nfrom vlm4vla.tasks.calvin.simulator import *\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
         done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print('OUT' + json.dumps(out))"], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(next(l for l in done.stdout.splitlines() if l.startswith("OUT"))[3:])
@@ -153,12 +153,12 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
 def test_an_absent_package_is_one_sentence(without, tmp_path):
     (tmp_path/"calvin_env"/"envs").mkdir(parents=True); (tmp_path/"calvin_env"/"envs"/"play_table_env.py").write_text("import pybullet\n")
     (tmp_path/"calvin_env"/"__init__.py").touch()
-    done = without(["hydra"], f"from vlm4vla.calvin import make; make(path={str(tmp_path)!r}, renderer='tiny')")
+    done = without(["hydra"], f"from vlm4vla.tasks.calvin.simulator import make; make(path={str(tmp_path)!r}, renderer='tiny')")
     assert "Mistake: CALVIN needs the package hydra" in done.stderr and "vlm4vla simulators install calvin" in done.stderr
 
 def test_scores_count_tasks_in_a_row():
-    from vlm4vla.results import frame
-    from vlm4vla.scores import scores
+    from vlm4vla.results.tables import frame
+    from vlm4vla.results.scores import scores
     def row(e, solved): return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5, n_subtasks=solved, n_steps=1, seconds=1.,
                                     detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
     lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # counts as none in a row

@@ -89,10 +89,10 @@ def test_a_plan_says_what_fits_and_refuses_what_does_not(capsys):
 
 def counted(tmp_path, arms, n_failed=0):
     "A folder with an evaluation of the smoke experiment."
-    from vlm4vla.account import account
-    from vlm4vla.experiments import experiments
-    from vlm4vla.results import append
-    from vlm4vla.scores import rebuild_scores
+    from vlm4vla.results.provenance import account
+    from vlm4vla.catalog.experiments import experiments
+    from vlm4vla.results.tables import append
+    from vlm4vla.results.scores import rebuild_scores
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     key = dict(run_id=e.run_id, benchmark=e.benchmark, split="val", task="place-on-emoji", chunk_mode="5 of 10")
     with account(e, "eval", tmp_path, "runs/evaluate"):
@@ -114,8 +114,8 @@ def test_a_report_says_what_failed_and_shows_no_rate_without_episodes(tmp_path, 
 
 def test_a_study_is_reported_as_a_document_too(tmp_path, capsys):
     from vlm4vla.cli import main
-    from vlm4vla.figures import pretend
-    from vlm4vla.scores import rebuild_scores
+    from vlm4vla.results.figures import pretend
+    from vlm4vla.results.scores import rebuild_scores
     pretend("demo", tmp_path, 20); rebuild_scores(tmp_path)
     main(["report", "demo", "--out", str(tmp_path)])
     said = capsys.readouterr().out

@@ -6,9 +6,9 @@ import numpy as np, pytest
 import pyarrow.parquet as pq
 
 from vlm4vla.core import Mistake, tree_hash
-from vlm4vla.data import IMAGE, block_path, block_paths, check_dataset, finish, load_episodes, read_episode, write_block
-from vlm4vla.recording import record
-from vlm4vla.samples import Samples, resize_images
+from vlm4vla.data.store import IMAGE, block_path, block_paths, check_dataset, finish, load_episodes, read_episode, write_block
+from vlm4vla.data.recording import record
+from vlm4vla.data.samples import Samples, resize_images
 
 MAKER = '''
 import os, sys, time
@@ -29,7 +29,7 @@ def dies(b): os._exit(9)
 if __name__ == "__main__":
     from functools import partial
     import block_maker
-    from vlm4vla.recording import record
+    from vlm4vla.data.recording import record
     record(sys.argv[1], 12, partial(block_maker.block, 2, float(sys.argv[3])), int(sys.argv[2]), settings={})
 '''
 
@@ -129,7 +129,7 @@ BARE = """
 import sys
 from functools import partial
 import block_maker
-from vlm4vla.recording import record
+from vlm4vla.data.recording import record
 {own}
 print("begun", flush=True)
 record(sys.argv[1], 4, {make}, 2, settings={{}})

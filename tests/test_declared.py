@@ -8,11 +8,11 @@ from PIL import Image
 
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
 from test_readers import KITCHEN, calvin, declared, in_file, lerobot3, libero
-from vlm4vla.actions import LEAST, decode, encode, quantiles
+from vlm4vla.data.actions import LEAST, decode, encode, quantiles
 from vlm4vla.core import Mistake
-from vlm4vla.declared import AXES, meaning
-from vlm4vla.formats import check_data, declare, measured, open_data
-from vlm4vla.samples import Samples
+from vlm4vla.data.declarations import AXES, meaning
+from vlm4vla.data.formats import check_data, declare, measured, open_data
+from vlm4vla.data.samples import Samples
 
 CAMERA = "observation.images.image"
 MAKE = dict(lerobot=partial(lerobot3, video=False), calvin=partial(calvin, size=(24, 12), full=False), libero=partial(libero, size=24))
@@ -315,7 +315,7 @@ def test_a_cache_that_is_damaged_is_made_again(made, kind, hurt, monkeypatch, tm
         assert measured(b.reader) == want[1]
 
 def test_a_file_is_hashed_once_as_long_as_it_is_not_touched(made, monkeypatch):
-    import vlm4vla.readers as m
+    import vlm4vla.data.readers as m
     real, read = m.file_hash, []; monkeypatch.setattr(m, "file_hash", lambda p: read.append(p) or real(p)); monkeypatch.setattr(m, "settled", lambda s: True)
     a = open_data(made["libero"].folder).hash; n = len(read); assert n == 2 and open_data(made["libero"].folder).hash == a and len(read) == n
     next(made["libero"].folder.glob("*.hdf5")).touch(); assert open_data(made["libero"].folder).hash == a and len(read) == n + 1

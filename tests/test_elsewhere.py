@@ -2,11 +2,12 @@
 import sys
 from importlib.util import find_spec
 import pytest
-from vlm4vla import elsewhere, simulators
+from vlm4vla.sim import elsewhere
+from vlm4vla.sim import install as simulators
 from vlm4vla.core import Mistake
-from vlm4vla.demonstrations import demo_sets, make_block
-from vlm4vla.elsewhere import its_python
-from vlm4vla.questions import scenes
+from vlm4vla.tasks.tabletop.demonstrations import demo_sets, make_block
+from vlm4vla.sim.elsewhere import its_python
+from vlm4vla.tasks.tabletop.questions import scenes
 
 here = pytest.mark.skipif(not find_spec("pybullet"), reason="PyBullet is not in this Python, so there is nothing to compare with.")
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 import numpy as np
-from vlm4vla.backbones import backbones
+from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import Mistake, seed_everything
-from vlm4vla.families import Encoder, families, image_facts, load_model, load_tokenizer
-from vlm4vla.samples import resize_images
+from vlm4vla.vlm.loading import Encoder, families, image_facts, load_model, load_tokenizer
+from vlm4vla.data.samples import resize_images
 
 TINY = [b.name for b in backbones.values() if b.kind == "tiny"]
 IMAGES = np.random.default_rng(0).integers(0, 255, (2,224,224,3), dtype=np.uint8)
@@ -23,7 +23,7 @@ def inputs_of(enc): return enc([enc.prompt(s) for s in SAID], torch.from_numpy(r
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_row_does_not_notice_who_shares_its_batch(name):
-    from vlm4vla.query import ActionQuery, query_states
+    from vlm4vla.policy.query import ActionQuery, query_states
     model, enc = build(name); ActionQuery(model, enc.query_id).vectors.data[:] = torch.randn(64)
     with torch.no_grad():
         both = query_states(model, inputs_of(enc), enc.query_id)[:,0]
@@ -74,7 +74,7 @@ def test_older_checkpoints_state_their_limit_otherwise():
     assert f.sizes(f.config(), dict(max_pixels=12845056)) == f.sizes(f.config(), dict(size=dict(shortest_edge=3136, longest_edge=12845056))) == f.sizes(f.config(), {})
 
 def test_a_tokenizer_of_another_family_is_refused(monkeypatch):
-    import vlm4vla.families as m
+    import vlm4vla.vlm.loading as m
     monkeypatch.setattr(m, "load_tokenizer", lambda b: load_tokenizer(backbones["tiny-qwen3-vl"]))
     with pytest.raises(Mistake, match="has no token <image>"): m.Encoder("tiny-paligemma")
 
@@ -99,7 +99,7 @@ def test_a_shipped_folder_shows_plain_transformers_what_it_shows_us(name):
     if "image_grid_thw" in x: assert torch.equal(theirs["image_grid_thw"], x["image_grid_thw"])
 
 def test_a_new_mini_is_written_with_the_processor_it_ships_with(tmp_path):
-    from vlm4vla.mini import SIZES
+    from vlm4vla.vlm.pretrain import SIZES
     for f in {backbones[b].family: families[backbones[b].family] for b in backbones if backbones[b].kind == "mini"}.values():
         z = SIZES | f.mini; f.processor(f, z["image"], z["patch"]).save_pretrained(tmp_path)
         ours = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")

@@ -2,9 +2,9 @@
 import json, shutil
 from pathlib import Path
 import pytest
-from vlm4vla import figures
+from vlm4vla.results.tables import figures
 from vlm4vla.core import Mistake, file_hash
-from vlm4vla.figures import comparison, draw_comparison, pretend, save, table
+from vlm4vla.results.figures import comparison, draw_comparison, pretend, save, table
 
 def sidecars(root): return sorted((root/"figures").glob("*.json"))
 
@@ -27,7 +27,7 @@ def test_one_notebook_draws_each_figure(root):
         assert len(drawing) == 1, (path.stem, drawing)
 
 DRAW = """
-import sys; from vlm4vla.figures import *
+import sys; from vlm4vla.results.figures import *
 c = comparison("pretrained-vs-scratch", sys.argv[1])
 c.by_seed.to_csv(sys.argv[2] + "/seeds.csv")
 save(draw_comparison(c), "60_x", [sys.argv[2] + "/seeds.csv"], sys.argv[2], caption="c", alt="a")
@@ -53,7 +53,7 @@ def test_the_comparison_reads_the_registry_and_not_names(tmp_path):
     assert (c.rates[c.rates.metric == "recognition"].n.to_numpy() == ex.k.to_numpy()).all()
 
 def test_half_a_study_can_be_drawn(tmp_path):
-    from vlm4vla.results import append, load
+    from vlm4vla.results.tables import append, load
     pretend("demo", tmp_path/"all", 10)
     df = load("episodes", tmp_path/"all")
     for name, part in (("one", df[df.run_id.str.contains("scratch")]), ("none", df[:0]), ("other", df[df.split.eq("id") ^ df.run_id.str.contains("scratch")])):

@@ -17,7 +17,7 @@ def stream(text): return dict(output_type="stream", name="stderr", text=text)
 @pytest.fixture
 def folder(tmp_path):
     cells = [prose("# Train one experiment\n> One line."), prose("Run it here."), code("out:str = ''", tags=["parameters"]), code("# Parameters\nout = 'results'", tags=["injected-parameters"]),
-             code("from vlm4vla.parameters import check_parameters"), code("check_parameters(globals())", result(text_markdown="| parameter |")),
+             code("from vlm4vla.launch.parameters import check_parameters"), code("check_parameters(globals())", result(text_markdown="| parameter |")),
              code("import pandas", stream("/lib/tqdm/auto.py:21: TqdmWarning: IProgress not found.\n  from x import y\n")), code("train()", *map(stream, BARS)),
              prose("## What came of it"), code("table", result(text_html="<table></table>")), code("import json"), code("plot()", result(image_png="aGk="), stream("worker 3 was lost\n"))]
     facts = dict(parameters=dict(experiment=RUN, out=str(gallery.ROOT/"results")), start_time="2026-11-25T16:18:55.262696+00:00", end_time="2026-11-25T16:19:55.262696+00:00", duration=60., exception=None)

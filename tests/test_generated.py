@@ -13,8 +13,8 @@ def copy(tmp_path_factory):
     skip = shutil.ignore_patterns(".*", "__pycache__", "assets", "executed", "demo", "checkpoints")
     for folder in ("nbs", "vlm4vla"): shutil.copytree(root/folder, to/folder, ignore=skip)
     for f in ("settings.ini", "pyproject.toml", "README.md"): shutil.copy(root/f, to/f)
-    for f in (to/"vlm4vla").glob("*.py"):
-        if f.name != "__init__.py": f.unlink()
+    for f in (to/"vlm4vla").rglob("*.py"):
+        if f.parent != to/"vlm4vla" or f.name != "__init__.py": f.unlink()
     for tool in ("nbdev-export", "nbdev-clean"):
         done = subprocess.run([Path(sys.executable).parent/tool], cwd=to, capture_output=True, text=True)
         assert done.returncode == 0, f"{tool}: {done.stderr}"
@@ -22,7 +22,7 @@ def copy(tmp_path_factory):
 
 def texts(folder, pattern): return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(Path(folder).glob(pattern)) if ".ipynb_checkpoints" not in p.parts}
 
-@pytest.mark.parametrize("pattern", ["vlm4vla/*.py", "nbs/**/*.ipynb"])
+@pytest.mark.parametrize("pattern", ["vlm4vla/**/*.py", "nbs/**/*.ipynb"])
 def test_export_and_clean_leave_no_diff(root, copy, pattern):
     ours, made = texts(root, pattern), texts(copy, pattern)
     assert sorted(ours) == sorted(made), "run: make export"

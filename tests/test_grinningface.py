@@ -2,8 +2,8 @@
 import numpy as np, pytest
 pytest.importorskip("pybullet", reason="PyBullet has no wheel for this Python; the tabletop runs under an interpreter of its own.")
 from vlm4vla.core import Mistake
-from vlm4vla.demonstrations import demo_sets
-from vlm4vla.grinningface import LIMIT, REACH, TRAIN_EPISODES, emoji, expert, layout, make, seen_triples
+from vlm4vla.tasks.tabletop.demonstrations import demo_sets
+from vlm4vla.tasks.tabletop.simulator import LIMIT, REACH, TRAIN_EPISODES, emoji, expert, layout, make, seen_triples
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 import pytest
 pytest.importorskip("torch")
-from vlm4vla.backbones import backbones
+from vlm4vla.catalog.backbones import backbones
 
 GUIDE = Path(__file__).resolve().parent.parent/"docs"/"guide"
 

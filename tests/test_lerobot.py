@@ -9,10 +9,10 @@ import pyarrow as pa, pyarrow.parquet as pq
 av = pytest.importorskip("av"); pytest.importorskip("h5py")
 from test_readers import LENGTHS, MAKE, TASKS, cache, features, film, lerobot2, lerobot3, near
 from vlm4vla.core import Mistake
-from vlm4vla.formats import check_data
-from vlm4vla.lerobot_data import Film, read_lerobot
-from vlm4vla.readers import Faults
-from vlm4vla.samples import Samples
+from vlm4vla.data.formats import check_data
+from vlm4vla.data.lerobot import Film, read_lerobot
+from vlm4vla.data.readers import Faults
+from vlm4vla.data.samples import Samples
 
 CAMERA = "observation.images.image"
 KINDS = {k: MAKE[k] for k in ("lerobot2-video", "lerobot3-video", "lerobot3-images")} | {"lerobot2-images": partial(lerobot2, video=False)}
@@ -257,7 +257,7 @@ def test_pictures_of_another_size_than_they_are_said_to_have(spoilt):
     assert any("are 48 × 48; the first is 32 × 32" in f for f in check_data(folder).faults)
 
 def test_many_tables_are_kept_as_they_were_found(made, spoilt, monkeypatch):
-    import vlm4vla.lerobot_data as m
+    import vlm4vla.data.lerobot as m
     monkeypatch.setattr(m, "MANY", 1); folder = spoilt(I2); change(FIRST(folder), frame_index=lambda x: x[::-1])
     for _ in range(2):
         with pytest.warns(UserWarning, match="1 episodes of .* are left out .the first is number 0.; `vlm4vla data check"): r = read_lerobot(folder)

@@ -5,13 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.benchmarks import benchmarks, environment
+from vlm4vla.catalog.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
-from vlm4vla.libero import DUMMY, Episode, choose_renderer, initial_states, make, suite_of
-from vlm4vla.libero_data import words_of
-from vlm4vla.rollout import rollout
-from vlm4vla.simulators import simulators
-from vlm4vla.worker import checked
+from vlm4vla.tasks.libero.simulator import DUMMY, Episode, choose_renderer, initial_states, make, suite_of
+from vlm4vla.data.libero import words_of
+from vlm4vla.sim.rollout import rollout
+from vlm4vla.sim.install import simulators
+from vlm4vla.sim.worker import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 b, setting = benchmarks["libero-10"], simulators["libero"].assets_setting
@@ -40,7 +40,7 @@ def inside(simulator, tmp_path):
     return run
 
 SAME = '''
-from vlm4vla.libero import make, open_package
+from vlm4vla.tasks.libero.simulator import make, open_package
 task = known["task"]
 rng = np.random.default_rng(0); actions = np.c_[rng.uniform(-1, 1, (8, 6)), np.arange(8) < 4].astype(float)
 env = make("libero_10")
@@ -73,7 +73,7 @@ def test_rendering_once_changes_no_bit_and_is_robosuites_own_picture(inside, tas
 
 def test_settling_waits_or_alternates_as_the_release_does(inside):
     out = inside('''
-from vlm4vla.libero import DUMMY, make
+from vlm4vla.tasks.libero.simulator import DUMMY, make
 def alternate():
     env = make("libero_10", size=32, settle="alternate", limit=6); obs = env.reset(0, known["task"])
     acts = []; act = env.scene.act; env.scene.act = lambda a: (acts.append(tuple(a) == DUMMY), act(a))[1]
@@ -95,7 +95,7 @@ class Idle:
 
 def test_the_expert_succeeds_through_two_workers(simulator):
     policy = Idle()
-    rows = rollout(policy, replace(b, module="vlm4vla.libero_expert"), "libero_10", 3, workers=2, tasks=[SOUP], time_limit=300)
+    rows = rollout(policy, replace(b, module="vlm4vla.tasks.libero.expert"), "libero_10", 3, workers=2, tasks=[SOUP], time_limit=300)
     assert [(r["success"], r["failure"]) for r in rows] == [(True, "")]*3
     assert policy.images[words_of(SOUP)].shape == (224, 224, 3)
 
@@ -116,7 +116,7 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(Mistake, match="lacks a task's initial states"): initial_states(tmp_path/"none")
     (tmp_path/"bad").write_bytes(b"no zip")
     with pytest.raises(Mistake, match="holds no initial states"): initial_states(tmp_path/"bad")
-    import vlm4vla.libero as module
+    import vlm4vla.tasks.libero.simulator as module
     monkeypatch.delenv("MUJOCO_GL", raising=False); monkeypatch.setattr(module, "_loads", lambda name: False)
     with pytest.raises(Mistake, match="apt install libegl1 libgl1-mesa-dri, or libosmesa6"): choose_renderer()
 
@@ -138,7 +138,7 @@ def test_what_was_solved_before_the_policy_acted_is_noted(solved, settle):
 @pytest.mark.parametrize("error", [RuntimeError("The MUJOCO_EGL_DEVICE_ID environment variable must be an integer between 0 and 0"), ValueError("invalid literal for int()"),
                                    AssertionError(), ImportError("Cannot use EGL"), FileNotFoundError(2, "no such file", "/a/mesh.stl")])
 def test_a_renderer_that_does_not_render_is_one_sentence(error, monkeypatch):
-    from vlm4vla.libero import _files
+    from vlm4vla.tasks.libero.simulator import _files
     monkeypatch.setenv("MUJOCO_GL", "egl"); monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     with pytest.raises(Mistake, match="mesh.stl" if isinstance(error, OSError) and error.filename else "MUJOCO_GL=egl"):
         with _files(SOUP): raise error
@@ -154,7 +154,7 @@ def test_a_card_that_robosuite_cannot_read_is_refused_before_a_scene_is_built(mo
 
 def test_an_absent_simulator_is_one_sentence(python):
     if find_spec("libero"): pytest.skip("this Python has LIBERO, so its absence cannot be seen; run the tests in an environment without it")
-    done = python("-c", "from vlm4vla.libero import make; make()")
+    done = python("-c", "from vlm4vla.tasks.libero.simulator import make; make()")
     assert "Mistake: LIBERO needs the package hf-libero" in done.stderr and "vlm4vla simulators install libero" in done.stderr
 
 def test_suites_are_the_benchmarks():

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 import pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file
-import vlm4vla.families as m
-from vlm4vla.backbones import backbones
+import vlm4vla.vlm.loading as m
+from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import Mistake, seed_everything
-from vlm4vla.families import Encoder, families, load_config, load_model, load_tokenizer
+from vlm4vla.vlm.loading import Encoder, families, load_config, load_model, load_tokenizer
 
 def save(folder, name="tiny-qwen3-vl"):
     "A tiny backbone as a checkpoint."
@@ -167,9 +167,9 @@ LOAD = """
 import json, sys
 from dataclasses import replace
 import transformers
-from vlm4vla.backbones import backbones
+from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import Mistake
-from vlm4vla.families import Encoder, load_model
+from vlm4vla.vlm.loading import Encoder, load_model
 transformers.logging.set_verbosity_error()
 def said(load, b):
     try: load(b); return ""

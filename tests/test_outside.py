@@ -5,7 +5,7 @@ import pytest
 from toys import notebook
 from vlm4vla import core
 from vlm4vla.core import Mistake, ask, locked, make_folder, setting, try_lock, unwritable, variables
-from vlm4vla.needs import check_kernel, check_out, doubled
+from vlm4vla.launch.needs import check_kernel, check_out, doubled
 
 SMOKE = [f"tiny-{b}__grinningface__smoke__s{s}" for b in ("qwen3-vl", "qwen2-vl") for s in range(4)]
 
@@ -38,7 +38,7 @@ def test_devices_are_what_nvidia_smi_names_and_nothing_else(fake, script, names,
     assert core.gpus() == names and trouble in asked.trouble and bool(asked.trouble) == bool(trouble)
 
 def test_a_driver_that_hangs_is_not_asked_twice_by_doctor(fake, monkeypatch):
-    from vlm4vla.doctor import check_gpu
+    from vlm4vla.launch.doctor import check_gpu
     fake("nvidia-smi", "sleep 60"); monkeypatch.setattr(core.ask, "__kwdefaults__", {**core.ask.__kwdefaults__, "limit": .3})
     assert check_gpu()["state"] == "optional" and "does not answer" in check_gpu()["detail"]
 
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_locked_is_one_sentence(monkeypatch, tmp_path, c
     with pytest.raises(Mistake, match="cannot be locked"): check_out(tmp_path)
 
 def test_a_lock_that_is_granted_to_everybody_is_none(monkeypatch, tmp_path):
-    from vlm4vla.sweep import sweep
+    from vlm4vla.launch.sweep import sweep
     monkeypatch.setattr(fcntl, "flock", lambda *a: None); monkeypatch.setattr(core, "_proven", set())
     with pytest.raises(Mistake, match="locks nothing"), locked(tmp_path): pass
     with pytest.raises(Mistake, match="locks nothing"): sweep(SMOKE[:1], tmp_path/"out")
@@ -124,13 +124,13 @@ BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS=
 
 @pytest.mark.parametrize("name", sorted(variables))
 def test_a_variable_that_makes_no_sense_is_named(name, tmp_path, monkeypatch):
-    from vlm4vla.doctor import check_variables
+    from vlm4vla.launch.doctor import check_variables
     (tmp_path/"file").touch(); monkeypatch.setenv(name, BAD[name].format(file=tmp_path/"file"))
     with pytest.raises(Mistake, match=f"^{name} is .*; set it to .*, or unset it.$"): setting(name)
     assert [r["state"] for r in check_variables() if r["what"] == name] == ["missing"]
 
 def test_a_variable_is_on_off_or_not_set(monkeypatch):
-    from vlm4vla.doctor import check_variables
+    from vlm4vla.launch.doctor import check_variables
     for text, value in (("1", True), ("0", False), ("off", False), ("", None)): monkeypatch.setenv("VLM4VLA_COMPILE", text); assert setting("VLM4VLA_COMPILE") is value
     monkeypatch.setenv("VLM4VLA_TREADS", "2")
     assert any("VLM4VLA_THREADS" in r["detail"] for r in check_variables())
@@ -139,8 +139,8 @@ def test_a_variable_is_on_off_or_not_set(monkeypatch):
 
 @pytest.mark.parametrize("argv,words", [(["{d}/gone/python", "-m", "x"], "a Python that is gone"), (["/bin/sh", "-c", "x"], "another Python"), ([], "nothing"), (None, "cannot be read")])
 def test_a_kernel_that_is_not_ours_is_told_by_doctor_and_sweep(tmp_path, monkeypatch, argv, words):
-    from vlm4vla.doctor import check_kernel as looked
-    from vlm4vla.sweep import sweep
+    from vlm4vla.launch.doctor import check_kernel as looked
+    from vlm4vla.launch.sweep import sweep
     folder = tmp_path/"kernels"/"python3"; folder.mkdir(parents=True); monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     spec = dict(display_name="python3", language="python", argv=[a.format(d=tmp_path) for a in argv or []])
     (folder/"kernel.json").write_text("{" if argv is None else json.dumps(spec))
@@ -159,7 +159,7 @@ LATER = "'squeue: error: slurm_load_jobs: Socket timed out on send/recv operatio
 @pytest.fixture
 def handed(tmp_path):
     "A folder in which a job was handed over, and how it ended."
-    from vlm4vla.slurm import folder_of
+    from vlm4vla.launch.slurm import folder_of
     folder = folder_of(tmp_path/"out"); folder.mkdir(parents=True); (folder/"jobs.csv").write_text(f"{SMOKE[0]},train,,17\n")
     return folder
 
@@ -176,19 +176,19 @@ def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_pat
 
 @pytest.mark.parametrize("line,state", [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"), ("17|RUNNING|None|n0|/home/me/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
 def test_a_number_in_the_queue_is_ours_only_with_our_script(fake, handed, tmp_path, line, state):
-    from vlm4vla.slurm import jobs
+    from vlm4vla.launch.slurm import jobs
     fake("squeue", f"echo '{line.format(handed=handed)}'"); (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done")))
     assert jobs(tmp_path/"out").state.tolist() == [state]
 
 def test_a_result_of_an_earlier_job_of_that_number_counts_for_nothing(fake, handed, tmp_path):
-    from vlm4vla.slurm import jobs
+    from vlm4vla.launch.slurm import jobs
     fake("squeue", "true"); (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done"))); (handed/"17_submitted.pkl").touch()
     os.utime(handed/"17_0_result.pkl", (1, 1)); assert jobs(tmp_path/"out").state.tolist() == ["CANCELLED"]
     (handed/"17_submitted.pkl").unlink(); (handed/"17_0_result.pkl").write_bytes(b"half")
     assert jobs(tmp_path/"out")[["state", "reason"]].values.tolist()[0][0] == "FAILED"
 
 def test_a_line_that_names_no_job_costs_itself_alone(handed, tmp_path, fake):
-    from vlm4vla.slurm import jobs
+    from vlm4vla.launch.slurm import jobs
     fake("squeue", "echo '17|RUNNING|None|n0'")
     with open(handed/"jobs.csv", "ab") as f: f.write(b"\xff\xfe,train\na,b,c,d,e,f\n" + f"{SMOKE[1]},train,,\n".encode())
     with pytest.warns(UserWarning, match="names no job"): assert jobs(tmp_path/"out")[["run_id", "state"]].values.tolist() == [[SMOKE[0], "RUNNING"]]
@@ -211,7 +211,7 @@ def cluster(fake, tmp_path):
         fake("sbatch", SBATCH.format(python=sys.executable, refuses=refuses, words=words, log=str(tmp_path/"log")))
         fake("scontrol", f"echo 'MaxArraySize            = {largest}'" if largest else "exit 1"); fake("squeue", "true"); fake("srun", "true"); fake("scancel", f"echo $@ >> {tmp_path}/taken")
         def hand(names=SMOKE[:7]):
-            from vlm4vla.slurm import Request, slurm_sweep
+            from vlm4vla.launch.slurm import Request, slurm_sweep
             slurm_sweep(names, tmp_path/"out", Request(), notebooks=tmp_path/"runs", watch=False)
             return [l.split() for l in (tmp_path/"log").read_text().splitlines()]
         return hand
@@ -236,7 +236,7 @@ def test_what_cannot_be_handed_over_leaves_nothing_behind(cluster, tmp_path):
     assert not (tmp_path/"log").exists() and not (tmp_path/"taken").exists()
 
 def test_slurm_needs_a_plain_name_of_a_folder(cluster, tmp_path):
-    from vlm4vla.slurm import Request, slurm_sweep
+    from vlm4vla.launch.slurm import Request, slurm_sweep
     cluster()
     for name in ("50 %", "two\nlines"):
         with pytest.raises(Mistake, match="let --out name a folder without it"): slurm_sweep(SMOKE[:1], tmp_path/name, Request(), notebooks=tmp_path/"runs", watch=False)
@@ -244,8 +244,8 @@ def test_slurm_needs_a_plain_name_of_a_folder(cluster, tmp_path):
 # done means that the row is there
 
 def test_a_notebook_that_leaves_no_row_has_failed(tmp_path):
-    from vlm4vla.status import JOBS, status
-    from vlm4vla.sweep import sweep
+    from vlm4vla.launch.status import JOBS, status
+    from vlm4vla.launch.sweep import sweep
     import pandas as pd
     (tmp_path/"runs").mkdir()
     for n in ("train", "evaluate"): notebook(tmp_path/"runs"/f"{n}.ipynb", 'experiment:str = ""\nout:str = ""', "pass")

@@ -3,9 +3,9 @@ import json, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest
-from vlm4vla.parameters import parameters_of
-from vlm4vla.results import load
-from vlm4vla.sweep import sweep
+from vlm4vla.launch.parameters import parameters_of
+from vlm4vla.results.tables import load
+from vlm4vla.launch.sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = sorted((ROOT/"nbs"/"runs").glob("*.ipynb"))

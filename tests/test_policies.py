@@ -3,15 +3,15 @@ import json
 import numpy as np, pytest
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
-from vlm4vla.actions import fixed
-from vlm4vla.backbones import backbones
+from vlm4vla.data.actions import fixed
+from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import Mistake
-from vlm4vla.experiments import Experiment, Variant, smoke, variants
-from vlm4vla.family import families, part_of
-from vlm4vla.plan import counts_of
-from vlm4vla.policy import Policy, adaptable
-from vlm4vla.processes import launch
-from vlm4vla.train import train
+from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
+from vlm4vla.vlm.family import families, part_of
+from vlm4vla.policy.plan import counts_of
+from vlm4vla.policy.policy import Policy, adaptable
+from vlm4vla.training.processes import launch
+from vlm4vla.policy.train import train
 
 TINY = [b.name for b in backbones.values() if b.kind == "tiny"]
 IM, SAID = np.random.default_rng(0).integers(0, 255, (2,64,64,3), dtype=np.uint8), ["pick up cube", "open the drawer"]
@@ -171,7 +171,7 @@ def test_adapters_of_experts_in_two_processes(tmp_path, mode):
     exec(thin); e = Experiment("tiny-qwen3-vl-moe", "grinningface", "thin", 0)
     try: alone = train(e, tmp_path/"alone")[1]
     finally: del variants["thin"]
-    launch(f"from vlm4vla.experiments import *; from vlm4vla.train import train; {thin}; train(Experiment('tiny-qwen3-vl-moe', "
+    launch(f"from vlm4vla.catalog.experiments import *; from vlm4vla.policy.train import train; {thin}; train(Experiment('tiny-qwen3-vl-moe', "
            f"'grinningface', 'thin', 0), {str(tmp_path/'two')!r}, mode={mode!r})", 2)
     log = torch.load(tmp_path/"two"/"state.pt", weights_only=True)["log"]
     losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
@@ -182,7 +182,7 @@ def test_a_state_goes_on_however_the_model_is_spread(tmp_path, first, then):
     r = "tiny-qwen3-vl__grinningface__smoke__s0"; want = train(r, tmp_path/"want")[1]
     def go(how, **kw):
         if how == "alone": return train(r, tmp_path/"run", **kw)
-        launch(f"from vlm4vla.train import train; train({r!r}, {str(tmp_path/'run')!r}, mode={how!r}, **{kw!r})", 2)
+        launch(f"from vlm4vla.policy.train import train; train({r!r}, {str(tmp_path/'run')!r}, mode={how!r}, **{kw!r})", 2)
     go(first, stop_at=2); go(then)
     log = torch.load(tmp_path/"run"/"state.pt", weights_only=True)["log"]
     losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]

@@ -1,7 +1,7 @@
 "One nasty string through every writer."
 import csv, io, re, shutil, subprocess
 import pandas as pd, pytest
-from vlm4vla.printing import formatted, table
+from vlm4vla.results.printing import formatted, table
 
 NASTY = "推立方体 %_&{}#$~^\\ | a*b* `c` <b>&amp; \"q\" – é,\nsecond line; " + "x"*300
 FRAME = pd.DataFrame({"run_id": ["mini-qwen3-vl__grinningface__base__s0", "[0.1, 0.9]", "*"], "a & b_%": [NASTY, "", "\x1b[2J\r\t"], "n": [1, 20, 300], "rate": [.5, float("nan"), 1.]})
@@ -47,7 +47,7 @@ def test_csv_is_read_back_as_it_was():
     rows = list(csv.reader(io.StringIO(formatted(FRAME, "csv"))))
     assert len(rows) == 4 and rows[1][1] == NASTY and rows[3][1] == "\x1b[2J\r\t"
 
-SAY = "import sys; from vlm4vla.printing import say; say('推 2 × \\udce4'); print('end')"
+SAY = "import sys; from vlm4vla.results.printing import say; say('推 2 × \\udce4'); print('end')"
 @pytest.mark.parametrize("encoding, says", [("ascii", b"\\u63a8 2 \\xd7 \\udce4"), ("latin-1", "\\u63a8 2 × \\udce4".encode("latin-1")), ("utf-8", "推 2 × \\udce4".encode())])
 def test_a_terminal_shows_what_it_can(root, encoding, says):
     import os, sys

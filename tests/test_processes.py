@@ -1,10 +1,10 @@
 "Several processes: the losses of one, whatever the family and the way of spreading, and a checkpoint that any number can go on from."
 import pytest
 torch = pytest.importorskip("torch")
-from vlm4vla.backbones import backbones
-from vlm4vla.policy import Policy
-from vlm4vla.processes import launch
-from vlm4vla.train import train
+from vlm4vla.catalog.backbones import backbones
+from vlm4vla.policy.policy import Policy
+from vlm4vla.training.processes import launch
+from vlm4vla.policy.train import train
 
 RUNS = [f"{b.name}__grinningface__smoke__s0" for b in backbones.values() if b.kind == "tiny"]
 losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
@@ -22,7 +22,7 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_train_as_one(mode, alone, tmp_path):
     launch(f"""
-from vlm4vla.train import train
+from vlm4vla.policy.train import train
 for r in {RUNS!r}: train(r, {str(tmp_path)!r}+"/"+r, mode={mode!r})
 """, 2)
     for r, (want, folder, begun) in alone.items():
@@ -33,7 +33,7 @@ for r in {RUNS!r}: train(r, {str(tmp_path)!r}+"/"+r, mode={mode!r})
 
 def test_one_process_goes_on_from_two(alone, tmp_path):
     r = RUNS[0]
-    launch(f"from vlm4vla.train import train; train({r!r}, {str(tmp_path)!r}, stop_at=2)", 2)
+    launch(f"from vlm4vla.policy.train import train; train({r!r}, {str(tmp_path)!r}, stop_at=2)", 2)
     assert losses(train(r, tmp_path)[1]) == pytest.approx(alone[r][0], abs=1e-5)
 
 def test_a_batch_in_parts_is_the_same_batch(alone, tmp_path):

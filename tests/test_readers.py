@@ -7,11 +7,11 @@ import numpy as np, pandas as pd, pytest
 import pyarrow as pa, pyarrow.parquet as pq
 
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
-from vlm4vla.actions import chunk
+from vlm4vla.data.actions import chunk
 from vlm4vla.core import Mistake
-from vlm4vla.data import encode_png
-from vlm4vla.formats import check_data, data_folder, open_data, recognise
-from vlm4vla.samples import Samples, Streamed, augment, framed, resize_images
+from vlm4vla.data.store import encode_png
+from vlm4vla.data.formats import check_data, data_folder, open_data, recognise
+from vlm4vla.data.samples import Samples, Streamed, augment, framed, resize_images
 
 TASKS = ("open the drawer", "push the red block to the left", "open the drawer")
 LENGTHS = (7, 5, 9)
@@ -188,7 +188,7 @@ def test_samples_from_the_cache_and_from_the_disk(made, kind, monkeypatch, tmp_p
     assert framed(a["images"][:3], "crop").shape == (3, 24, 24, 3)
 
 def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
-    import vlm4vla.calvin_data as m
+    import vlm4vla.data.calvin as m
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); s = Samples(made["calvin"].folder, 24, 4, workers=1); asked = []
     member = m.calvin_member; monkeypatch.setattr(m, "calvin_member", lambda folder, frame, name: asked.append((frame, name)) or member(folder, frame, name))
     read = lambda: int(Path("/proc/self/io").read_text().split()[1])
@@ -200,17 +200,17 @@ def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
     assert used < whole*.9, (used, whole)
 
 def test_headers_of_calvins_arrays_are_parsed_one_at_a_time(made, monkeypatch):
-    import ast; from vlm4vla.calvin_data import frames_of; from vlm4vla.readers import Faults
+    import ast; from vlm4vla.data.calvin import frames_of; from vlm4vla.data.readers import Faults
     parse, now, most = ast.literal_eval, [], [0]
     def slow(text):
         now.append(text); most[0] = max(most[0], len(now)); time.sleep(.002)
         try: return parse(text)
         finally: now.pop()
-    monkeypatch.setattr(ast, "literal_eval", slow); monkeypatch.setattr("vlm4vla.calvin_data.cores", lambda: 4)
+    monkeypatch.setattr(ast, "literal_eval", slow); monkeypatch.setattr("vlm4vla.data.calvin.cores", lambda: 4)
     assert len(frames_of(made["calvin"].folder/"training", np.arange(3, 12), Faults())) == 9 and most == [1]
 
 def test_pictures_in_tables_are_unpacked_once_and_read_one_by_one(made, monkeypatch, tmp_path):
-    import vlm4vla.lerobot_data as m
+    import vlm4vla.data.lerobot as m
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); told = made["lerobot3-images"]; replacing, cut = m.replacing, []
     def dies(path):
         if not cut: cut.append(path); raise KeyboardInterrupt
@@ -223,7 +223,7 @@ def test_pictures_in_tables_are_unpacked_once_and_read_one_by_one(made, monkeypa
     Samples(told.folder, 32, 4, via=32).batch([5]); assert stamp == kept() and len(stamp) == 2
 
 def test_calvins_actions_are_collected_once_and_a_start_that_was_cut_off_goes_on(made, monkeypatch):
-    import vlm4vla.calvin_data as m
+    import vlm4vla.data.calvin as m
     monkeypatch.setattr(m, "PART", 8); real, seen = m.frames_of, []
     def dies(folder, frames, faults):
         if len(seen) == 1: raise KeyboardInterrupt
@@ -365,9 +365,9 @@ def test_the_command_says_what_is_wrong_with_status_1(spoilt, python, name):
 @pytest.mark.parametrize("kind", MAKE)
 def test_three_steps_of_training_from_each_format(made, kind, tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    from vlm4vla.benchmarks import benchmarks
-    from vlm4vla.experiments import Experiment, Variant, experiments, variants
-    from vlm4vla.train import train
+    from vlm4vla.catalog.benchmarks import benchmarks
+    from vlm4vla.catalog.experiments import Experiment, Variant, experiments, variants
+    from vlm4vla.policy.train import train
     told = made[kind]; suite = {"calvin": "calvin", "libero": "libero"}.get(kind, "simpler"); name = f"from-{kind}"
     monkeypatch.setenv("VLM4VLA_DATA", str(told.folder.parent)); monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0")
     base = benchmarks["grinningface"]; opened = dict(calvin=-1.).get(suite, 0.)

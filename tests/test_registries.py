@@ -2,10 +2,10 @@
 import re
 from dataclasses import fields, replace
 import pytest
-from vlm4vla.backbones import backbones
-from vlm4vla.benchmarks import benchmarks
+from vlm4vla.catalog.backbones import backbones
+from vlm4vla.catalog.benchmarks import benchmarks
 from vlm4vla.core import Mistake
-from vlm4vla.experiments import Recipe, check_recipe, experiments, overrides, studies, variants
+from vlm4vla.catalog.experiments import Recipe, check_recipe, experiments, overrides, studies, variants
 
 def test_labels_are_unique():
     for registry in (backbones, benchmarks):
@@ -25,11 +25,11 @@ def test_a_family_has_one_colour_and_a_tiny_backbone():
     assert len(set(colours.values())) == len(colours)
 
 def test_every_family_exists():
-    families = pytest.importorskip("vlm4vla.families").families
+    families = pytest.importorskip("vlm4vla.vlm.loading").families
     assert {b.family for b in backbones.values()} <= set(families)
 
 def test_a_family_is_told_what_to_read():
-    families = pytest.importorskip("vlm4vla.families").families
+    families = pytest.importorskip("vlm4vla.vlm.loading").families
     for f in families.values():
         c = f.config()
         assert c.model_type == f.model_type and "long" in f.prompts and f.specials.count(f.image_token) == 1, f.name
@@ -40,13 +40,13 @@ def test_a_family_is_told_what_to_read():
         assert known is None or known == f.specials.index(f.image_token), f.name
 
 def test_sizes_are_those_that_were_counted():
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     counted = load("sizes").query("part == 'backbone'").set_index("backbone").parameters
     assert len(counted) == 10
     for name, n in counted.items(): assert round(n/1e9, 2) == backbones[name].params_b, name
 
 def test_published_backbones_are_registered():
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     named = set(load("reported").backbone.dropna()) - {""}
     assert {b for b in named if b.startswith(("qwen", "pali", "kosmos"))} <= set(backbones)
 

@@ -2,10 +2,10 @@
 import json
 from dataclasses import asdict, fields, replace
 import numpy as np, pytest
-from vlm4vla.backbones import backbones
-from vlm4vla.benchmarks import benchmarks
+from vlm4vla.catalog.backbones import backbones
+from vlm4vla.catalog.benchmarks import benchmarks
 from vlm4vla.core import home, plain
-from vlm4vla.experiments import Experiment, Recipe, Variant, check_recipe, differences, experiments, resolve, variants
+from vlm4vla.catalog.experiments import Experiment, Recipe, Variant, check_recipe, differences, experiments, resolve, variants
 
 SUITES = [replace(benchmarks["grinningface"], name=s, suite=s, lr=lr) for s, lr in (("grinningface", 3e-4), ("calvin", 2e-5), ("simpler", 5e-5), ("libero", 5e-5))]
 FIELDS = {f.name for f in fields(Recipe)}
@@ -50,7 +50,7 @@ def cropped():
 
 def test_changed_images_are_the_same_after_a_kill(cropped, tmp_path):
     pytest.importorskip("torch")
-    from vlm4vla.train import train
+    from vlm4vla.policy.train import train
     policy, log, inputs = train(cropped, tmp_path/"a")
     train(cropped, tmp_path/"b", stop_at=2); _, log2, inputs2 = train(cropped, tmp_path/"b")
     assert log == log2 and inputs == inputs2
@@ -60,8 +60,8 @@ def test_changed_images_are_the_same_after_a_kill(cropped, tmp_path):
 
 def test_a_cropped_policy_looks_at_the_middle(cropped, tmp_path):
     pytest.importorskip("torch")
-    from vlm4vla.policy import Policy
-    policy = Policy.new(cropped).eval(); from vlm4vla.actions import fixed; policy.stats = fixed(-.1, .1); policy.save(tmp_path)
+    from vlm4vla.policy.policy import Policy
+    policy = Policy.new(cropped).eval(); from vlm4vla.data.actions import fixed; policy.stats = fixed(-.1, .1); policy.save(tmp_path)
     seen = []; policy.forward = lambda images, *a, **k: seen.append(images) or Policy.forward(policy, images, *a, **k)
     im = np.zeros((1,224,224,3), np.uint8); im[:, :5] = 255 # a stripe that the crop leaves out
     policy.act(im, ["pick up cube"])

@@ -3,10 +3,11 @@ import errno, json, os, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest
-from vlm4vla import core, results
+from vlm4vla import core
+from vlm4vla.results.tables import tables as results
 from vlm4vla.core import Mistake
-from vlm4vla.results import append, dictionary, load, tables, unmeasured, why_failed
-from vlm4vla.scores import check, rebuild_scores, scores
+from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
+from vlm4vla.results.scores import check, rebuild_scores, scores
 
 ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5,
            detail=dict(execution=True, recognition=True))
@@ -26,7 +27,7 @@ def test_nothing_tiny_is_a_result(root):
         assert not load(name, root/"results")[column].str.contains("tiny|smoke|demo").any(), name
 
 def test_every_run_is_a_known_experiment(root):
-    from vlm4vla.experiments import experiments
+    from vlm4vla.catalog.experiments import experiments
     runs = load("runs", root/"results")
     for r in runs[runs.kind.isin(["train", "eval"])].itertuples():
         e = experiments[r.run_id]
@@ -35,7 +36,7 @@ def test_every_run_is_a_known_experiment(root):
 def test_the_data_dictionary_is_current(root):
     path = root/"results"/"README.md"
     if not any((root/"results"/t.file).exists() for t in tables.values()): pytest.skip("no results yet")
-    assert path.read_text(encoding="utf-8") == dictionary(), "run: python -c 'from vlm4vla.results import *; write_dictionary()'"
+    assert path.read_text(encoding="utf-8") == dictionary(), "run: python -c 'from vlm4vla.results.tables import *; write_dictionary()'"
 
 # failures
 
@@ -77,7 +78,7 @@ def test_an_episode_that_was_measured_cannot_fail_afterwards(tmp_path):
 
 def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     from vlm4vla import account
-    from vlm4vla.experiments import experiments
+    from vlm4vla.catalog.experiments import experiments
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
     append("runs", [run], tmp_path); append("episodes", rows(1, run_id=e.run_id), tmp_path)
@@ -95,8 +96,8 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     assert json.loads((tmp_path/"provenance"/f"{e.run_id}.json").read_text())["episodes"]["code"] == ["c0ffee", "bea"]
 
 def test_an_evaluation_of_other_weights_is_not_done(tmp_path):
-    from vlm4vla.experiments import experiments
-    from vlm4vla.sweep import plan, wanted
+    from vlm4vla.catalog.experiments import experiments
+    from vlm4vla.launch.sweep import plan, wanted
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     run = lambda kind, weights: dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint=weights, status="done", git_sha="", started="", seconds=1.)
     append("episodes", [r for split in ("id", "val") for r in rows(wanted(e)//2, run_id=e.run_id, split=split)], tmp_path)
@@ -162,7 +163,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, table, row):
     assert len(load(table, tmp_path)) == 2
 
 WRITE = """
-import sys; from vlm4vla.results import append
+import sys; from vlm4vla.results.tables import append
 out, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
 row = dict(benchmark="grinningface", split="id", task="place", chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5)
 for i in range(0, n, 20): append("episodes", [{**row, "run_id": name, "episode": i+j} for j in range(20)], out)
@@ -221,7 +222,7 @@ def test_check_names_what_is_wrong(tmp_path):
 WRITER = """
 import sys; sys.path.insert(0, sys.argv[2])
 from test_results import rows
-from vlm4vla.results import append
+from vlm4vla.results.tables import append
 for i in range(60): append("episodes", rows(1, start=i), sys.argv[1])
 """
 
@@ -234,7 +235,7 @@ def test_a_reader_sees_whole_tables_while_another_process_writes(tmp_path):
 
 def test_the_transcription_is_complete_and_its_findings_are_known():
     "Every cell is there, and only the cells that the paper itself prints wrong differ from what follows from the others."
-    from vlm4vla.paper import paper_tables, rebuilt, reported
+    from vlm4vla.paper.tables import paper_tables, rebuilt, reported
     cells = {name: len(reported(name)) for name in paper_tables}
     assert cells == dict(table1=77, table2=84, table3=39, table4=10, table5=12, table6=12, table7=18, table8=18, table9=72, table10=61, figure3=18, figure4=162, appendix4=6, headtohead=24)
     wrong = {(name, r.row) for name in paper_tables for r in rebuilt(name).itertuples() if not r.agrees}
@@ -250,7 +251,7 @@ NASTY = "推 %_&{}\n\"two\", lines\r with a return \udce4 and \x1b[2J " + "x"*30
 
 @pytest.mark.parametrize("failure", [NASTY, "progress 10 %\rprogress 20 %", "\r", "a\r\nb", " , ", '"', "#", "nan", "\ufeff"])
 def test_words_of_a_failure_break_no_table(tmp_path, failure):
-    from vlm4vla.scores import write_table
+    from vlm4vla.results.scores import write_table
     key = dict(run_id="r", benchmark="grinningface", split="id", task="place", chunk_mode="5 of 10")
     append("failures", [dict(key, episode=i, failure=f) for i, f in enumerate((failure, "other"))], tmp_path)
     got = load("failures", tmp_path)

@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.benchmarks import benchmarks
+from vlm4vla.catalog.benchmarks import benchmarks
 from vlm4vla.core import Mistake
-from vlm4vla.rollout import key_of, rollout
+from vlm4vla.sim.rollout import key_of, rollout
 
 ROOT = Path(__file__).resolve().parent.parent
 
 SIMULATOR = '''
 import os, time
 import numpy as np
-from vlm4vla.worker import Observation
+from vlm4vla.sim.worker import Observation
 
 class Map:
     "A chaotic map that every bit of every action disturbs: two runs agree only if all actions agree to the bit."
@@ -180,7 +180,7 @@ def test_a_picture_of_another_kind_or_no_words_end_the_rollout(toy, tale, says):
     with pytest.raises(Mistake, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))
 
 def test_an_evaluation_that_starts_again_tries_failed_episodes_again(toy, alone, tmp_path):
-    from vlm4vla.results import append, done_keys, load, unmeasured, why_failed
+    from vlm4vla.results.tables import append, done_keys, load, unmeasured, why_failed
     tell = dict(on_row=lambda r: append("episodes", [r], tmp_path), on_failure=lambda r: append("failures", [r], tmp_path))
     rollout(Net(), toy, "val", 8, workers=2, run_id="r", env=dict(tale="exit", which=[2, 5]), **tell)
     lost = unmeasured(load("episodes", tmp_path), load("failures", tmp_path))
@@ -254,15 +254,15 @@ def test_a_simulators_own_environment_comes_before_the_shells(toy, alone, tmp_pa
     assert got["PYTHONPATH"].endswith("/path") and os.pathsep not in got["PYTHONPATH"]
 
 def test_the_worker_imports_no_more_than_it_may():
-    code = "import sys; before = set(sys.modules); import vlm4vla.worker; print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    code = "import sys; before = set(sys.modules); import vlm4vla.sim.worker; print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert set(eval(done.stdout)) <= {"vlm4vla", "numpy"} | set(sys.stdlib_module_names) | {"_distutils_hack", "__mp_main__"}
 
 SCRIPT = '''
 import sys, time; sys.path.insert(0, {tests!r})
 from dataclasses import replace
-from vlm4vla.benchmarks import benchmarks
-from vlm4vla.rollout import rollout
+from vlm4vla.catalog.benchmarks import benchmarks
+from vlm4vla.sim.rollout import rollout
 import numpy as np
 class Zero:
     def act(self, images, instructions): return np.zeros((len(images), 10, 7), np.float32)

@@ -2,10 +2,10 @@
 import json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
-from vlm4vla.benchmarks import benchmarks, environment
+from vlm4vla.catalog.benchmarks import benchmarks, environment
 from vlm4vla.core import Mistake
-from vlm4vla.rollout import rollout
-from vlm4vla.simulators import shown_package, simulators
+from vlm4vla.sim.rollout import rollout
+from vlm4vla.sim.install import shown_package, simulators
 
 B, RECIPE = benchmarks["simpler-bridge"], simulators["simpler"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +17,7 @@ EPISODES = """
 import json
 import numpy as np
 from vlm4vla.core import Mistake
-from vlm4vla.simpler import make, SCENES
+from vlm4vla.tasks.bridge.simulator import make, SCENES
 def drive(env, task, episode, every, chunk=4):
     env.every = every; first = env.reset(episode, task); r, states, seen = np.random.default_rng(episode), [], []
     while not env.done:
@@ -66,7 +66,7 @@ def test_every_task_makes_resets_steps_and_looks_only_when_asked(said):
         assert {"success", "ever", "grasped", "held"} <= set(s["info"])
 
 LIMITS = """
-import json, vlm4vla.simpler as s
+import json, vlm4vla.tasks.bridge.simulator as s
 s.maniskill()
 from mani_skill.utils.registration import REGISTERED_ENVS
 print(json.dumps({t: REGISTERED_ENVS[i].max_episode_steps for t, i in s.SCENES.items()}))

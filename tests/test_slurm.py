@@ -18,7 +18,7 @@ def slurm(tmp_path_factory):
 
 def same(a, b, name, columns):
     "Rows of the runs that both folders have, all of the second one's."
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     a, b = load(name, a), load(name, b)
     pd.testing.assert_frame_equal(a[a.run_id.isin(b.run_id)][columns].reset_index(drop=True), b[columns])
 
@@ -30,7 +30,7 @@ def short(slurm, tmp_path_factory):
     return out
 
 def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     p, most = begin(slurm, names=SMOKE, out=tmp_path/"slurm", given=dict(workers=2), request=dict(gpus=1, hours=1)), 0
     while p.poll() is None:
         most = max(most, sum(s == "RUNNING" and gpu for *_, s, gpu in states(slurm))); time.sleep(1)
@@ -64,7 +64,7 @@ def test_killed_job_is_completed_by_a_second_sweep(slurm, tmp_path):
     assert began.read_text() == "xx"
 
 def test_training_over_two_nodes(slurm, tmp_path):
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     one, two = (tmp_path/n for n in ("one", "two"))
     report = ended(begin(slurm, names=SMOKE[:1], out=two, request=dict(gpus=1, nodes=2, hours=1), only=["train"]))
     assert [r["status"] for r in report] == ["done"], report
@@ -75,7 +75,7 @@ def test_training_over_two_nodes(slurm, tmp_path):
     assert (run["parameters"]["processes"], run["parameters"]["nodes"]) == (1, 2)
 
 def test_time_out_is_queued_again_and_finishes(slurm, short):
-    from vlm4vla.results import load
+    from vlm4vla.results.tables import load
     p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=2/60, warning=30, shares=2))
     while p.poll() is None: hurry(slurm); time.sleep(1)
     report = ended(p)

@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 torch = pytest.importorskip("torch")
 from vlm4vla.core import Mistake
-from vlm4vla.experiments import Experiment, Variant, smoke, variants
-from vlm4vla.processes import launch
-from vlm4vla.origin import Origin
-from vlm4vla.state import unsound
-from vlm4vla.train import Stopped, fit, train
-import vlm4vla.state
+from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
+from vlm4vla.training.processes import launch
+from vlm4vla.policy.origin import Origin
+from vlm4vla.training.state import unsound
+from vlm4vla.policy.train import Stopped, fit, train
+import vlm4vla.training.state
 
 class Net(torch.nn.Module):
     "A line with a buffer that may hold infinities, as a mask does."
@@ -75,8 +75,8 @@ def test_no_milestone_after_a_nan(tmp_path):
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_processes_end_together(tmp_path, mode):
     code = f"""
-from vlm4vla.policy import Policy
-import vlm4vla.train as t
+from vlm4vla.policy.policy import Policy
+import vlm4vla.policy.train as t
 whole = Policy.loss
 def loss(self, batch, n=None, net=None):
     loss_at.n += 1; value, facts = whole(self, batch, n, net)
@@ -144,8 +144,8 @@ def test_a_file_that_is_no_state(tmp_path, write):
     assert "\n" not in str(heard.value)
 
 def test_other_code_is_a_warning_and_noted(tmp_path, monkeypatch):
-    monkeypatch.setattr(vlm4vla.state, "code_version", lambda: "one"); run(tmp_path, steps=20)
-    monkeypatch.setattr(vlm4vla.state, "code_version", lambda: "two"); o = Origin()
+    monkeypatch.setattr(vlm4vla.training.state, "code_version", lambda: "one"); run(tmp_path, steps=20)
+    monkeypatch.setattr(vlm4vla.training.state, "code_version", lambda: "two"); o = Origin()
     with pytest.warns(UserWarning, match="first 20 steps .* the code of one, those to come are by two"): run(tmp_path, steps=40, origin=o)
     assert o.code == ["one", "two"] == torch.load(tmp_path/"state.pt", weights_only=True)["code"]
     again = Origin(); run(tmp_path, steps=40, origin=again); assert again.code == ["one", "two"] # nothing was left to do
@@ -188,8 +188,8 @@ def test_what_no_weight_depends_on_may_change(tmp_path, named):
     assert max(r["step"] for r in log) == 3
 
 def test_first_weights_are_known_by_their_contents(tmp_path, named):
-    from vlm4vla.backbones import backbones
-    from vlm4vla.families import checkpoint_hash
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.vlm.loading import checkpoint_hash
     named("mine"); e = Experiment("mini-qwen3-vl", "grinningface", "mine", 0); known = backbones["mini-qwen3-vl"]
     copy = tmp_path/"copy"; shutil.copytree(known.source, copy)
     try:
@@ -206,10 +206,10 @@ def test_another_seed_or_backbone_in_the_same_folder(tmp_path, named):
     with pytest.raises(Mistake, match="other backbone"): train(replace(e, backbone="tiny-qwen2.5-vl"), tmp_path)
 
 def test_teaching_a_vlm_on_other_pictures_is_refused(tmp_path):
-    from vlm4vla.backbones import backbones
-    from vlm4vla.families import Encoder, load_model
-    from vlm4vla.questions import scenes
-    from vlm4vla.vlm_sft import align, sft
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.vlm.loading import Encoder, load_model
+    from vlm4vla.tasks.tabletop.questions import scenes
+    from vlm4vla.vlm.sft import align, sft
     images, states = scenes("vqa", 0, 4, 224); others = scenes("vqa", 4, 4, 224); enc = Encoder("tiny-qwen3-vl")
     def model(seed=0): torch.manual_seed(seed); return load_model(backbones["tiny-qwen3-vl"], headless=False)
     for teach in (align, sft):

@@ -1,12 +1,12 @@
 "Every estimate has the interval and the test of its unit, everywhere; no interval is a point; no failure is a zero."
 import itertools, json, math
 import numpy as np, pandas as pd, pytest
-from vlm4vla.benchmarks import Metric, benchmarks
+from vlm4vla.catalog.benchmarks import Metric, benchmarks
 from vlm4vla.core import Mistake
-from vlm4vla.results import append, load
-from vlm4vla.scores import attempted, facts, rebuild_scores, scores
-from vlm4vla.stats import EARLY, NO, YES, compare, counted, gap, mcnemar_exact, measure, paired_permutation, rates, separate, steady, told, verdict, wilson
-from vlm4vla.stats import tested as in_words
+from vlm4vla.results.tables import append, load
+from vlm4vla.results.scores import attempted, facts, rebuild_scores, scores
+from vlm4vla.results.stats import EARLY, NO, YES, compare, counted, gap, mcnemar_exact, measure, paired_permutation, rates, separate, steady, told, verdict, wilson
+from vlm4vla.results.stats import tested as in_words
 
 SUCCESS, TASKS = benchmarks["grinningface"].metric, benchmarks["calvin-abc-d"].metric
 TIME = Metric(name="time", column="seconds", label="seconds", unit="s", hi=60., higher_is_better=False)

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 from test_sweep import IDS, KILLED
 from toys import notebook
-from vlm4vla.status import AGAIN, JOBS, status
+from vlm4vla.launch.status import AGAIN, JOBS, status
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = """
 import os, sys, time
 from pathlib import Path
 from vlm4vla.core import progress
-from vlm4vla.experiments import experiments
-from vlm4vla.results import append
+from vlm4vla.catalog.experiments import experiments
+from vlm4vla.results.tables import append
 e, out = experiments[experiment], Path(out)
 for i in progress(range(3), desc=e.run_id):
     if (out/"broken").exists() and i == 1: raise ValueError("no such luck")
@@ -70,7 +70,7 @@ def test_what_failed_says_where(toy, how, cell, word):
 def test_a_terminal_is_drawn_again_until_it_is_interrupted(toy):
     folder, out = toy
     main, side = pty.openpty()
-    p = subprocess.Popen([sys.executable, "-c", "import sys; from vlm4vla.status import show_status; sys.exit(show_status(sys.argv[2:], sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
+    p = subprocess.Popen([sys.executable, "-c", "import sys; from vlm4vla.launch.status import show_status; sys.exit(show_status(sys.argv[2:], sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # who runs tests in the background of a script has it ignored
     os.close(side)
     text, end = b"", time.time() + 60

@@ -3,18 +3,18 @@ import json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from toys import notebook
-from vlm4vla import sweep as module
+from vlm4vla.launch import sweep as module
 from vlm4vla.core import Mistake
-from vlm4vla.results import append, load
-from vlm4vla.sweep import leftovers, plan, sweep
+from vlm4vla.results.tables import append, load
+from vlm4vla.launch.sweep import leftovers, plan, sweep
 
 IDS = [f"tiny-qwen3-vl__grinningface__smoke__s{i}" for i in range(2)]
 HEAD = """
 import os, time
 from pathlib import Path
-from vlm4vla.experiments import experiments
-from vlm4vla.benchmarks import benchmarks
-from vlm4vla.results import append, done_keys
+from vlm4vla.catalog.experiments import experiments
+from vlm4vla.catalog.benchmarks import benchmarks
+from vlm4vla.results.tables import append, done_keys
 e, out = experiments[experiment], Path(out)
 with open(out/"starts.txt", "a") as f: f.write(f"{kind} {e.run_id} {os.environ['VLM4VLA_THREADS']}\\n")
 def done(): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1,
@@ -49,7 +49,7 @@ def toy(tmp_path):
 
 def numbers(out): return (out/"episodes.parquet").read_bytes(), (out/"runs.csv").read_bytes(), (out/"scores.csv").read_bytes()
 
-KILLED = "import sys; from vlm4vla.sweep import sweep; sweep(sys.argv[3:], sys.argv[1], jobs=2, notebooks=sys.argv[2])"
+KILLED = "import sys; from vlm4vla.launch.sweep import sweep; sweep(sys.argv[3:], sys.argv[1], jobs=2, notebooks=sys.argv[2])"
 
 def test_a_killed_sweep_ends_like_an_undisturbed_one(toy, root, tmp_path):
     folder, out = toy
@@ -97,7 +97,7 @@ def test_what_is_missing_is_said_in_one_sentence(toy, tmp_path, monkeypatch):
 
 def test_an_experiment_belongs_to_one_sweep(toy):
     folder, out = toy
-    from vlm4vla.experiments import experiments
+    from vlm4vla.catalog.experiments import experiments
     lock = module._hold(experiments[IDS[0]], out)
     report = sweep(IDS[:1], out, notebooks=folder)
     assert report.status.tolist() == ["busy", "skipped"] and not (out/"starts.txt").exists()
@@ -118,5 +118,5 @@ def test_runs_side_by_side_compute_with_one_thread_each(toy, monkeypatch):
     sweep(IDS, out, jobs=2, only="train", notebooks=folder)
     assert {l.split()[-1] for l in (out/"starts.txt").read_text().splitlines()} == {"1"}
     monkeypatch.setenv("VLM4VLA_THREADS", "3")
-    from vlm4vla.experiments import experiments
+    from vlm4vla.catalog.experiments import experiments
     assert module.environment(experiments[IDS[0]], out)["VLM4VLA_THREADS"] == "3"

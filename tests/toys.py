@@ -9,15 +9,15 @@ PARAMETERS = 'experiment:str = ""\nout:str = ""\nshare:str = ""'
 SETUP = """
 import time
 from pathlib import Path
-from vlm4vla.benchmarks import benchmarks, share_of
-from vlm4vla.experiments import experiments
-from vlm4vla.results import append, done_keys
+from vlm4vla.catalog.benchmarks import benchmarks, share_of
+from vlm4vla.catalog.experiments import experiments
+from vlm4vla.results.tables import append, done_keys
 e = experiments[experiment]; folder = Path(out)/"checkpoints"/e.run_id; folder.mkdir(parents=True, exist_ok=True)
 def done(kind): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
 """
 TRAIN = """
 import torch
-from vlm4vla.train import fit
+from vlm4vla.policy.train import fit
 from vlm4vla.core import seed_everything
 seed_everything(0); line = torch.nn.Linear(1, 1); x = torch.linspace(-1, 1, 64)[:, None]
 def loss_at(step):
@@ -49,7 +49,7 @@ def toys(folder, wait:float, every:int=10_000)->Path:
     notebook(folder/"evaluate.ipynb", PARAMETERS, SETUP, EVALUATE)
     return folder
 
-SWEEP = "import sys, json; from vlm4vla.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
+SWEEP = "import sys, json; from vlm4vla.launch.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
 
 def begin(env, **a): return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
