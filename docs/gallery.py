@@ -1,8 +1,8 @@
 "Pages of the site from notebooks that papermill has run: what each was given, under what it ran, what it shows. No bars, no warnings."
 import json, re
 from pathlib import Path
-from vlm4vla.results.executed import quiet, read_executed, read_notebook
-from vlm4vla.launch.status import lasting
+from vlm4vla.results.executed import without_progress, read_executed, read_notebook
+from vlm4vla.launch.status import duration
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT/"results"/"executed"
@@ -45,7 +45,7 @@ def label(e): return " ".join(filter(None, [e.notebook or e.run_id, e.share.repl
 def head(e):
     "The beginning of a page."
     given = facts("parameter", [(k, shown(v)) for k, v in e.parameters.items()]) if e.parameters else "Nothing: every parameter had its default."
-    when = " · ".join(filter(None, [e.state, e.started and f"{e.started.replace('T', ' ')} UTC", lasting(e.seconds)]))
+    when = " · ".join(filter(None, [e.state, e.started and f"{e.started.replace('T', ' ')} UTC", duration(e.seconds)]))
     return f"# {e.run_id} · {label(e)}\n\n> {when}\n\n## What it was given\n\n{given}\n\n## Under what it ran\n\n{provenance(e)}"
 
 def pictured(cell):
@@ -70,10 +70,10 @@ def body(cells):
 
 def notebook(e):
     "An executed notebook as a page."
-    nb = quiet(read_notebook(e.path))
+    nb = without_progress(read_notebook(e.path))
     return dict(nb, cells=[dict(cell_type="markdown", id="head", metadata={}, source=head(e)), *body(nb["cells"])], metadata=dict(kernelspec=nb["metadata"].get("kernelspec", {})))
 
 def index(runs):
     "The page that lists the others."
-    rows = [f"| {e.state} | {e.run_id} | [{label(e)}](executed/{e.path.name}) | {e.started.replace('T', ' ')} | {lasting(e.seconds)} |" for e in runs]
+    rows = [f"| {e.state} | {e.run_id} | [{label(e)}](executed/{e.path.name}) | {e.started.replace('T', ' ')} | {duration(e.seconds)} |" for e in runs]
     return INDEX + "\n".join(rows) if runs else INDEX.partition("| state")[0] + "There are none yet; `vlm4vla sweep` leaves them in `results/executed/`."

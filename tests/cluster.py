@@ -12,14 +12,14 @@ TOOLS = ["slurmctld", "slurmd", "sbatch", "squeue", "munged"]
 
 def tools()->dict:
     "Environment variables with which Slurm's programs are found; fetched first where the machine has none."
-    from vlm4vla.core import Mistake, cache_dir
-    from vlm4vla.sim.debian import unpack
+    from vlm4vla.core import UserError, cache_dir
+    from vlm4vla.sim.debian import unpack_package
     if all(shutil.which(t) for t in TOOLS): return {}
     folder = cache_dir()/"slurm"; usr = folder/"usr"; lib = usr/"lib"/(sysconfig.get_config_var("MULTIARCH") or "")
     if not (folder/"whole").exists():
-        shutil.rmtree(folder, ignore_errors=True); unpack(PACKAGES, folder)
+        shutil.rmtree(folder, ignore_errors=True); unpack_package(PACKAGES, folder)
         for p in (usr/"sbin").glob("slurm*-wlm"): p.with_name(p.name.removesuffix("-wlm")).symlink_to(p.name) # Debian does so when it installs them
-        if not (usr/"bin"/"sbatch").exists(): raise Mistake("The Debian packages of Slurm hold no sbatch.")
+        if not (usr/"bin"/"sbatch").exists(): raise UserError("The Debian packages of Slurm hold no sbatch.")
         (folder/"whole").touch()
     return dict(PATH=os.pathsep.join(map(str, (usr/"bin", usr/"sbin", os.environ["PATH"]))), LD_LIBRARY_PATH=os.pathsep.join(map(str, (lib, lib/"slurm-wlm"))), SLURM_PLUGINS=str(lib/"slurm-wlm"))
 

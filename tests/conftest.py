@@ -23,7 +23,7 @@ def interpreter():
     "The interpreter of a suite's simulator; installed first where its assets are at hand."
     def find(suite):
         from vlm4vla.catalog.benchmarks import benchmarks, simulator_python
-        from vlm4vla.core import Mistake
+        from vlm4vla.core import UserError
         from vlm4vla.sim.install import install, made, simulators
         s, b = simulators[suite], next(b for b in benchmarks.values() if b.suite == suite)
         beside = ROOT.parent/"shared"/"assets"/ASSETS[suite]
@@ -32,7 +32,7 @@ def interpreter():
         if not made(s):
             if not assets: pytest.skip(f"{s.label} is not installed, and no assets are at hand to install it for a test; run `{s.command}`, or set {s.assets_setting} to a folder that has them.")
             try: install(suite, assets)
-            except Mistake as e: pytest.skip(f"{s.label} could not be installed here: {e}")
+            except UserError as e: pytest.skip(f"{s.label} could not be installed here: {e}")
         return simulator_python(suite)
     return find
 

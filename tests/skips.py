@@ -1,8 +1,8 @@
 "Pages that cannot run under this Python, as a pattern for `nbdev-test --skip-file-re`; what is left out is said in one sentence."
 import sys
 from importlib.util import find_spec
-from vlm4vla.core import Mistake
-from vlm4vla.sim.elsewhere import its_python
+from vlm4vla.core import UserError
+from vlm4vla.sim.elsewhere import interpreter_of
 from vlm4vla.sim.install import TESTED, base_python, install
 
 HANDS_ON = ("41_grinningface", "41a_demonstrations") # hold the tabletop in their own process
@@ -11,11 +11,11 @@ USING = ("30_train", "31_vlm_sft", "32_vqa", "39e_elsewhere", "40_rollout", "41b
 
 def lacking()->str:
     "Why the tabletop cannot run here, if so; where a Python of the tested version can run it, it is installed first."
-    try: its_python("grinningface"); return ""
-    except Mistake as e: why = str(e).rstrip(".")
+    try: interpreter_of("grinningface"); return ""
+    except UserError as e: why = str(e).rstrip(".")
     if base_python()[1] != TESTED: return why
     try: install("tabletop"); return ""
-    except Mistake as e: return str(e).rstrip(".")
+    except UserError as e: return str(e).rstrip(".")
 
 def skipped()->tuple: # names of pages, why
     "The pages that need PyBullet in a way that it cannot be had."

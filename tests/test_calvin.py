@@ -3,11 +3,11 @@ import ast, contextlib, hashlib, json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.catalog.benchmarks import benchmarks, environment
+from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
 from vlm4vla.tasks.calvin.simulator import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import rollout
-from vlm4vla.sim.worker import checked
+from vlm4vla.sim.worker import check_action
 
 ROOT = Path(__file__).resolve().parent.parent
 b = benchmarks["calvin-abc-d"]
@@ -34,7 +34,7 @@ def test_a_thousand_sequences_are_drawn_once(monkeypatch):
 @pytest.fixture
 def models():
     "The folder of the benchmark's evaluation, where the checkout has it."
-    named = os.environ.get(SETTING) or environment(b.python).get(SETTING)
+    named = os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)
     for folder in ((Path(named), Path(named).parent) if named else ()):
         if (folder/"calvin_models"/"calvin_agent").is_dir(): return folder/"calvin_models"
     pytest.skip(f"no checkout of the whole benchmark; name a clone of https://github.com/mees/calvin, with its submodules, in {SETTING}")
@@ -79,7 +79,7 @@ def test_instructions_are_the_benchmarks(models):
 def simulator():
     "The simulator's interpreter, with a checkout."
     if b.python == sys.executable: pytest.skip("CALVIN is not installed here; `vlm4vla simulators install calvin` brings it")
-    if not (os.environ.get(SETTING) or environment(b.python).get(SETTING)): pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {SETTING}")
+    if not (os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)): pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {SETTING}")
     return b.python
 
 @pytest.fixture
@@ -135,26 +135,26 @@ def test_sequences_run_and_two_workers_change_nothing(simulator):
     assert [json.loads(r["detail"])["tasks"] for r in rows] == [list(sequence(e)[1]) for e in range(3)]
 
 def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
-    with pytest.raises(Mistake, match="no scene 'E'"): make("E")
-    with pytest.raises(Mistake, match=f"{tmp_path} is no checkout of calvin_env"): checkout(str(tmp_path))
-    with pytest.raises(Mistake, match="open_drawer is empty"): make(instructions=dict(open_drawer=" "))
-    with pytest.raises(Mistake, match="did you mean 'open_drawer'"): make(instructions=dict(open_drawr="x"))
-    with pytest.raises(Mistake, match=r"7 numbers .* shape \(2, 8\)"): checked(np.zeros((2, 8)), "CALVIN")
-    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.inf), "CALVIN")
-    with pytest.raises(Mistake, match="no sequence 1000"): sequence(1000)
+    with pytest.raises(UserError, match="no scene 'E'"): make("E")
+    with pytest.raises(UserError, match=f"{tmp_path} is no checkout of calvin_env"): checkout(str(tmp_path))
+    with pytest.raises(UserError, match="open_drawer is empty"): make(instructions=dict(open_drawer=" "))
+    with pytest.raises(UserError, match="did you mean 'open_drawer'"): make(instructions=dict(open_drawr="x"))
+    with pytest.raises(UserError, match=r"7 numbers .* shape \(2, 8\)"): check_action(np.zeros((2, 8)), "CALVIN")
+    with pytest.raises(UserError, match="not finite"): check_action(np.full((1, 7), np.inf), "CALVIN")
+    with pytest.raises(UserError, match="no sequence 1000"): sequence(1000)
     monkeypatch.setenv(SETTING, "")
-    with pytest.raises(Mistake, match=f"git clone https://github.com/mees/calvin_env and name its folder in {SETTING}"): checkout()
+    with pytest.raises(UserError, match=f"git clone https://github.com/mees/calvin_env and name its folder in {SETTING}"): checkout()
     import ctypes
     def none(name): raise OSError(name)
     monkeypatch.setattr(ctypes, "CDLL", none)
-    with pytest.raises(Mistake, match="apt install libegl1"): opengl("egl")
+    with pytest.raises(UserError, match="apt install libegl1"): opengl("egl")
     assert not opengl("tiny")
 
 def test_an_absent_package_is_one_sentence(without, tmp_path):
     (tmp_path/"calvin_env"/"envs").mkdir(parents=True); (tmp_path/"calvin_env"/"envs"/"play_table_env.py").write_text("import pybullet\n")
     (tmp_path/"calvin_env"/"__init__.py").touch()
     done = without(["hydra"], f"from vlm4vla.tasks.calvin.simulator import make; make(path={str(tmp_path)!r}, renderer='tiny')")
-    assert "Mistake: CALVIN needs the package hydra" in done.stderr and "vlm4vla simulators install calvin" in done.stderr
+    assert "UserError: CALVIN needs the package hydra" in done.stderr and "vlm4vla simulators install calvin" in done.stderr
 
 def test_scores_count_tasks_in_a_row():
     from vlm4vla.results.tables import frame

@@ -89,13 +89,13 @@ def test_a_plan_says_what_fits_and_refuses_what_does_not(capsys):
 
 def counted(tmp_path, arms, n_failed=0):
     "A folder with an evaluation of the smoke experiment."
-    from vlm4vla.results.provenance import account
+    from vlm4vla.results.provenance import track_run
     from vlm4vla.catalog.experiments import experiments
     from vlm4vla.results.tables import append
     from vlm4vla.results.scores import rebuild_scores
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     key = dict(run_id=e.run_id, benchmark=e.benchmark, split="val", task="place-on-emoji", chunk_mode="5 of 10")
-    with account(e, "eval", tmp_path, "runs/evaluate"):
+    with track_run(e, "eval", tmp_path, "runs/evaluate"):
         if arms: append("episodes", [dict(key, episode=i, success=i % 2 == 0, n_steps=9, seconds=1., detail=dict(execution=True, recognition=i % 2 == 0)) for i in range(arms)], tmp_path)
         append("failures", [dict(key, episode=100 + i, failure="worker died (signal 9)" if i else "推 _lost_ 10 %") for i in range(n_failed)], tmp_path)
     rebuild_scores(tmp_path)
@@ -114,9 +114,9 @@ def test_a_report_says_what_failed_and_shows_no_rate_without_episodes(tmp_path, 
 
 def test_a_study_is_reported_as_a_document_too(tmp_path, capsys):
     from vlm4vla.cli import main
-    from vlm4vla.results.figures import pretend
+    from vlm4vla.results.figures import example_comparison
     from vlm4vla.results.scores import rebuild_scores
-    pretend("demo", tmp_path, 20); rebuild_scores(tmp_path)
+    example_comparison("demo", tmp_path, 20); rebuild_scores(tmp_path)
     main(["report", "demo", "--out", str(tmp_path)])
     said = capsys.readouterr().out
     assert "val success: pretrained minus from scratch" in said and "on 20 shared episodes, McNemar p = " in said and "Is it better? " in said and "Wilson" in said

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np, pytest
 import pyarrow.parquet as pq
 
-from vlm4vla.core import Mistake, tree_hash
-from vlm4vla.data.store import IMAGE, block_path, block_paths, check_dataset, finish, load_episodes, read_episode, write_block
+from vlm4vla.core import UserError, tree_hash
+from vlm4vla.data.store import IMAGE, block_path, block_paths, check_dataset, finish_dataset, load_episodes, read_episode, write_block
 from vlm4vla.data.recording import record
 from vlm4vla.data.samples import Samples, resize_images
 
@@ -89,7 +89,7 @@ def test_killed_and_resumed_equals_undisturbed(maker, whole, tmp_path, workers):
         for p in block_paths(folder):
             assert kept.setdefault(p, p.stat().st_mtime_ns) == p.stat().st_mtime_ns, "a finished block was made again"
     (folder/"data"/"chunk-000"/".file-011.1-ab.parquet").write_bytes(b"half")
-    with pytest.raises(Mistake, match="half written"): check_dataset(folder)
+    with pytest.raises(UserError, match="half written"): check_dataset(folder)
     record(folder, 12, partial(maker.block, 2, 0), 2, settings={})
     assert tree_hash(folder) == tree_hash(whole)
     assert not list(folder.rglob(".*"))
@@ -107,8 +107,8 @@ def test_killed_while_finishing(maker, whole, tmp_path, monkeypatch):
             n += 1; replace(a, b)
         with monkeypatch.context() as m:
             m.setattr(core.os, "replace", cut)
-            with pytest.raises(KeyboardInterrupt): finish(folder, 5)
-        with pytest.raises(Mistake): check_dataset(folder)
+            with pytest.raises(KeyboardInterrupt): finish_dataset(folder, 5)
+        with pytest.raises(UserError): check_dataset(folder)
         record(folder, 12, partial(maker.block, 2, 0), settings={})
         assert tree_hash(folder) == tree_hash(whole), after
 
@@ -123,7 +123,7 @@ def test_other_settings_make_the_blocks_again(maker, tmp_path):
     assert record(tmp_path/"d", 2, partial(maker.block, 2, 0))["total_episodes"] == 4
 
 def test_a_process_that_dies_is_said_in_a_sentence(maker, tmp_path):
-    with pytest.raises(Mistake, match="died .* whole blocks are kept"): record(tmp_path/"d", 3, maker.dies, 2)
+    with pytest.raises(UserError, match="died .* whole blocks are kept"): record(tmp_path/"d", 3, maker.dies, 2)
 
 BARE = """
 import sys
@@ -151,7 +151,7 @@ def test_a_full_disk_is_said_and_mended(maker, whole, tmp_path):
     folder, old = tmp_path/"d", resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
     try:
-        with pytest.raises(Mistake, match="disk is full"): record(folder, 12, partial(maker.block, 2, 0), settings={})
+        with pytest.raises(UserError, match="disk is full"): record(folder, 12, partial(maker.block, 2, 0), settings={})
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, old)
     record(folder, 12, partial(maker.block, 2, 0), settings={})
     assert tree_hash(folder) == tree_hash(whole)
@@ -173,7 +173,7 @@ DAMAGE = dict(
 def test_damage_is_found_and_recording_again_mends_it(maker, whole, copy, kind):
     spoil, says = DAMAGE[kind]
     spoil(copy)
-    with pytest.raises(Mistake, match=says) as e: check_dataset(copy)
+    with pytest.raises(UserError, match=says) as e: check_dataset(copy)
     assert "record it again" in str(e.value) and "\n" not in str(e.value)
     record(copy, 12, partial(maker.block, 2, 0), settings={})
     assert tree_hash(copy) == tree_hash(whole)
@@ -182,12 +182,12 @@ def test_without_our_hashes_counts_are_still_compared(copy):
     (copy/"meta"/"hashes.json").unlink()
     check_dataset(copy)
     block_path(copy, 11).unlink()
-    with pytest.raises(Mistake, match="frames where meta/info.json counts"): check_dataset(copy)
+    with pytest.raises(UserError, match="frames where meta/info.json counts"): check_dataset(copy)
 
 def test_a_missing_dataset_and_another_version(copy, tmp_path):
-    with pytest.raises(Mistake, match="There is no dataset in"): check_dataset(tmp_path/"nowhere")
+    with pytest.raises(UserError, match="There is no dataset in"): check_dataset(tmp_path/"nowhere")
     info = copy/"meta"/"info.json"; info.write_text(info.read_text().replace("v3.0", "v2.1"))
-    with pytest.raises(Mistake, match="version v2.1"): check_dataset(copy)
+    with pytest.raises(UserError, match="version v2.1"): check_dataset(copy)
 
 def test_the_layout_is_lerobot_v3(maker, whole):
     "The names and types that LeRobot 0.4 reads, followed from `info.json` alone."
@@ -249,7 +249,7 @@ def test_a_cache_on_a_full_disk_is_said(whole, tmp_path, monkeypatch):
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, old[1]))
     try:
-        with pytest.raises(Mistake, match="disk is full"): Samples(whole, 32, 5)
+        with pytest.raises(UserError, match="disk is full"): Samples(whole, 32, 5)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert not list((tmp_path/"cache").rglob("*.npy"))
     assert len(Samples(whole, 32, 5)) == len(Samples(whole, 32, 5).frames)

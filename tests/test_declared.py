@@ -9,9 +9,9 @@ from PIL import Image
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
 from test_readers import KITCHEN, calvin, declared, in_file, lerobot3, libero
 from vlm4vla.data.actions import LEAST, decode, encode, quantiles
-from vlm4vla.core import Mistake
-from vlm4vla.data.declarations import AXES, meaning
-from vlm4vla.data.formats import check_data, declare, measured, open_data
+from vlm4vla.core import UserError
+from vlm4vla.data.declarations import AXES, kind_of_axes
+from vlm4vla.data.formats import check_data, declare, dataset_stats, open_data
 from vlm4vla.data.samples import Samples
 
 CAMERA = "observation.images.image"
@@ -44,7 +44,7 @@ def both(folder, says, suite="", stops=True):
     said = [f for f in check_data(folder, suite=suite).faults if says in f]
     assert said and "\n" not in said[0] and "again" not in said[0], check_data(folder, suite=suite).faults
     if stops:
-        with pytest.raises(Mistake) as e: Samples(folder, 8, 2, suite=suite)
+        with pytest.raises(UserError) as e: Samples(folder, 8, 2, suite=suite)
         assert says in str(e.value)
     else:
         with pytest.warns(UserWarning) as w: Samples(folder, 8, 2, suite=suite)
@@ -118,7 +118,7 @@ def test_numbers_that_are_called_otherwise_are_refused_until_they_are_declared(s
 def test_names_of_moves_declare_moves(spoilt):
     folder = spoilt("lerobot"); names(folder, [f"delta_{a}" for a in AXES[:6]] + ["gripper"]); declared(folder, actions=None)
     assert check_data(folder).faults == [] and open_data(folder).declared.actions == "end-effector deltas"
-    assert meaning(["x", "y", "z", "rx", "ry", "rz", "gripper_open"]) == "hand" and meaning(["actions"]) == ""
+    assert kind_of_axes(["x", "y", "z", "rx", "ry", "rz", "gripper_open"]) == "hand" and kind_of_axes(["actions"]) == ""
 
 @pytest.mark.parametrize("change, says", {"kind": (lambda d: declared(d, actions="joints"), "declared as joints"), "poses": (lambda d: declared(d, actions="end-effector poses"), "declared as end-effector poses"),
     "metres": (lambda d: actions(d, lambda a: a*np.r_[[50]*3, [1]*4]), "more than a metre"), "degrees": (lambda d: actions(d, lambda a: a*np.r_[[1]*3, [57]*3, 1]), "whole turn"),
@@ -297,9 +297,9 @@ def test_data_that_was_corrected_in_place_has_another_name_and_is_read_anew(spoi
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0" if streamed else "8"); folder = spoilt(kind)
     if kind == "calvin": frame(folder, 3)                                       # as large as it will be
     if kind == "lerobot": column(folder, CAMERA, lambda rows: rows); p = folder/"data/chunk-000/file-000.parquet"; pq.write_table(pq.read_table(p), p, compression="none", use_dictionary=False, write_statistics=False)
-    a = Samples(folder, 8, 2); ra = measured(a.reader); first = np.array(a.batch([0])["images"]); size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    a = Samples(folder, 8, 2); ra = dataset_stats(a.reader); first = np.array(a.batch([0])["images"]); size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     name = a.hash; del a; gc.collect(); in_place(folder, kind)                  # nobody holds the files any more
-    b = Samples(folder, 8, 2); rb = measured(b.reader); assert size == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    b = Samples(folder, 8, 2); rb = dataset_stats(b.reader); assert size == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     assert name != b.hash and ra != rb and (b.batch([0])["images"] != first).any()
     moved = Path(shutil.copytree(folder, folder.parent/"elsewhere")); assert Samples(moved, 8, 2).hash == b.hash # the same contents at another place have the same name
 
@@ -307,12 +307,12 @@ def test_data_that_was_corrected_in_place_has_another_name_and_is_read_anew(spoi
 @pytest.mark.parametrize("hurt", [lambda p: os.truncate(p, p.stat().st_size//2), lambda p: p.write_bytes(bytes(p.stat().st_size)), lambda p: p.write_bytes(p.read_bytes()[:-1] + b"x")])
 def test_a_cache_that_is_damaged_is_made_again(made, kind, hurt, monkeypatch, tmp_path):
     for streamed in ("0", "8"):
-        monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", streamed); a = Samples(made[kind].folder, 8, 2); want = {k: np.array(v) for k, v in a.batch(range(len(a))).items()}, measured(a.reader); del a
+        monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", streamed); a = Samples(made[kind].folder, 8, 2); want = {k: np.array(v) for k, v in a.batch(range(len(a))).items()}, dataset_stats(a.reader); del a
         for p in (tmp_path/"cache").rglob("*"):
             if p.is_file(): hurt(p)
         b = Samples(made[kind].folder, 8, 2)
         for k, v in b.batch(range(len(b))).items(): np.testing.assert_array_equal(v, want[0][k])
-        assert measured(b.reader) == want[1]
+        assert dataset_stats(b.reader) == want[1]
 
 def test_a_file_is_hashed_once_as_long_as_it_is_not_touched(made, monkeypatch):
     import vlm4vla.data.readers as m

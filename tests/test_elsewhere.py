@@ -4,9 +4,9 @@ from importlib.util import find_spec
 import pytest
 from vlm4vla.sim import elsewhere
 from vlm4vla.sim import install as simulators
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.tasks.tabletop.demonstrations import demo_sets, make_block
-from vlm4vla.sim.elsewhere import its_python
+from vlm4vla.sim.elsewhere import interpreter_of
 from vlm4vla.tasks.tabletop.questions import scenes
 
 here = pytest.mark.skipif(not find_spec("pybullet"), reason="PyBullet is not in this Python, so there is nothing to compare with.")
@@ -31,7 +31,7 @@ def test_recordings_and_pictures_are_the_same_to_the_bit(away, monkeypatch):
 
 @here
 def test_a_mistake_comes_back_as_one(away):
-    with pytest.raises(Mistake, match="has no split 'test'"): scenes("test", 0, 1, 64)
+    with pytest.raises(UserError, match="has no split 'test'"): scenes("test", 0, 1, 64)
 
 @here
 def test_any_other_error_names_the_other_python(away):
@@ -40,16 +40,16 @@ def test_any_other_error_names_the_other_python(away):
 @pytest.mark.parametrize("exe,words", [("/no/such/python", "does not start"), ("/bin/false", "could not run")])
 def test_another_python_that_does_not_work_is_told_in_one_sentence(away, monkeypatch, exe, words):
     monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", exe)
-    with pytest.raises(Mistake, match=words): scenes("vqa", 0, 1, 64)
+    with pytest.raises(UserError, match=words): scenes("vqa", 0, 1, 64)
 
 def test_without_any_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(elsewhere, "is_here", lambda suite: False)
     monkeypatch.setenv("VLM4VLA_SIMULATORS", str(tmp_path)); monkeypatch.delenv("VLM4VLA_GRINNINGFACE_PYTHON", raising=False)
-    with pytest.raises(Mistake, match="`vlm4vla simulators install tabletop`"): its_python("grinningface")
+    with pytest.raises(UserError, match="`vlm4vla simulators install tabletop`"): interpreter_of("grinningface")
 
 def test_the_tabletop_has_two_names():
     assert simulators.called("tabletop") is simulators.called("grinningface") is simulators.simulators["grinningface"]
-    with pytest.raises(Mistake, match="did you mean 'simpler'"): simulators.called("simplr")
+    with pytest.raises(UserError, match="did you mean 'simpler'"): simulators.called("simplr")
 
 @pytest.fixture
 def newer(monkeypatch):
@@ -71,7 +71,7 @@ def test_building_is_announced_and_refused_without_a_compiler(newer):
     tabletop, libero = map(simulators.called, ("tabletop", "libero"))
     assert "more than 15 minutes" in simulators._warned(tabletop) and simulators._warned(libero) == ""
     newer.setattr(simulators.shutil, "which", lambda name: None)
-    with pytest.raises(Mistake, match="no C\\+\\+ compiler .* install Python 3.11"): simulators._warned(simulators.called("tabletop"))
+    with pytest.raises(UserError, match="no C\\+\\+ compiler .* install Python 3.11"): simulators._warned(simulators.called("tabletop"))
 
 def test_pythons_are_looked_for_where_pyenv_and_uv_keep_theirs(monkeypatch, tmp_path):
     want = [tmp_path/"pyenv"/"versions"/"3.11.9"/"bin"/"python3.11", tmp_path/"uv"/"cpython-3.11.13-linux"/"bin"/"python3.11"]

@@ -4,7 +4,7 @@ import pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 import numpy as np
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import Mistake, seed_everything
+from vlm4vla.core import UserError, seed_everything
 from vlm4vla.vlm.loading import Encoder, families, image_facts, load_model, load_tokenizer
 from vlm4vla.data.samples import resize_images
 
@@ -76,7 +76,7 @@ def test_older_checkpoints_state_their_limit_otherwise():
 def test_a_tokenizer_of_another_family_is_refused(monkeypatch):
     import vlm4vla.vlm.loading as m
     monkeypatch.setattr(m, "load_tokenizer", lambda b: load_tokenizer(backbones["tiny-qwen3-vl"]))
-    with pytest.raises(Mistake, match="has no token <image>"): m.Encoder("tiny-paligemma")
+    with pytest.raises(UserError, match="has no token <image>"): m.Encoder("tiny-paligemma")
 
 def test_paligemma_and_kosmos_sequences_are_their_processors():
     enc = Encoder("tiny-paligemma"); images = transformers.SiglipImageProcessorPil(); images.image_seq_length = enc.n_visual

@@ -3,8 +3,8 @@ import json, shutil
 from pathlib import Path
 import pytest
 from vlm4vla.results.tables import figures
-from vlm4vla.core import Mistake, file_hash
-from vlm4vla.results.figures import comparison, draw_comparison, pretend, save, table
+from vlm4vla.core import UserError, file_hash
+from vlm4vla.results.figures import comparison, draw_comparison, example_comparison, save, comparison_table
 
 def sidecars(root): return sorted((root/"figures").glob("*.json"))
 
@@ -33,7 +33,7 @@ c.by_seed.to_csv(sys.argv[2] + "/seeds.csv")
 save(draw_comparison(c), "60_x", [sys.argv[2] + "/seeds.csv"], sys.argv[2], caption="c", alt="a")
 """
 def test_two_processes_draw_the_same_bytes(python, tmp_path):
-    pretend("pretrained-vs-scratch", tmp_path/"results")
+    example_comparison("pretrained-vs-scratch", tmp_path/"results")
     drawn = []
     for name in ("one", "two"):
         (tmp_path/name).mkdir()
@@ -43,18 +43,18 @@ def test_two_processes_draw_the_same_bytes(python, tmp_path):
     assert drawn[0] == drawn[1] and set(drawn[0]) == {"seeds.csv", "60_x.svg", "60_x.png", "60_x.json"}
 
 def test_the_comparison_reads_the_registry_and_not_names(tmp_path):
-    pretend("demo", tmp_path, 20)
-    pretend("pretrained-vs-scratch", tmp_path, 5)
+    example_comparison("demo", tmp_path, 20)
+    example_comparison("pretrained-vs-scratch", tmp_path, 5)
     c = comparison("demo", tmp_path)
     assert dict(zip(c.episodes.variant, c.episodes.arm)) == {"demo": "pretrained", "demo-scratch": "scratch"}
     assert len(c.episodes) == 80 and set(c.paired.metric) == {"success", "execution", "recognition"}
-    assert len(table(c)) == 4 and len(draw_comparison(c).axes) == 2
+    assert len(comparison_table(c)) == 4 and len(draw_comparison(c).axes) == 2
     ex = c.rates[c.rates.metric == "execution"]
     assert (c.rates[c.rates.metric == "recognition"].n.to_numpy() == ex.k.to_numpy()).all()
 
 def test_half_a_study_can_be_drawn(tmp_path):
     from vlm4vla.results.tables import append, load
-    pretend("demo", tmp_path/"all", 10)
+    example_comparison("demo", tmp_path/"all", 10)
     df = load("episodes", tmp_path/"all")
     for name, part in (("one", df[df.run_id.str.contains("scratch")]), ("none", df[:0]), ("other", df[df.split.eq("id") ^ df.run_id.str.contains("scratch")])):
         append("episodes", part, tmp_path/name)
@@ -62,11 +62,11 @@ def test_half_a_study_can_be_drawn(tmp_path):
         assert len(c.paired) == 0 and len(draw_comparison(c).axes) == 2
         figures.publish(c, "demo", tmp_path/name, tmp_path/name)
         assert "Not measured yet" in figures.answer(c)
-        assert len(table(c)) == c.episodes.groupby(["split", "arm"]).ngroups
+        assert len(comparison_table(c)) == c.episodes.groupby(["split", "arm"]).ngroups
 
 def test_a_figure_without_alt_text_is_refused(tmp_path):
-    with pytest.raises(Mistake, match="no caption or no alt text"): save(None, "x", [], tmp_path, caption="c")
-    with pytest.raises(Mistake, match="write that table first"): save(None, "x", [tmp_path/"no.csv"], tmp_path, caption="c", alt="a")
+    with pytest.raises(UserError, match="no caption or no alt text"): save(None, "x", [], tmp_path, caption="c")
+    with pytest.raises(UserError, match="write that table first"): save(None, "x", [tmp_path/"no.csv"], tmp_path, caption="c", alt="a")
     assert not list(Path(tmp_path).iterdir())
 
 def test_arms_differ_in_colour_and_marker():

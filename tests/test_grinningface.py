@@ -1,7 +1,7 @@
 "The emoji tabletop: splits, determinism, one image per chunk, and a teacher worth learning from."
 import numpy as np, pytest
 pytest.importorskip("pybullet", reason="PyBullet has no wheel for this Python; the tabletop runs under an interpreter of its own.")
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.tasks.tabletop.demonstrations import demo_sets
 from vlm4vla.tasks.tabletop.simulator import LIMIT, REACH, TRAIN_EPISODES, emoji, expert, layout, make, seen_triples
 
@@ -58,5 +58,5 @@ def test_the_expert_succeeds_on_at_least_98_percent_of_200_seeds(env):
 
 def test_a_finished_episode_and_an_unknown_split_are_refused(env):
     env.reset(0); env.done = True
-    with pytest.raises(Mistake, match="reset"): env.step(np.zeros((1, 7)))
-    with pytest.raises(Mistake, match="no split 'test'"): make("id").reset(0, "test")
+    with pytest.raises(UserError, match="reset"): env.step(np.zeros((1, 7)))
+    with pytest.raises(UserError, match="no split 'test'"): make("id").reset(0, "test")

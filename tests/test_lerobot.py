@@ -8,9 +8,9 @@ import pyarrow as pa, pyarrow.parquet as pq
 
 av = pytest.importorskip("av"); pytest.importorskip("h5py")
 from test_readers import LENGTHS, MAKE, TASKS, cache, features, film, lerobot2, lerobot3, near
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.data.formats import check_data
-from vlm4vla.data.lerobot import Film, read_lerobot
+from vlm4vla.data.lerobot import VideoReader, read_lerobot
 from vlm4vla.data.readers import Faults
 from vlm4vla.data.samples import Samples
 
@@ -57,7 +57,7 @@ def says_and_leaves(folder, told, says, left, trains=True):
     "What a check says, and what is left; what a training gets of it is right, or it stops with a sentence."
     faults = Faults(gather=True)
     try: r = read_lerobot(folder, faults)
-    except Mistake as e: faults.append(str(e)); r = None
+    except UserError as e: faults.append(str(e)); r = None
     assert any(re.search(says, f) for f in faults), list(faults)
     assert not any("again" in f for f in faults) and all(f.endswith(".") and "\n" not in f for f in faults), list(faults)
     assert (list(dict.fromkeys(r.numbers.tolist())) if r else []) == left, list(faults)
@@ -65,7 +65,7 @@ def says_and_leaves(folder, told, says, left, trains=True):
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try: r = read_lerobot(folder)
-        except Mistake as e: assert not (trains and left) and re.search(says, str(e)) or not left, str(e); return
+        except UserError as e: assert not (trains and left) and re.search(says, str(e)) or not left, str(e); return
     if not trains: return right_or_refused(r, told)
     assert heard and list(dict.fromkeys(r.numbers.tolist())) == left; right_or_refused(r, told, every=True)
 
@@ -77,7 +77,7 @@ def right_or_refused(r, told, every=False):
         for k, i in enumerate(range(a, b)):
             np.testing.assert_array_equal(r.actions[i], told.actions[n][k])
             try: given.append(near(r.image(int(r.rows[i])), told.images[n][k], told.lossy))
-            except Mistake: assert not every
+            except UserError: assert not every
     assert all(given), given
 
 def both(*pairs): return [(k, *p) for p in pairs for k in ("lerobot2", "lerobot3")]
@@ -210,7 +210,7 @@ def test_a_missing_instruction_in_parquet_is_no_word(made, spoilt):
 def test_only_the_episodes_to_learn_from_are_read(made, spoilt, splits, numbers, says):
     folder = spoilt(V3); info(folder, splits=splits)
     if says:
-        with pytest.raises(Mistake, match=says): read_lerobot(folder)
+        with pytest.raises(UserError, match=says): read_lerobot(folder)
         assert any(re.search(says, f) for f in check_data(folder).faults); return
     r = read_lerobot(folder); assert list(r.numbers) == numbers and not check_data(folder).faults
     assert (len(numbers) == 3) == (r.hash == read_lerobot(made[V3].folder, None).hash or "outside" not in " ".join(r.notes))
@@ -239,7 +239,7 @@ def test_what_is_wrong_with_a_file_has_its_own_words(spoilt, kind, name, how):
     faults = check_data(folder).faults
     assert any(re.search(SAID[how], f) for f in faults) or name.endswith("info.json") and how in ("missing", "a folder"), faults
     assert not any("again" in f for f in faults) or how in ("empty", "cut off"), faults
-    with pytest.raises(Mistake) if not (name.endswith("jsonl") and how == "cut off") else warnings.catch_warnings(): warnings.simplefilter("ignore"); read_lerobot(folder)
+    with pytest.raises(UserError) if not (name.endswith("jsonl") and how == "cut off") else warnings.catch_warnings(): warnings.simplefilter("ignore"); read_lerobot(folder)
 
 @pytest.mark.parametrize("column, says", [(dict(task_index=None), "has no column task_index"), (dict(action=None), "has no column action"), (dict(episode_index=pa.array(["a"]*12)), "string where numbers belong"),
     (dict(action=pa.array([["a"]*7]*12)), "string where numbers belong"), (dict(action=pa.array([[[0.]*7]]*12)), "list.* where numbers belong")])
@@ -272,12 +272,12 @@ def test_a_film_in_any_order_shows_what_it_shows_in_order(tmp_path, gop, bf):
         for im in images: out.mux(s.encode(av.VideoFrame.from_ndarray(im, format="rgb24")))
         out.mux(s.encode())
     with av.open(str(path)) as c: plain = [f.to_ndarray(format="rgb24") for f in c.decode(video=0)]
-    f, order = Film(path), [*rng.permutation(60), *range(60), *np.repeat(rng.permutation(60), 2)]
+    f, order = VideoReader(path), [*rng.permutation(60), *range(60), *np.repeat(rng.permutation(60), 2)]
     for i in order: np.testing.assert_array_equal(f(float(np.float32(i/10)), 10), plain[i])
 
 def test_a_check_says_what_a_training_stops_at(spoilt):
     folder = spoilt(V2); episodes(folder, lambda r: r[:2])
-    with pytest.warns(UserWarning, match="1 tables of"), pytest.raises(Mistake, match="holds 12 frames where meta/info.json counts 21") as e: read_lerobot(folder)
+    with pytest.warns(UserWarning, match="1 tables of"), pytest.raises(UserError, match="holds 12 frames where meta/info.json counts 21") as e: read_lerobot(folder)
     assert str(e.value) in check_data(folder).faults
 
 def test_a_table_without_rows_and_a_path_that_leads_out(spoilt):

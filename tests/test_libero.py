@@ -5,13 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pytest
 
-from vlm4vla.catalog.benchmarks import benchmarks, environment
-from vlm4vla.core import Mistake
+from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
+from vlm4vla.core import UserError
 from vlm4vla.tasks.libero.simulator import DUMMY, Episode, choose_renderer, initial_states, make, suite_of
 from vlm4vla.data.libero import words_of
 from vlm4vla.sim.rollout import rollout
 from vlm4vla.sim.install import simulators
-from vlm4vla.sim.worker import checked
+from vlm4vla.sim.worker import check_action
 
 ROOT = Path(__file__).resolve().parent.parent
 b, setting = benchmarks["libero-10"], simulators["libero"].assets_setting
@@ -22,7 +22,7 @@ BESIDE = ROOT.parent/"shared"/"assets"/"libero"
 def simulator(interpreter, monkeypatch):
     "The simulator's interpreter, with assets."
     found = interpreter("libero")
-    assets = Path(os.environ.get(setting) or environment(found).get(setting) or BESIDE)
+    assets = Path(os.environ.get(setting) or simulator_environment(found).get(setting) or BESIDE)
     if not (assets/"scenes").is_dir(): pytest.skip(f"no assets of LIBERO here; name their folder in {setting}")
     monkeypatch.setenv(setting, str(assets))
     return found
@@ -104,21 +104,21 @@ def test_the_same_rows_from_one_worker_and_from_two(simulator):
     assert ask(1) == ask(2) and [r["n_steps"] for r in ask(2)] == [8, 8]
 
 def test_a_missing_asset_is_one_sentence(simulator):
-    with pytest.raises(Mistake, match=r"needs the asset .*which is not there; name a folder with all assets in VLM4VLA_LIBERO_ASSETS"):
+    with pytest.raises(UserError, match=r"needs the asset .*which is not there; name a folder with all assets in VLM4VLA_LIBERO_ASSETS"):
         rollout(Idle(), benchmarks["libero-goal"], "libero_goal", 1, workers=1, tasks=benchmarks["libero-goal"].tasks[:1], time_limit=300)
 
 def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
-    with pytest.raises(Mistake, match="did you mean 'libero_90'"): make("libero_91")
-    with pytest.raises(Mistake, match="cannot settle 'never'"): make(settle="never")
-    with pytest.raises(Mistake, match=f"{SOUP} is empty"): make(instructions={SOUP: ""})
-    with pytest.raises(Mistake, match=r"7 numbers .* shape \(4, 6\)"): checked(np.zeros((4, 6)), "LIBERO")
-    with pytest.raises(Mistake, match="not finite"): checked(np.full((1, 7), np.nan), "LIBERO")
-    with pytest.raises(Mistake, match="lacks a task's initial states"): initial_states(tmp_path/"none")
+    with pytest.raises(UserError, match="did you mean 'libero_90'"): make("libero_91")
+    with pytest.raises(UserError, match="cannot settle 'never'"): make(settle="never")
+    with pytest.raises(UserError, match=f"{SOUP} is empty"): make(instructions={SOUP: ""})
+    with pytest.raises(UserError, match=r"7 numbers .* shape \(4, 6\)"): check_action(np.zeros((4, 6)), "LIBERO")
+    with pytest.raises(UserError, match="not finite"): check_action(np.full((1, 7), np.nan), "LIBERO")
+    with pytest.raises(UserError, match="lacks a task's initial states"): initial_states(tmp_path/"none")
     (tmp_path/"bad").write_bytes(b"no zip")
-    with pytest.raises(Mistake, match="holds no initial states"): initial_states(tmp_path/"bad")
+    with pytest.raises(UserError, match="holds no initial states"): initial_states(tmp_path/"bad")
     import vlm4vla.tasks.libero.simulator as module
     monkeypatch.delenv("MUJOCO_GL", raising=False); monkeypatch.setattr(module, "_loads", lambda name: False)
-    with pytest.raises(Mistake, match="apt install libegl1 libgl1-mesa-dri, or libosmesa6"): choose_renderer()
+    with pytest.raises(UserError, match="apt install libegl1 libgl1-mesa-dri, or libosmesa6"): choose_renderer()
 
 class Stand:
     "A scene in which the task counts as done from the beginning, until the policy acts."
@@ -140,14 +140,14 @@ def test_what_was_solved_before_the_policy_acted_is_noted(solved, settle):
 def test_a_renderer_that_does_not_render_is_one_sentence(error, monkeypatch):
     from vlm4vla.tasks.libero.simulator import _files
     monkeypatch.setenv("MUJOCO_GL", "egl"); monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with pytest.raises(Mistake, match="mesh.stl" if isinstance(error, OSError) and error.filename else "MUJOCO_GL=egl"):
+    with pytest.raises(UserError, match="mesh.stl" if isinstance(error, OSError) and error.filename else "MUJOCO_GL=egl"):
         with _files(SOUP): raise error
 
 def test_a_card_that_robosuite_cannot_read_is_refused_before_a_scene_is_built(monkeypatch):
     for k, v in dict(MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx", MUJOCO_EGL_DEVICE_ID="0").items(): monkeypatch.setenv(k, v)
     for named in ("GPU-1a2b3c4d-0000", "MIG-5e6f", "0,GPU-1a2b", "none"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-        with pytest.raises(Mistake, match=f"CUDA_VISIBLE_DEVICES is '{named}'"): choose_renderer()
+        with pytest.raises(UserError, match=f"CUDA_VISIBLE_DEVICES is '{named}'"): choose_renderer()
     for named in ("", "0", "2,3"): monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named); choose_renderer()
     assert os.environ["PYOPENGL_PLATFORM"] == "egl"
     monkeypatch.setenv("MUJOCO_GL", "osmesa"); monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1"); choose_renderer()
@@ -155,7 +155,7 @@ def test_a_card_that_robosuite_cannot_read_is_refused_before_a_scene_is_built(mo
 def test_an_absent_simulator_is_one_sentence(python):
     if find_spec("libero"): pytest.skip("this Python has LIBERO, so its absence cannot be seen; run the tests in an environment without it")
     done = python("-c", "from vlm4vla.tasks.libero.simulator import make; make()")
-    assert "Mistake: LIBERO needs the package hf-libero" in done.stderr and "vlm4vla simulators install libero" in done.stderr
+    assert "UserError: LIBERO needs the package hf-libero" in done.stderr and "vlm4vla simulators install libero" in done.stderr
 
 def test_suites_are_the_benchmarks():
     suites = {s: suite_of(s) for s in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")}

@@ -8,7 +8,7 @@ torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transfo
 from safetensors.torch import load_file, save_file
 import vlm4vla.vlm.loading as m
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import Mistake, seed_everything
+from vlm4vla.core import UserError, seed_everything
 from vlm4vla.vlm.loading import Encoder, families, load_config, load_model, load_tokenizer
 
 def save(folder, name="tiny-qwen3-vl"):
@@ -62,9 +62,9 @@ def checkpoints(tmp_path_factory):
     return root
 
 def said(load, b):
-    "What a Mistake says; nothing where there is none."
+    "What a UserError says; nothing where there is none."
     try: load(b); return ""
-    except Mistake as e: return str(e)
+    except UserError as e: return str(e)
 
 def fits(heard, part): return part in heard and is_one_sentence(heard) if part else heard == ""
 
@@ -103,7 +103,7 @@ def test_a_whole_checkpoint_lacks_nothing(tmp_path, family, headless):
 
 def test_a_full_disk_is_named(checkpoints):
     b = mine(repo_id="someone/a-vlm")
-    with pytest.raises(Mistake, match="No space left on device.*see to the disk"):
+    with pytest.raises(UserError, match="No space left on device.*see to the disk"):
         with m._explained(b, "has nothing"): raise OSError(28, "No space left on device")
 
 # --- attention -------------------------------------------------------------------------------------------------------------------------
@@ -168,12 +168,12 @@ import json, sys
 from dataclasses import replace
 import transformers
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.vlm.loading import Encoder, load_model
 transformers.logging.set_verbosity_error()
 def said(load, b):
     try: load(b); return ""
-    except Mistake as e: return str(e)
+    except UserError as e: return str(e)
 heard = {}
 for name, facts in json.load(sys.stdin).items():
     b = replace(backbones["qwen3-vl-2b"], name="mine", **facts)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from toys import notebook
 from vlm4vla import core
-from vlm4vla.core import Mistake, ask, locked, make_folder, setting, try_lock, unwritable, variables
+from vlm4vla.core import UserError, run_command, locked, make_folder, setting, try_lock, unwritable, variables
 from vlm4vla.launch.needs import check_kernel, check_out, doubled
 
 SMOKE = [f"tiny-{b}__grinningface__smoke__s{s}" for b in ("qwen3-vl", "qwen2-vl") for s in range(4)]
@@ -23,7 +23,7 @@ def fake(tmp_path, monkeypatch):
 def test_a_command_that_hangs_is_ended_with_its_children(fake, tmp_path):
     fake("stuck", f"(sleep 60; touch {tmp_path}/late) & echo half; wait")
     began = time.time()
-    assert ask("stuck", limit=.3).trouble == "stuck does not answer within 0.3 s" and time.time() - began < 5
+    assert run_command("stuck", limit=.3).trouble == "stuck does not answer within 0.3 s" and time.time() - began < 5
 
 @pytest.mark.parametrize("script,names,trouble", [
     ("echo NVIDIA H100 80GB HBM3; echo NVIDIA H100 80GB HBM3", ["NVIDIA H100 80GB HBM3"]*2, ""),
@@ -34,12 +34,12 @@ def test_a_command_that_hangs_is_ended_with_its_children(fake, tmp_path):
     ("true", [], "lists no device")])
 def test_devices_are_what_nvidia_smi_names_and_nothing_else(fake, script, names, trouble):
     fake("nvidia-smi", script)
-    asked = core.nvidia()
+    asked = core.nvidia_smi()
     assert core.gpus() == names and trouble in asked.trouble and bool(asked.trouble) == bool(trouble)
 
 def test_a_driver_that_hangs_is_not_asked_twice_by_doctor(fake, monkeypatch):
     from vlm4vla.launch.doctor import check_gpu
-    fake("nvidia-smi", "sleep 60"); monkeypatch.setattr(core.ask, "__kwdefaults__", {**core.ask.__kwdefaults__, "limit": .3})
+    fake("nvidia-smi", "sleep 60"); monkeypatch.setattr(core.run_command, "__kwdefaults__", {**core.run_command.__kwdefaults__, "limit": .3})
     assert check_gpu()["state"] == "optional" and "does not answer" in check_gpu()["detail"]
 
 # whose commit
@@ -88,19 +88,19 @@ def test_the_commit_is_that_of_the_code_that_runs_or_none(package, python, tmp_p
 def test_a_folder_that_cannot_be_locked_is_one_sentence(monkeypatch, tmp_path, code):
     def no(*a): raise OSError(code, os.strerror(code))
     monkeypatch.setattr(fcntl, "flock", no); monkeypatch.setattr(core, "_proven", set())
-    with pytest.raises(Mistake, match="cannot be locked"), locked(tmp_path): pass
-    with pytest.raises(Mistake, match="cannot be locked"): check_out(tmp_path)
+    with pytest.raises(UserError, match="cannot be locked"), locked(tmp_path): pass
+    with pytest.raises(UserError, match="cannot be locked"): check_out(tmp_path)
 
 def test_a_lock_that_is_granted_to_everybody_is_none(monkeypatch, tmp_path):
     from vlm4vla.launch.sweep import sweep
     monkeypatch.setattr(fcntl, "flock", lambda *a: None); monkeypatch.setattr(core, "_proven", set())
-    with pytest.raises(Mistake, match="locks nothing"), locked(tmp_path): pass
-    with pytest.raises(Mistake, match="locks nothing"): sweep(SMOKE[:1], tmp_path/"out")
+    with pytest.raises(UserError, match="locks nothing"), locked(tmp_path): pass
+    with pytest.raises(UserError, match="locks nothing"): sweep(SMOKE[:1], tmp_path/"out")
     assert not (tmp_path/"out").exists()
 
 def test_who_waits_for_a_lock_does_not_wait_forever(tmp_path):
     fd = try_lock(tmp_path)
-    with pytest.raises(Mistake, match=f"process {os.getpid()} has held the lock"), locked(tmp_path, limit=.1): pass
+    with pytest.raises(UserError, match=f"process {os.getpid()} has held the lock"), locked(tmp_path, limit=.1): pass
     os.close(fd)
     with locked(tmp_path): pass
 
@@ -108,10 +108,10 @@ def test_a_folder_that_cannot_be_written_says_why(tmp_path, monkeypatch):
     (tmp_path/"file").touch()
     for bad in (tmp_path/"file", tmp_path/"file"/"in", "/proc/nowhere", tmp_path/("x"*300)):
         assert unwritable(bad)
-        with pytest.raises(Mistake, match="let --out name"): check_out(bad)
-        with pytest.raises(Mistake, match="cannot be made"): make_folder(bad)
+        with pytest.raises(UserError, match="let --out name"): check_out(bad)
+        with pytest.raises(UserError, match="cannot be made"): make_folder(bad)
     monkeypatch.setenv("VLM4VLA_CACHE", "/proc/nowhere")
-    with pytest.raises(Mistake, match="let VLM4VLA_CACHE name one"): make_folder("/proc/nowhere/ranges")
+    with pytest.raises(UserError, match="let VLM4VLA_CACHE name one"): make_folder("/proc/nowhere/ranges")
 
 def test_papermill_leaves_a_path_as_it_is():
     from papermill.parameterize import parameterize_path
@@ -126,7 +126,7 @@ BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS=
 def test_a_variable_that_makes_no_sense_is_named(name, tmp_path, monkeypatch):
     from vlm4vla.launch.doctor import check_variables
     (tmp_path/"file").touch(); monkeypatch.setenv(name, BAD[name].format(file=tmp_path/"file"))
-    with pytest.raises(Mistake, match=f"^{name} is .*; set it to .*, or unset it.$"): setting(name)
+    with pytest.raises(UserError, match=f"^{name} is .*; set it to .*, or unset it.$"): setting(name)
     assert [r["state"] for r in check_variables() if r["what"] == name] == ["missing"]
 
 def test_a_variable_is_on_off_or_not_set(monkeypatch):
@@ -139,12 +139,12 @@ def test_a_variable_is_on_off_or_not_set(monkeypatch):
 
 @pytest.mark.parametrize("argv,words", [(["{d}/gone/python", "-m", "x"], "a Python that is gone"), (["/bin/sh", "-c", "x"], "another Python"), ([], "nothing"), (None, "cannot be read")])
 def test_a_kernel_that_is_not_ours_is_told_by_doctor_and_sweep(tmp_path, monkeypatch, argv, words):
-    from vlm4vla.launch.doctor import check_kernel as looked
+    from vlm4vla.launch.doctor import kernel_state as looked
     from vlm4vla.launch.sweep import sweep
     folder = tmp_path/"kernels"/"python3"; folder.mkdir(parents=True); monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     spec = dict(display_name="python3", language="python", argv=[a.format(d=tmp_path) for a in argv or []])
     (folder/"kernel.json").write_text("{" if argv is None else json.dumps(spec))
-    with pytest.raises(Mistake, match=words) as e: sweep(SMOKE[:1], tmp_path/"out")
+    with pytest.raises(UserError, match=words) as e: sweep(SMOKE[:1], tmp_path/"out")
     assert looked()["state"] == "missing" and looked()["detail"] in str(e.value) and not (tmp_path/"out").exists()
 
 def test_the_kernel_that_jupyter_fills_in_is_ours(tmp_path, monkeypatch):
@@ -170,9 +170,9 @@ def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_pat
     (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done")))
     assert slurm.wait(tmp_path/"out", SMOKE[:1], every=.02).status.tolist() == ["done"]
     fake("squeue", f"echo {LATER}")
-    with pytest.raises(Mistake, match="Slurm does not answer .*Socket timed out"): slurm.check_free(SMOKE[:1], tmp_path/"out")
+    with pytest.raises(UserError, match="Slurm does not answer .*Socket timed out"): slurm.check_free(SMOKE[:1], tmp_path/"out")
     monkeypatch.setattr(slurm, "PATIENCE", .05)
-    with pytest.raises(Mistake, match="the same command waits for them again"): slurm.wait(tmp_path/"out", SMOKE[:1], every=.02)
+    with pytest.raises(UserError, match="the same command waits for them again"): slurm.wait(tmp_path/"out", SMOKE[:1], every=.02)
 
 @pytest.mark.parametrize("line,state", [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"), ("17|RUNNING|None|n0|/home/me/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
 def test_a_number_in_the_queue_is_ours_only_with_our_script(fake, handed, tmp_path, line, state):
@@ -229,17 +229,17 @@ def test_an_array_that_is_refused_is_tried_in_halves(cluster):
     assert [r[1:] for r in each if r[0] == "evaluate"] == [["1", f"afterok:{100*(len(rows) + 1)}_{i}"] for i in range(7)]
 
 def test_what_cannot_be_handed_over_leaves_nothing_behind(cluster, tmp_path):
-    with pytest.raises(Mistake, match="Slurm does not take the jobs .*QOSMaxSubmitJobPerUserLimit.*nothing is left in the queue"): cluster("name == 'evaluate'", "QOSMaxSubmitJobPerUserLimit")()
+    with pytest.raises(UserError, match="Slurm does not take the jobs .*QOSMaxSubmitJobPerUserLimit.*nothing is left in the queue"): cluster("name == 'evaluate'", "QOSMaxSubmitJobPerUserLimit")()
     assert (tmp_path/"taken").read_text().split() == ["100"]
     shutil.rmtree(tmp_path/"out"); (tmp_path/"log").unlink(); (tmp_path/"taken").unlink()
-    with pytest.raises(Mistake, match="invalid partition"): cluster("True", "invalid partition specified")()
+    with pytest.raises(UserError, match="invalid partition"): cluster("True", "invalid partition specified")()
     assert not (tmp_path/"log").exists() and not (tmp_path/"taken").exists()
 
 def test_slurm_needs_a_plain_name_of_a_folder(cluster, tmp_path):
     from vlm4vla.launch.slurm import Request, slurm_sweep
     cluster()
     for name in ("50 %", "two\nlines"):
-        with pytest.raises(Mistake, match="let --out name a folder without it"): slurm_sweep(SMOKE[:1], tmp_path/name, Request(), notebooks=tmp_path/"runs", watch=False)
+        with pytest.raises(UserError, match="let --out name a folder without it"): slurm_sweep(SMOKE[:1], tmp_path/name, Request(), notebooks=tmp_path/"runs", watch=False)
 
 # done means that the row is there
 

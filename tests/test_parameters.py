@@ -27,7 +27,7 @@ def code(path): return [c for c in json.loads(Path(path).read_text(encoding="utf
 def test_wrong_parameters_are_refused_before_anything_is_loaded(tmp_path, name, given, sentence):
     made, out = tmp_path/"made.ipynb", tmp_path/"out"
     done = subprocess.run(command(name, made, *given, "-p", "out", str(out)), cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and f"Mistake: {sentence}\n" in done.stderr, done.stderr[-500:]
+    assert done.returncode == 1 and f"UserError: {sentence}\n" in done.stderr, done.stderr[-500:]
     ran = [c for c in code(made) if c["execution_count"]]
     assert "".join(ran[-1]["source"]).rstrip().splitlines()[-1].startswith("check_parameters(") and len(ran) == 4   # the parameters, papermill's, imports, the check
     assert not out.exists()

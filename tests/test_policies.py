@@ -5,7 +5,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
 from vlm4vla.data.actions import fixed
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
 from vlm4vla.vlm.family import families, part_of
 from vlm4vla.policy.plan import counts_of
@@ -44,7 +44,7 @@ def acting(): return policy()
 @pytest.mark.parametrize("what", BAD)
 def test_a_batch_that_is_none_is_one_sentence(acting, what):
     images, said, part = BAD[what]
-    with pytest.raises(Mistake) as heard: acting.act(images, said)
+    with pytest.raises(UserError) as heard: acting.act(images, said)
     one_sentence(heard, part)
 
 def test_what_is_a_batch_acts(acting):
@@ -56,7 +56,7 @@ def test_what_is_a_batch_acts(acting):
 def test_without_a_range_nothing_moves(acting):
     stats, acting.stats = acting.stats, None
     try:
-        with pytest.raises(Mistake) as heard: acting.act(IM, SAID)
+        with pytest.raises(UserError) as heard: acting.act(IM, SAID)
         one_sentence(heard, "no range of actions")
     finally: acting.stats = stats
 
@@ -97,7 +97,7 @@ BROKEN = {"no stats": (edit(stats="drop"), "'stats'"), "null stats": (edit(stats
 @pytest.mark.parametrize("what", BROKEN)
 def test_two_files_that_contradict_each_other(tmp_path, what):
     policy().save(tmp_path); harm, part = BROKEN[what]; harm(tmp_path)
-    with pytest.raises(Mistake) as heard: Policy.load(tmp_path)
+    with pytest.raises(UserError) as heard: Policy.load(tmp_path)
     one_sentence(heard, part)
 
 def test_what_older_versions_wrote_still_loads(tmp_path):
@@ -109,7 +109,7 @@ def test_what_older_versions_wrote_still_loads(tmp_path):
 
 def test_a_policy_with_a_nan_is_not_written(tmp_path):
     p = policy(); p.query.vectors.data[:] = float("nan")
-    with pytest.raises(Mistake, match="query.vectors is not finite"): p.save(tmp_path/"new")
+    with pytest.raises(UserError, match="query.vectors is not finite"): p.save(tmp_path/"new")
     assert not (tmp_path/"new").exists()
 
 @pytest.mark.parametrize("v", ["prefix-text", "scaled-query"])
@@ -124,7 +124,7 @@ def test_mask_and_scale_come_back_from_disk(tmp_path, v):
 @pytest.mark.parametrize("kw", [{}, dict(freeze=("vision",)), dict(lora_targets=("down_proj",))])
 def test_adapters_are_counted_learn_and_come_back(name, kw, tmp_path):
     if kw.get("lora_targets") and not any(n.endswith(".down_proj") for n in adaptable(policy(name).vlm)):
-        with pytest.raises(Mistake, match="ends in down_proj"): policy(name, lora_rank=2, **kw)
+        with pytest.raises(UserError, match="ends in down_proj"): policy(name, lora_rank=2, **kw)
         return
     p = policy(name, lora_rank=2, **kw); learning = p.learning(); before = {n: w.detach().clone() for n,w in p.named_parameters()}
     v = Variant("thin", "For this test.", dict(smoke, lora_rank=2, chunk_size=2, n_action_steps=1, **kw)); variants["thin"] = v
@@ -162,7 +162,7 @@ def test_experts_learn_and_can_be_merged():
     (dict(freeze=("vision", "projector", "language", "embedding")), "No adapter would learn"),
     (dict(lora_targets=("embed_tokens",)), "ends in embed_tokens")])
 def test_adapters_that_would_not_learn_are_refused(kw, said):
-    with pytest.raises(Mistake) as heard: policy(lora_rank=2, **kw)
+    with pytest.raises(UserError) as heard: policy(lora_rank=2, **kw)
     one_sentence(heard, said)
 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])

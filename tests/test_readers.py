@@ -8,10 +8,10 @@ import pyarrow as pa, pyarrow.parquet as pq
 
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
 from vlm4vla.data.actions import chunk
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.data.store import encode_png
-from vlm4vla.data.formats import check_data, data_folder, open_data, recognise
-from vlm4vla.data.samples import Samples, Streamed, augment, framed, resize_images
+from vlm4vla.data.formats import check_data, data_folder, open_data, find_format
+from vlm4vla.data.samples import Samples, StreamedImages, augment, center_crop, resize_images
 
 TASKS = ("open the drawer", "push the red block to the left", "open the drawer")
 LENGTHS = (7, 5, 9)
@@ -162,13 +162,13 @@ def near(a, b, lossy): return np.abs(a.astype(int) - b.astype(int)).max() <= (6 
 @pytest.mark.parametrize("kind", MAKE)
 def test_what_was_written_is_what_is_read(made, kind):
     told = made[kind]
-    assert recognise(told.folder).name == told.format
-    r = recognise(told.folder).read(told.folder, None)
+    assert find_format(told.folder).name == told.format
+    r = find_format(told.folder).read(told.folder, None)
     assert [len(a) for a in told.actions] == list(r.lengths) and [r.instructions[t] for t in r.texts] == told.texts and len(r.instructions) == 2
     np.testing.assert_array_equal(r.actions, np.concatenate(told.actions))
     want = np.concatenate(told.images)
     for i in np.random.default_rng(0).permutation(len(r)): assert near(r.image(int(r.rows[i])), want[i], told.lossy), (kind, i)
-    assert r.hash == recognise(told.folder).read(told.folder, None).hash
+    assert r.hash == find_format(told.folder).read(told.folder, None).hash
     assert (r.gripper or (1., 0.)) == (told.opens, told.closes)
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -176,7 +176,7 @@ def test_samples_from_the_cache_and_from_the_disk(made, kind, monkeypatch, tmp_p
     told = made[kind]; suite = {"calvin": "calvin", "libero": "libero"}.get(kind, "simpler")
     kept = Samples(told.folder, 24, 4, via=28, suite=suite, gripper=(1., 0.))
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0"); streamed = Samples(told.folder, 24, 4, via=28, suite=suite, gripper=(1., 0.))
-    assert isinstance(streamed.frames, Streamed) and not isinstance(kept.frames, Streamed)
+    assert isinstance(streamed.frames, StreamedImages) and not isinstance(kept.frames, StreamedImages)
     a, b = (s.batch(range(len(s))) for s in (kept, streamed))
     for k in a: np.testing.assert_array_equal(a[k], b[k])
     actions = [np.c_[x[:, :6], np.where(x[:, 6] == told.opens, 1, 0)].astype(np.float32) for x in told.actions]    # 1 is open in every suite
@@ -185,7 +185,7 @@ def test_samples_from_the_cache_and_from_the_disk(made, kind, monkeypatch, tmp_p
     for i in (0, len(kept) - 1): assert near(a["images"][i], resize_images(resize_images(np.concatenate(told.images)[i:i+1], 28), 24)[0], told.lossy)
     for change in ("shift", "crop"):
         out = augment(a["images"][:3], change, range(3)); assert out.shape == (3, 24, 24, 3) and (out != a["images"][:3]).any()
-    assert framed(a["images"][:3], "crop").shape == (3, 24, 24, 3)
+    assert center_crop(a["images"][:3], "crop").shape == (3, 24, 24, 3)
 
 def test_a_sample_of_calvin_reads_one_array_of_one_file(made, monkeypatch):
     import vlm4vla.data.calvin as m
@@ -238,13 +238,13 @@ def test_a_pickle_that_runs_code_is_refused(spoilt):
     folder = spoilt("calvin"); path = folder/"training/lang_annotations/auto_lang_ann.npy"
     class Evil: __reduce__ = lambda self: (os.mkdir, (str(folder/"evil"),))
     np.save(path, {"language": Evil()})
-    with pytest.raises(Mistake, match="cannot be read"): open_data(folder)
+    with pytest.raises(UserError, match="cannot be read"): open_data(folder)
     assert not (folder/"evil").exists()
 
 def test_overlapping_annotations_share_their_frames(made, spoilt):
     folder = spoilt("calvin"); path = folder/"training/lang_annotations/auto_lang_ann.npy"
     a = np.load(path, allow_pickle=True).item(); a["info"]["indx"].append((5, 8)); a["language"]["ann"].append("close the drawer"); np.save(path, a)
-    r = recognise(folder).read(folder, None)
+    r = find_format(folder).read(folder, None)
     assert list(r.lengths) == [7, 5, 9, 4] and r.on_disk == 21
     np.testing.assert_array_equal(r.actions[21:], made["calvin"].actions[0][2:6])
 
@@ -312,7 +312,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_else_is_lost(spoilt, name):
     if "empty instruction" in says:                       # can be left out: a training says so and goes on
         with pytest.warns(UserWarning, match=says): assert list(dict.fromkeys(Samples(folder, 8, 2).episode_ids)) == left
     else:
-        with pytest.raises(Mistake, match=says): Samples(folder, 8, 2)
+        with pytest.raises(UserError, match=says): Samples(folder, 8, 2)
 
 @pytest.mark.parametrize("kind", ["calvin", "lerobot2-video", "lerobot3-images"]) # HDF5 keeps plain pictures without a checksum: a changed byte cannot be seen
 def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, kind, monkeypatch):
@@ -326,27 +326,27 @@ def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, 
     report = check_data(folder, every=True)
     assert any(says in f for f in report.faults) and report.facts["episodes"].startswith("3" if kind == "lerobot3-images" else "2"), report.faults
     monkeypatch.setenv("VLM4VLA_IMAGE_CACHE", "0")
-    with pytest.raises(Mistake, match=says): s = Samples(folder, 8, 2); s.batch(range(len(s)))
+    with pytest.raises(UserError, match=says): s = Samples(folder, 8, 2); s.batch(range(len(s)))
 
 def test_a_folder_of_nothing_we_know(tmp_path):
     for path, says in ((tmp_path/"nowhere", "There is nothing at"), (tmp_path, "holds no dataset we can read")):
-        with pytest.raises(Mistake, match=says): open_data(path)
+        with pytest.raises(UserError, match=says): open_data(path)
         assert len(check_data(path).faults) == 1
     half = tmp_path/"half/data/chunk-000"; half.mkdir(parents=True); (half/"file-000.parquet").touch()
-    with pytest.raises(Mistake, match="half a LeRobot dataset"): recognise(tmp_path/"half")
+    with pytest.raises(UserError, match="half a LeRobot dataset"): find_format(tmp_path/"half")
 
 def test_data_of_another_suite_is_refused(made):
-    with pytest.raises(Mistake, match="holds demonstrations of calvin and the experiment is of libero"): Samples(made["calvin"].folder, 8, 2, suite="libero")
+    with pytest.raises(UserError, match="holds demonstrations of calvin and the experiment is of libero"): Samples(made["calvin"].folder, 8, 2, suite="libero")
 
 def test_a_dataset_is_found_by_path_and_by_name(made, tmp_path, monkeypatch):
     there = made["calvin"].folder
     assert data_folder(str(there)) == there
-    with pytest.raises(Mistake, match="put the dataset .* VLM4VLA_DATA"): data_folder("calvin-abc")
-    with pytest.raises(Mistake, match="There is nothing at"): data_folder(str(tmp_path/"gone"))
+    with pytest.raises(UserError, match="put the dataset .* VLM4VLA_DATA"): data_folder("calvin-abc")
+    with pytest.raises(UserError, match="There is nothing at"): data_folder(str(tmp_path/"gone"))
     (tmp_path/"b").mkdir(); (tmp_path/"b"/"calvin-abc").symlink_to(there)
     monkeypatch.setenv("VLM4VLA_DATA", os.pathsep.join([str(tmp_path/"a"), str(tmp_path/"b")]))
     assert data_folder("calvin-abc").resolve() == there
-    with pytest.raises(Mistake, match="did you mean 'calvin-abc'"): data_folder("calvin-abd")
+    with pytest.raises(UserError, match="did you mean 'calvin-abc'"): data_folder("calvin-abd")
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_the_command_says_what_a_dataset_is_without_torch(made, without, kind):

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 import pytest
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.benchmarks import benchmarks
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Recipe, check_recipe, experiments, overrides, studies, variants
 
 def test_labels_are_unique():
@@ -77,13 +77,13 @@ def test_studies_name_experiments():
         assert len(set(ids)) == len(ids) and all(i in experiments for i in ids) and s.question.endswith("?")
 
 def test_a_duplicate_is_refused():
-    with pytest.raises(Mistake, match="registered already"): backbones.add(replace(backbones["tiny-qwen3-vl"], label="another"))
+    with pytest.raises(UserError, match="registered already"): backbones.add(replace(backbones["tiny-qwen3-vl"], label="another"))
 
 @pytest.mark.parametrize("name", [b.name for b in backbones.values() if b.kind == "mini"])
 def test_mini_backbone_is_a_real_one(name):
     mini = backbones[name]
     try: folder = mini.source
-    except Mistake as e: pytest.skip(str(e))
+    except UserError as e: pytest.skip(str(e))
     from pathlib import Path
     names = {p.name for p in Path(folder).iterdir()}
     assert {"config.json", "tokenizer.json"} <= names and any(n.endswith(".safetensors") for n in names)

@@ -4,7 +4,7 @@ from dataclasses import asdict, fields, replace
 import numpy as np, pytest
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.benchmarks import benchmarks
-from vlm4vla.core import home, plain
+from vlm4vla.core import home, to_jsonable
 from vlm4vla.catalog.experiments import Experiment, Recipe, Variant, check_recipe, differences, experiments, resolve, variants
 
 SUITES = [replace(benchmarks["grinningface"], name=s, suite=s, lr=lr) for s, lr in (("grinningface", 3e-4), ("calvin", 2e-5), ("simpler", 5e-5), ("libero", 5e-5))]
@@ -37,9 +37,9 @@ def test_small_backbones_know_no_release_of_the_tabletop():
 
 @pytest.mark.parametrize("path", sorted((home()/"results"/"provenance").glob("*__*.json")), ids=lambda p: p.stem)
 def test_recorded_runs_would_train_alike_today(path):
-    was, now = json.loads(path.read_text(encoding="utf-8"))["train"]["resolved"]["recipe"], plain(asdict(experiments[path.stem].recipe))
+    was, now = json.loads(path.read_text(encoding="utf-8"))["train"]["resolved"]["recipe"], to_jsonable(asdict(experiments[path.stem].recipe))
     assert {k: now[k] for k in was} == was
-    for f in fields(Recipe): assert f.name in was or now[f.name] == plain(f.default), f.name
+    for f in fields(Recipe): assert f.name in was or now[f.name] == to_jsonable(f.default), f.name
 
 @pytest.fixture
 def cropped():

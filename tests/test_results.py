@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest
 from vlm4vla import core
 from vlm4vla.results.tables import tables as results
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.results.scores import check, rebuild_scores, scores
 
@@ -72,7 +72,7 @@ def test_failures_in_a_part_of_an_older_version_survive_a_compaction(tmp_path):
 
 def test_an_episode_that_was_measured_cannot_fail_afterwards(tmp_path):
     append("episodes", rows(2), tmp_path)
-    with pytest.raises(Mistake, match="already; nothing was written"): append("episodes", rows(1, 0, success=False, failure="late"), tmp_path)
+    with pytest.raises(UserError, match="already; nothing was written"): append("episodes", rows(1, 0, success=False, failure="late"), tmp_path)
     append("failures", failed(0), tmp_path)
     assert not len(unmeasured(load("episodes", tmp_path), load("failures", tmp_path)))
 
@@ -82,30 +82,30 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
     append("runs", [run], tmp_path); append("episodes", rows(1, run_id=e.run_id), tmp_path)
-    with pytest.raises(Mistake, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"): account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
+    with pytest.raises(UserError, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"): account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
     monkeypatch.setattr(account, "git_sha", lambda: "c0ffee")
     account.check_origin(e, tmp_path, weights="aaaa", policy="p")
-    with pytest.raises(Mistake, match="another policy"): account.check_origin(e, tmp_path, weights="aaaa", policy="q")
+    with pytest.raises(UserError, match="another policy"): account.check_origin(e, tmp_path, weights="aaaa", policy="q")
     recipe = e.recipe
     for change, says in ((dict(lr=.1), r"another recipe \(lr: 0.0003, now 0.1\)"), (dict(eval_episodes=7), None)): # how many there are changes none of them
         monkeypatch.setattr(type(e), "recipe", property(lambda self: replace(recipe, **change)))
         if not says: account.check_origin(e, tmp_path, weights="aaaa", policy="p"); continue
-        with pytest.raises(Mistake, match=says): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
+        with pytest.raises(UserError, match=says): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     monkeypatch.undo(); monkeypatch.setattr(account, "git_sha", lambda: "bea")
     with pytest.warns(UserWarning, match="code of commit bea; episodes so far are of c0ffee"): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     assert json.loads((tmp_path/"provenance"/f"{e.run_id}.json").read_text())["episodes"]["code"] == ["c0ffee", "bea"]
 
 def test_an_evaluation_of_other_weights_is_not_done(tmp_path):
     from vlm4vla.catalog.experiments import experiments
-    from vlm4vla.launch.sweep import plan, wanted
+    from vlm4vla.launch.sweep import plan_sweep, expected_episodes
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     run = lambda kind, weights: dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint=weights, status="done", git_sha="", started="", seconds=1.)
-    append("episodes", [r for split in ("id", "val") for r in rows(wanted(e)//2, run_id=e.run_id, split=split)], tmp_path)
+    append("episodes", [r for split in ("id", "val") for r in rows(expected_episodes(e)//2, run_id=e.run_id, split=split)], tmp_path)
     for trained, says in (("aaaa", "done"), ("bbbb", "of other weights")): # what was evaluated is aaaa
         append("runs", [run("train", trained), run("eval", "aaaa")], tmp_path, replace=True)
-        assert plan([e], tmp_path).evaluate.tolist() == [says]
+        assert plan_sweep([e], tmp_path).evaluate.tolist() == [says]
     append("runs", [run("train", "aaaa")], tmp_path, replace=True)
-    assert plan([e], tmp_path).evaluate.tolist() == ["done"]
+    assert plan_sweep([e], tmp_path).evaluate.tolist() == ["done"]
 
 # writing
 
@@ -117,7 +117,7 @@ def test_the_order_of_workers_does_not_matter(tmp_path):
 def test_a_duplicate_key_is_refused_and_nothing_is_written(tmp_path):
     append("episodes", rows(5), tmp_path)
     before = (tmp_path/"episodes.parquet").read_bytes()
-    with pytest.raises(Mistake, match="· 4 · 5 of 10 already; nothing was written"): append("episodes", rows(3, 4), tmp_path)
+    with pytest.raises(UserError, match="· 4 · 5 of 10 already; nothing was written"): append("episodes", rows(3, 4), tmp_path)
     assert (tmp_path/"episodes.parquet").read_bytes() == before
     append("episodes", rows(5, split="val"), tmp_path)
     assert len(load("episodes", tmp_path)) == 10
@@ -126,8 +126,8 @@ def test_a_file_with_a_duplicate_key_is_refused_when_read(tmp_path):
     append("episodes", rows(2), tmp_path)
     df = load("episodes", tmp_path)
     results._write(tables["episodes"], pd.concat([df, df[:1]]), tmp_path/"episodes.parquet")
-    with pytest.raises(Mistake, match="twice; restore it"): load("episodes", tmp_path)
-    with pytest.raises(Mistake, match="twice"): append("episodes", rows(1, 9), tmp_path)
+    with pytest.raises(UserError, match="twice; restore it"): load("episodes", tmp_path)
+    with pytest.raises(UserError, match="twice"): append("episodes", rows(1, 9), tmp_path)
     assert len(check(tmp_path)) == 1
 
 @pytest.mark.parametrize("cut", [0, 3, 200, -20])
@@ -135,18 +135,18 @@ def test_a_damaged_file_is_one_sentence_and_is_not_written_over(tmp_path, cut):
     append("episodes", rows(40), tmp_path)
     path = tmp_path/"episodes.parquet"
     path.write_bytes(damaged := path.read_bytes()[:cut])
-    with pytest.raises(Mistake, match=r"episodes.parquet is damaged .*restore it with `git checkout"): load("episodes", tmp_path)
-    with pytest.raises(Mistake, match="damaged"): append("episodes", rows(1, 50), tmp_path)
+    with pytest.raises(UserError, match=r"episodes.parquet is damaged .*restore it with `git checkout"): load("episodes", tmp_path)
+    with pytest.raises(UserError, match="damaged"): append("episodes", rows(1, 50), tmp_path)
     assert path.read_bytes() == damaged
 
 def test_wrong_columns_are_named(tmp_path):
     for bad, message in (([{**ROW, "sucess": 1}], "no column 'sucess'; did you mean 'success'"), ([{k: v for k, v in ROW.items() if k != "split"}], "'split' is missing"),
                          ([{**ROW, "n_steps": "many"}], "'n_steps' of row 1 is 'many', not int")):
-        with pytest.raises(Mistake, match=message): append("episodes", bad, tmp_path)
+        with pytest.raises(UserError, match=message): append("episodes", bad, tmp_path)
     (tmp_path/"runs.csv").write_text("run_id,kind,unknown\n")
-    with pytest.raises(Mistake, match="runs.csv: there is no column 'unknown'"): load("runs", tmp_path)
+    with pytest.raises(UserError, match="runs.csv: there is no column 'unknown'"): load("runs", tmp_path)
     (tmp_path/"runs.csv").write_text("run_id,kind\n")
-    with pytest.raises(Mistake, match="runs.csv: column 'backbone' is missing"): load("runs", tmp_path)
+    with pytest.raises(UserError, match="runs.csv: column 'backbone' is missing"): load("runs", tmp_path)
     assert not (tmp_path/"episodes.parquet").exists()
 
 @pytest.mark.parametrize("table,row", [("episodes", ROW), ("runs", dict(run_id="a", kind="train", backbone="b", benchmark="", variant="", seed=0, step=1, checkpoint="",
@@ -157,7 +157,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, table, row):
     def full(*a, **kw): raise OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as m:
         m.setattr("pyarrow.parquet.write_table", full); m.setattr(pd.DataFrame, "to_csv", full)
-        with pytest.raises(Mistake, match="The disk is full"): append(table, [{**row, "run_id": "z"}], tmp_path)
+        with pytest.raises(UserError, match="The disk is full"): append(table, [{**row, "run_id": "z"}], tmp_path)
     assert (tmp_path/tables[table].file).read_bytes() == before and os.listdir(tmp_path) == [tables[table].file]
     append(table, [{**row, "run_id": "z"}], tmp_path)
     assert len(load(table, tmp_path)) == 2
@@ -192,8 +192,8 @@ def test_replacing_is_for_accounts_of_runs_only(tmp_path):
     append("train_log", [dict(run_id="a", name="loss", step=i, value=1.) for i in range(4)], tmp_path)
     append("train_log", [dict(run_id="a", name="loss", step=i, value=2.) for i in range(2, 6)], tmp_path, replace=True)
     assert load("train_log", tmp_path).value.tolist() == [1., 1., 2., 2., 2., 2.]
-    with pytest.raises(Mistake, match="final"): append("episodes", rows(1), tmp_path, replace=True)
-    with pytest.raises(Mistake, match="derived"): append("scores", [], tmp_path)
+    with pytest.raises(UserError, match="final"): append("episodes", rows(1), tmp_path, replace=True)
+    with pytest.raises(UserError, match="derived"): append("scores", [], tmp_path)
 
 def test_absent_stays_absent(tmp_path):
     append("episodes", rows(2) + rows(1, 5, n_subtasks=0), tmp_path)
@@ -245,7 +245,7 @@ def test_the_transcription_is_complete_and_its_findings_are_known():
     (lambda d: d.drop(columns="unit"), "column 'unit' is missing"), (lambda d: d.assign(value="many"), "column 'value' of row 1 is 'many'"), (lambda d: pd.concat([d, d.head(1)]), "twice")])
 def test_a_damaged_file_of_published_cells_is_named(root, tmp_path, change, says):
     change(pd.read_csv(root/"results"/"reported.csv", dtype=str, keep_default_na=False)).to_csv(tmp_path/"reported.csv", index=False)
-    with pytest.raises(Mistake, match=says): load("reported", tmp_path)
+    with pytest.raises(UserError, match=says): load("reported", tmp_path)
 
 NASTY = "推 %_&{}\n\"two\", lines\r with a return \udce4 and \x1b[2J " + "x"*300
 

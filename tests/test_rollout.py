@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.catalog.benchmarks import benchmarks
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import key_of, rollout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,8 +62,8 @@ class Told(Map):
 def make(split, slow=0., broken="", tale="", which=()):
     if tale: return Told(tale, which)
     if broken == "mistake":
-        from vlm4vla.core import Mistake
-        raise Mistake("This simulator wants a licence; ask for one.")
+        from vlm4vla.core import UserError
+        raise UserError("This simulator wants a licence; ask for one.")
     if broken == "exit": print("missing libEGL.so"); os._exit(3)
     if broken == "hang": time.sleep(1000)
     return Map(slow)
@@ -155,12 +155,12 @@ def test_an_episode_without_end_is_given_up_and_is_no_zero(toy):
 @pytest.mark.parametrize("tale, says", [("raise", "RuntimeError: no EGL context"), ("exit", r"worker died \(exit status 5\).*the last line .* 'driver lost'".replace("the", "The"))])
 def test_the_same_failure_in_every_episode_ends_the_rollout(toy, tale, says):
     rows, failures, before = [], [], children()
-    with pytest.raises(Mistake, match=f"3 episodes in a row failed, all in the same way .*{says}"):
+    with pytest.raises(UserError, match=f"3 episodes in a row failed, all in the same way .*{says}"):
         rollout(Net(), toy, "val", 12, workers=2, on_row=rows.append, on_failure=failures.append, env=dict(tale=tale, which=list(range(12))))
     assert rows == [] and 6 <= len(failures) < 12 and children() == before # each of three episodes was tried twice
 
 def test_so_do_many_failures_of_different_kinds(toy):
-    with pytest.raises(Mistake, match="8 episodes in a row failed, the last one with"): rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
+    with pytest.raises(UserError, match="8 episodes in a row failed, the last one with"): rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
 
 @pytest.mark.parametrize("tale", ["raise", "exit", "over", "mute", "nan", "none", "part", "idle", "black"])
 def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, tale):
@@ -173,11 +173,11 @@ def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, 
 
 def test_what_failed_is_said_where_nobody_listens(toy, alone):
     with pytest.warns(UserWarning, match=r"2 of 10 episodes of chaos val failed and have no row"): rollout(Net(), toy, "val", 10, workers=2, env=dict(tale="mute", which=[3, 6]))
-    with pytest.raises(Mistake, match="2 of 2 episodes .* so nothing was measured"): rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
+    with pytest.raises(UserError, match="2 of 2 episodes .* so nothing was measured"): rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
 
 @pytest.mark.parametrize("tale, says", [("float", "a picture of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"), ("still", "gave the instruction None")])
 def test_a_picture_of_another_kind_or_no_words_end_the_rollout(toy, tale, says):
-    with pytest.raises(Mistake, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))
+    with pytest.raises(UserError, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))
 
 def test_an_evaluation_that_starts_again_tries_failed_episodes_again(toy, alone, tmp_path):
     from vlm4vla.results.tables import append, done_keys, load, unmeasured, why_failed
@@ -199,22 +199,22 @@ def test_a_slow_policy_is_not_the_workers_fault(toy, alone):
 @pytest.mark.parametrize("broken,says", [("mistake", "wants a licence"), ("exit", r"does not start .*status 3.*missing libEGL"), ("hang", r"does not start .*no answer within 1 s")])
 def test_a_simulator_that_does_not_start_is_said_at_once(toy, broken, says):
     before = children()
-    with pytest.raises(Mistake, match=says): rollout(Net(), toy, "val", 4, workers=2, start_limit=1. if broken == "hang" else 60., env=dict(broken=broken))
+    with pytest.raises(UserError, match=says): rollout(Net(), toy, "val", 4, workers=2, start_limit=1. if broken == "hang" else 60., env=dict(broken=broken))
     assert children() == before
 
 def test_bad_input_is_one_sentence(toy, monkeypatch):
-    with pytest.raises(Mistake, match="workers must be"): rollout(Net(), toy, "val", 4, workers=0)
-    with pytest.raises(Mistake, match="no split 'vall'"): rollout(Net(), toy, "vall", 4)
-    with pytest.raises(Mistake, match="lower n_action_steps"): rollout(Net(), toy, "val", 4, workers=1, n_action_steps=11)
+    with pytest.raises(UserError, match="workers must be"): rollout(Net(), toy, "val", 4, workers=0)
+    with pytest.raises(UserError, match="no split 'vall'"): rollout(Net(), toy, "vall", 4)
+    with pytest.raises(UserError, match="lower n_action_steps"): rollout(Net(), toy, "val", 4, workers=1, n_action_steps=11)
     for wrong, says in ((lambda a: a[..., :6], r"shape \(8, 10, 6\)"), (lambda a: a[:1], r"shape \(1, 10, 7\)"), (lambda a: a.astype(str), "not numbers"), (lambda a: a.astype(float)*0 + 1e300, "not finite"), (lambda a: a[0], "shape")):
         class Odd(Net):
             def act(self, *args): return wrong(super().act(*args))
-        with pytest.raises(Mistake, match=says): rollout(Odd(), toy, "val", 4, workers=1)
+        with pytest.raises(UserError, match=says): rollout(Odd(), toy, "val", 4, workers=1)
     class Diverged(Net):
         def act(self, *args): return super().act(*args)*math.nan
-    with pytest.raises(Mistake, match="not finite"): rollout(Diverged(), toy, "val", 4, workers=1)
+    with pytest.raises(UserError, match="not finite"): rollout(Diverged(), toy, "val", 4, workers=1)
     monkeypatch.setenv("VLM4VLA_CHAOS_PYTHON", "/nowhere/python")
-    with pytest.raises(Mistake, match="/nowhere/python does not start"): rollout(Net(), toy, "val", 4, workers=1)
+    with pytest.raises(UserError, match="/nowhere/python does not start"): rollout(Net(), toy, "val", 4, workers=1)
 
 def test_a_failing_policy_leaves_no_process(toy):
     class Broken(Net):

@@ -2,8 +2,8 @@
 import json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
-from vlm4vla.catalog.benchmarks import benchmarks, environment
-from vlm4vla.core import Mistake
+from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
+from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import rollout
 from vlm4vla.sim.install import shown_package, simulators
 
@@ -16,7 +16,7 @@ def python(interpreter): return interpreter("simpler")
 EPISODES = """
 import json
 import numpy as np
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.tasks.bridge.simulator import make, SCENES
 def drive(env, task, episode, every, chunk=4):
     env.every = every; first = env.reset(episode, task); r, states, seen = np.random.default_rng(episode), [], []
@@ -40,7 +40,7 @@ registered = {t: REGISTERED_ENVS[i].max_episode_steps for t, i in SCENES.items()
 refused = []
 def refuse(f, *args, **kw):
     try: f(*args, **kw)
-    except Mistake as e: refused.append(str(e))
+    except UserError as e: refused.append(str(e))
 refuse(env.reset, 24, "carrot"); refuse(env.reset, 0, "carott"); refuse(env.reset, 0, "carrot", instruction=" ")
 env.reset(0, "carrot"); refuse(env.step, np.zeros((4, 6))); refuse(env.step, np.full((1, 7), np.nan))
 env.done = True; refuse(env.step, np.zeros((1, 7)))
@@ -51,7 +51,7 @@ print(json.dumps(dict(tasks=said, alone=bool((only == first["cube"]).all()), apa
 @pytest.fixture(scope="module")
 def said(python, tmp_path_factory):
     "What one process of the simulator's own Python found out."
-    env = {**environment(python), **os.environ, "PYTHONPATH": str(shown_package(tmp_path_factory.mktemp("path"))), "OMP_NUM_THREADS": "1"}
+    env = {**simulator_environment(python), **os.environ, "PYTHONPATH": str(shown_package(tmp_path_factory.mktemp("path"))), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([python, "-c", EPISODES], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -107,11 +107,11 @@ def test_missing_assets_are_named_and_nothing_asks(python, tmp_path):
     policy, old = Still(), os.environ.get(RECIPE.assets_setting)
     os.environ[RECIPE.assets_setting] = str(tmp_path)
     try:
-        with pytest.raises(Mistake, match=f"assets of SimplerEnv-Bridge are not in {tmp_path}"): rollout(policy, B, "visual-matching", 1, workers=1)
+        with pytest.raises(UserError, match=f"assets of SimplerEnv-Bridge are not in {tmp_path}"): rollout(policy, B, "visual-matching", 1, workers=1)
     finally: os.environ.pop(RECIPE.assets_setting) if old is None else os.environ.update({RECIPE.assets_setting: old})
 
 def test_a_python_without_the_simulator_says_how_to_get_it(monkeypatch, tmp_path):
     assets = tmp_path/"assets"
     for p in RECIPE.assets_proof: (assets/p).mkdir(parents=True)
     monkeypatch.setenv(B.python_setting, sys.executable); monkeypatch.setenv(RECIPE.assets_setting, str(assets))
-    with pytest.raises(Mistake, match="vlm4vla simulators install simpler"): rollout(Still(), B, "visual-matching", 1, workers=1)
+    with pytest.raises(UserError, match="vlm4vla simulators install simpler"): rollout(Still(), B, "visual-matching", 1, workers=1)

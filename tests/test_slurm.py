@@ -9,10 +9,10 @@ SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(4)]
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    from vlm4vla.core import Mistake
+    from vlm4vla.core import UserError
     with ExitStack() as stack:
         try: env = stack.enter_context(cluster(tmp_path_factory.mktemp("slurm")))
-        except Mistake as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
+        except UserError as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
         except (RuntimeError, OSError, subprocess.SubprocessError) as e: pytest.skip(f"Slurm does not run on this machine: {e}")
         yield {**env, "VLM4VLA_THREADS": "1"}
 

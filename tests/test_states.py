@@ -3,11 +3,11 @@ import json, math, shutil, signal, os
 from dataclasses import replace
 import pytest
 torch = pytest.importorskip("torch")
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
 from vlm4vla.training.processes import launch
 from vlm4vla.policy.origin import Origin
-from vlm4vla.training.state import unsound
+from vlm4vla.training.state import find_non_finite
 from vlm4vla.policy.train import Stopped, fit, train
 import vlm4vla.training.state
 
@@ -42,7 +42,7 @@ def weight(net): # an update that leaves an infinity, whatever loss and gradient
                                        (poison, "norm is nan at step 25"), (statistics, "buffer mean is not finite"),
                                        (huge, "norm is inf at step 25"), (weight, "weight b.bias is not finite after step 29")])
 def test_the_last_good_state_is_left_and_goes_on(tmp_path, harm, said):
-    with pytest.raises(Mistake, match=said) as heard: run(tmp_path, after(29 if harm is weight else 25, harm))
+    with pytest.raises(UserError, match=said) as heard: run(tmp_path, after(29 if harm is weight else 25, harm))
     assert "\n" not in str(heard.value) and "state of step 20 in" in str(heard.value) and "learning rate" in str(heard.value)
     state = torch.load(tmp_path/"state.pt", weights_only=True)
     assert state["step"] == 20 and all(w.isfinite().all() for n,w in state["module"].items() if n != "mask")
@@ -51,25 +51,25 @@ def test_the_last_good_state_is_left_and_goes_on(tmp_path, harm, said):
 
 @pytest.mark.parametrize("at", [0, 7, 9, 10, 39]) # the first step, one that is logged, one before a checkpoint, one after it, the last
 def test_whatever_the_step(tmp_path, at):
-    with pytest.raises(Mistake, match=f"nan at step {at};"): run(tmp_path, after(at, nan))
+    with pytest.raises(UserError, match=f"nan at step {at};"): run(tmp_path, after(at, nan))
     path = tmp_path/"state.pt"
     assert path.exists() == (at >= 10) and (at < 10 or torch.load(path, weights_only=True)["step"] == at//10*10)
 
 def test_a_training_that_keeps_nothing_says_so_too():
-    with pytest.raises(Mistake, match="nan at step 38.*nothing was kept"): run(None, after(38, nan))
+    with pytest.raises(UserError, match="nan at step 38.*nothing was kept"): run(None, after(38, nan))
 
 def test_asked_to_stop_after_a_nan(tmp_path):
     def harm(step, net):
         if step == 13: os.kill(os.getpid(), signal.SIGTERM); return float("nan")
         return 1.
-    with pytest.raises(Mistake, match="nan at step 13"): run(tmp_path, harm)
+    with pytest.raises(UserError, match="nan at step 13"): run(tmp_path, harm)
     assert torch.load(tmp_path/"state.pt", weights_only=True)["step"] == 10
     with pytest.raises(Stopped): run(tmp_path, lambda s, net: s == 13 and os.kill(os.getpid(), signal.SIGTERM) or 1.)
     assert torch.load(tmp_path/"state.pt", weights_only=True)["step"] == 14
 
 def test_no_milestone_after_a_nan(tmp_path):
     kept = []
-    with pytest.raises(Mistake): run(tmp_path, after(25, nan), on_checkpoint=kept.append)
+    with pytest.raises(UserError): run(tmp_path, after(25, nan), on_checkpoint=kept.append)
     assert kept == [10, 20]
 
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
@@ -85,7 +85,7 @@ class loss_at: n = 0
 Policy.loss = loss
 t.train("tiny-qwen3-vl__grinningface__smoke__s0", {str(tmp_path)!r}, mode={mode!r})
 """
-    with pytest.raises(Mistake, match="nan at step 2|not finite"): launch(code, 2)
+    with pytest.raises(UserError, match="nan at step 2|not finite"): launch(code, 2)
     assert torch.load(tmp_path/"state.pt", weights_only=True)["step"] == 2 and not (tmp_path/"model.safetensors").exists()
 
 # --- what it was made from ---------------------------------------------------------------------------------------------------------------
@@ -98,17 +98,17 @@ def groups(net): return [dict(params=[net.a.weight, net.a.bias]), dict(params=[n
     (dict(origin=Origin(dict(data="b"*64))), "other data, aaaaaaaa and not bbbbbbbb")])
 def test_another_training_is_refused(tmp_path, change, said):
     run(tmp_path, steps=20, origin=Origin(dict(data="a"*64))); before = (tmp_path/"state.pt").read_bytes()
-    with pytest.raises(Mistake, match=said) as heard: run(tmp_path, **{"origin": Origin(dict(data="a"*64)), **change})
+    with pytest.raises(UserError, match=said) as heard: run(tmp_path, **{"origin": Origin(dict(data="a"*64)), **change})
     assert "\n" not in str(heard.value) and f"delete {tmp_path/'state.pt'}" in str(heard.value) and "another name" in str(heard.value)
     assert (tmp_path/"state.pt").read_bytes() == before
 
 def test_other_groups_are_refused_even_of_the_same_size(tmp_path):
     net = Net(); run(tmp_path, steps=20, net=net, groups=groups(net)); other = Net()
-    with pytest.raises(Mistake, match="parameter groups"): run(tmp_path, net=other, groups=groups(other)[::-1])
+    with pytest.raises(UserError, match="parameter groups"): run(tmp_path, net=other, groups=groups(other)[::-1])
     net = Net()
-    with pytest.raises(Mistake, match="parameter groups"): run(tmp_path, net=net)
+    with pytest.raises(UserError, match="parameter groups"): run(tmp_path, net=net)
     net.a.weight.requires_grad_(False)
-    with pytest.raises(Mistake, match="parameter groups"): run(tmp_path, net=net)
+    with pytest.raises(UserError, match="parameter groups"): run(tmp_path, net=net)
 
 def test_more_steps_at_a_constant_rate_are_the_same_training(tmp_path):
     run(tmp_path/"a", steps=20); net, _ = run(tmp_path/"a", steps=40); want, _ = run(tmp_path/"b", steps=40)
@@ -116,7 +116,7 @@ def test_more_steps_at_a_constant_rate_are_the_same_training(tmp_path):
 
 def test_another_end_is_another_cosine(tmp_path):
     run(tmp_path, steps=20, schedule="cosine")
-    with pytest.raises(Mistake, match="other steps, 20 and not 40"): run(tmp_path, steps=40, schedule="cosine")
+    with pytest.raises(UserError, match="other steps, 20 and not 40"): run(tmp_path, steps=40, schedule="cosine")
 
 @pytest.mark.parametrize("facts", [("origin", "code"), ("origin",), ("code",)])
 def test_what_an_older_state_does_not_say_is_accepted(tmp_path, facts):
@@ -129,18 +129,18 @@ def test_groups_of_an_older_state(tmp_path):
     run(tmp_path, steps=20); path = tmp_path/"state.pt"; state = torch.load(path, weights_only=True); del state["origin"]
     torch.save(state, path)
     net = Net()
-    with pytest.raises(Mistake, match="other groups.*delete"): run(tmp_path, net=net, groups=groups(net))
+    with pytest.raises(UserError, match="other groups.*delete"): run(tmp_path, net=net, groups=groups(net))
 
 def test_an_older_state_that_is_not_finite_is_not_gone_on_from(tmp_path):
     run(tmp_path, steps=20); path = tmp_path/"state.pt"; state = torch.load(path, weights_only=True)
     state["module"]["a.weight"] += float("nan"); torch.save(state, path)
-    with pytest.raises(Mistake, match="The weight a.weight is not finite in the state of step 20.*delete"): run(tmp_path)
+    with pytest.raises(UserError, match="The weight a.weight is not finite in the state of step 20.*delete"): run(tmp_path)
 
 @pytest.mark.parametrize("write", [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:300]),
                                    lambda p: torch.save([1], p), lambda p: torch.save(dict(step=3), p), lambda p: (p.unlink(), p.mkdir())])
 def test_a_file_that_is_no_state(tmp_path, write):
     run(tmp_path, steps=20); write(tmp_path/"state.pt")
-    with pytest.raises(Mistake, match="training state .*state.pt") as heard: run(tmp_path)
+    with pytest.raises(UserError, match="training state .*state.pt") as heard: run(tmp_path)
     assert "\n" not in str(heard.value)
 
 def test_other_code_is_a_warning_and_noted(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_policy_says_what_it_was_made_from(tmp_path, named):
 @pytest.mark.parametrize("stop_at", [2, None]) # half-way, and after the end
 def test_a_recipe_that_was_changed_is_refused(tmp_path, named, change, said, stop_at):
     train(named("mine"), tmp_path, stop_at=stop_at); before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(Mistake, match=said): train(named("mine", **change), tmp_path)
+    with pytest.raises(UserError, match=said): train(named("mine", **change), tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 def test_what_no_weight_depends_on_may_change(tmp_path, named):
@@ -197,13 +197,13 @@ def test_first_weights_are_known_by_their_contents(tmp_path, named):
         assert checkpoint_hash(backbones["mini-qwen3-vl"]) == checkpoint_hash(known) != checkpoint_hash(backbones["mini-qwen3-vl-bridge"])
         train(e, tmp_path/"run", stop_at=2)
         shutil.copy(f"{backbones['mini-qwen3-vl-bridge'].source}/model.safetensors", copy/"model.safetensors")
-        with pytest.raises(Mistake, match="other first weights"): train(e, tmp_path/"run")
+        with pytest.raises(UserError, match="other first weights"): train(e, tmp_path/"run")
     finally: backbones["mini-qwen3-vl"] = known
 
 def test_another_seed_or_backbone_in_the_same_folder(tmp_path, named):
     e = named("mine"); train(e, tmp_path, stop_at=2)
-    with pytest.raises(Mistake, match="other seed"): train(replace(e, seed=1), tmp_path)
-    with pytest.raises(Mistake, match="other backbone"): train(replace(e, backbone="tiny-qwen2.5-vl"), tmp_path)
+    with pytest.raises(UserError, match="other seed"): train(replace(e, seed=1), tmp_path)
+    with pytest.raises(UserError, match="other backbone"): train(replace(e, backbone="tiny-qwen2.5-vl"), tmp_path)
 
 def test_teaching_a_vlm_on_other_pictures_is_refused(tmp_path):
     from vlm4vla.catalog.backbones import backbones
@@ -218,7 +218,7 @@ def test_teaching_a_vlm_on_other_pictures_is_refused(tmp_path):
         for m, pictures, kw, said in ((model(), others, {}, "other pictures"), (model(1), (images, states), {}, "other first weights"),
                                       (model(), (images, states), dict(seed=1), "other seed"),
                                       (model(), (images, states), dict(lr=.1), "other lr")):
-            with pytest.raises(Mistake, match=said): do(m, pictures, **kw)
+            with pytest.raises(UserError, match=said): do(m, pictures, **kw)
 
 def test_a_mask_may_hold_infinities():
-    net = Net(); assert unsound(net, torch.optim.AdamW(net.parameters())) == ""
+    net = Net(); assert find_non_finite(net, torch.optim.AdamW(net.parameters())) == ""

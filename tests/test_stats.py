@@ -2,11 +2,11 @@
 import itertools, json, math
 import numpy as np, pandas as pd, pytest
 from vlm4vla.catalog.benchmarks import Metric, benchmarks
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, load
 from vlm4vla.results.scores import attempted, facts, rebuild_scores, scores
-from vlm4vla.results.stats import EARLY, NO, YES, compare, counted, gap, mcnemar_exact, measure, paired_permutation, rates, separate, steady, told, verdict, wilson
-from vlm4vla.results.stats import tested as in_words
+from vlm4vla.results.stats import EARLY, NO, YES, compare, metric_values, difference_text, mcnemar_exact, measure, paired_permutation, rates, separate_samples, round_steady, estimate_text, verdict, wilson
+from vlm4vla.results.stats import test_text as in_words
 
 SUCCESS, TASKS = benchmarks["grinningface"].metric, benchmarks["calvin-abc-d"].metric
 TIME = Metric(name="time", column="seconds", label="seconds", unit="s", hi=60., higher_is_better=False)
@@ -33,9 +33,9 @@ def test_the_test_is_the_one_of_the_unit():
 
 def test_a_count_declared_as_a_share_is_one_sentence():
     for values in ([5, 1], [-1, 0], [2.]):
-        with pytest.raises(Mistake, match="success is declared as a share, but an episode has"): measure(SUCCESS, values)
-    with pytest.raises(Mistake, match="leave that episode out"): measure(TASKS, [1, math.inf])
-    with pytest.raises(Mistake, match="is made of numbers"): counted(pd.DataFrame(dict(n_subtasks=["two", "3"])), TASKS)
+        with pytest.raises(UserError, match="success is declared as a share, but an episode has"): measure(SUCCESS, values)
+    with pytest.raises(UserError, match="leave that episode out"): measure(TASKS, [1, math.inf])
+    with pytest.raises(UserError, match="is made of numbers"): metric_values(pd.DataFrame(dict(n_subtasks=["two", "3"])), TASKS)
 
 def row(arm, episode, **kw): return dict(dict(run_id=arm, benchmark="calvin-abc-d", split="D", task="five-in-a-row", episode=episode, chunk_mode="10 of 10", success=True,
                                               n_subtasks=None, n_steps=9, seconds=0., failure="", detail={}), **kw)
@@ -46,7 +46,7 @@ def test_only_shared_episodes_are_compared_and_the_rest_is_counted():
     df = frame([row("a", i, n_subtasks=4) for i in range(12)] + [row("b", i, n_subtasks=1) for i in range(4, 14)])
     c = compare(df, [TASKS], "a", "b").iloc[0]
     assert (c.n, c.dropped, c.difference) == (8, 6, 3.) and "on 8 shared episodes (6 without a partner left out), sign-flip p" in in_words(c)
-    assert gap(c, TASKS).startswith("+3.00 tasks [")
+    assert difference_text(c, TASKS).startswith("+3.00 tasks [")
     assert len(compare(df[df.episode.between(4, 11) | (df.arm == "a")], [TASKS], "a", "b")) == 1 and not len(compare(df[df.arm == "a"], [TASKS], "a", "b"))
 
 def test_what_is_absent_is_no_zero():
@@ -66,7 +66,7 @@ def test_a_failure_is_no_episode_and_all_failed_is_no_rate(tmp_path):
     assert s.loc[("val", "success"), ["n", "failed"]].tolist() == [0, 5] and pd.isna(s.loc[("val", "success"), "value"])
     pd.testing.assert_frame_equal(load("scores", tmp_path), s.reset_index()[load("scores", tmp_path).columns])
     df = attempted(load("episodes", tmp_path), load("failures", tmp_path)).assign(arm="a")
-    says = [told(r) for r in rates(df, [SUCCESS]).itertuples()]
+    says = [estimate_text(r) for r in rates(df, [SUCCESS]).itertuples()]
     assert says == ["100% [76%, 100%] n=12, 8 failed", "– n=0, 5 failed"]
 
 def test_the_same_sentence_of_an_older_version_is_read_as_a_failure(tmp_path):
@@ -94,9 +94,9 @@ def test_fewer_is_better():
 
 def test_separate_rates_have_newcombes_interval():
     e = lambda k, n: dict(zip(("value", "ci_low", "ci_high"), (k/n, *wilson(k, n))))
-    assert [separate(e(56, 70), e(48, 80))[c] for c in ("ci_low", "ci_high")] == pytest.approx([.0524, .3339], abs=5e-5)
-    assert separate(e(0, 6), e(0, 6))["ci_high"] > .3
+    assert [separate_samples(e(56, 70), e(48, 80))[c] for c in ("ci_low", "ci_high")] == pytest.approx([.0524, .3339], abs=5e-5)
+    assert separate_samples(e(0, 6), e(0, 6))["ci_high"] > .3
 
 @pytest.mark.parametrize("x", [.125, 1/3, 2.5e-7, 123456.5, .1234565, -.045, 1e-300, 44.25])
 def test_the_last_digits_do_not_decide(x):
-    for digits in (2, 4, 6, 10): assert {steady(x*(1 + e), digits) for e in (-1e-12, -3e-13, 0, 1e-12)} == {steady(x, digits)}
+    for digits in (2, 4, 6, 10): assert {round_steady(x*(1 + e), digits) for e in (-1e-12, -3e-13, 0, 1e-12)} == {round_steady(x, digits)}

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from toys import notebook
 from vlm4vla.launch import sweep as module
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, load
-from vlm4vla.launch.sweep import leftovers, plan, sweep
+from vlm4vla.launch.sweep import leftovers, plan_sweep, sweep
 
 IDS = [f"tiny-qwen3-vl__grinningface__smoke__s{i}" for i in range(2)]
 HEAD = """
@@ -74,25 +74,25 @@ def test_a_failure_is_reported_and_the_rest_goes_on(toy):
     assert report.loc[(IDS[0], "train"), ["status", "tries", "cell", "error"]].tolist() == ["failed", 2, 4, "ValueError: no such luck"]
     assert Path(report.loc[(IDS[0], "train"), "executed"]).is_file()
     assert report.loc[(IDS[0], "evaluate"), "status"] == "skipped" and report.loc[(IDS[1], "evaluate"), "status"] == "done"
-    assert plan(IDS, out).evaluate.tolist() == ["to do", "done"]
+    assert plan_sweep(IDS, out).evaluate.tolist() == ["to do", "done"]
     (out/"broken").unlink(); (out/"fatal").touch()
     report = sweep(IDS, out, notebooks=folder)
     assert report.status.tolist() == ["failed", "skipped"] and report.cell[0] == 0 and "died" in report.error[0].lower()
 
 def test_what_is_missing_is_said_in_one_sentence(toy, tmp_path, monkeypatch):
     folder, out = toy
-    with pytest.raises(Mistake, match="--jobs must be a whole number of at least 1"): sweep(IDS, out, jobs=0, notebooks=folder)
-    with pytest.raises(Mistake, match="--workers must be a whole number of at least 1"): sweep(IDS, out, workers=0, notebooks=folder)
-    with pytest.raises(Mistake, match="did you mean 'tiny-qwen3-vl'"): sweep(["tiny-qwen3-v__grinningface__smoke__s0"], out, notebooks=folder)
-    with pytest.raises(Mistake, match="train it first"): sweep(IDS, out, only="evaluate", notebooks=folder)
-    with pytest.raises(Mistake, match="set VLM4VLA_HOME"): sweep(IDS, out, notebooks=tmp_path/"nowhere")
+    with pytest.raises(UserError, match="--jobs must be a whole number of at least 1"): sweep(IDS, out, jobs=0, notebooks=folder)
+    with pytest.raises(UserError, match="--workers must be a whole number of at least 1"): sweep(IDS, out, workers=0, notebooks=folder)
+    with pytest.raises(UserError, match="did you mean 'tiny-qwen3-vl'"): sweep(["tiny-qwen3-v__grinningface__smoke__s0"], out, notebooks=folder)
+    with pytest.raises(UserError, match="train it first"): sweep(IDS, out, only="evaluate", notebooks=folder)
+    with pytest.raises(UserError, match="set VLM4VLA_HOME"): sweep(IDS, out, notebooks=tmp_path/"nowhere")
     notebook(folder/"train.ipynb", "out = ''", "1", tag="other")
-    with pytest.raises(Mistake, match="0 cells tagged `parameters`"): sweep(IDS, out, notebooks=folder)
+    with pytest.raises(UserError, match="0 cells tagged `parameters`"): sweep(IDS, out, notebooks=folder)
     notebook(folder/"train.ipynb", "out = ''", "1")
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     def no(self, name): raise NoSuchKernel(name)
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", no)
-    with pytest.raises(Mistake, match="Jupyter has no kernel .python3.; make it with"): sweep(IDS, out, notebooks=folder)
+    with pytest.raises(UserError, match="Jupyter has no kernel .python3.; make it with"): sweep(IDS, out, notebooks=folder)
     assert not load("runs", out).size
 
 def test_an_experiment_belongs_to_one_sweep(toy):
@@ -107,10 +107,10 @@ def test_lost_weights_are_trained_again_only_when_they_are_needed(toy):
     folder, out = toy
     sweep(IDS[:1], out, only="train", notebooks=folder)
     (out/"checkpoints"/IDS[0]/"model.safetensors").unlink()
-    assert plan(IDS[:1], out).train.item() == "weights are gone"
+    assert plan_sweep(IDS[:1], out).train.item() == "weights are gone"
     assert sweep(IDS[:1], out, notebooks=folder).notebook.tolist() == ["train", "evaluate"]
     (out/"checkpoints"/IDS[0]/"model.safetensors").unlink()
-    assert plan(IDS[:1], out)[["train", "evaluate"]].values.tolist() == [["done", "done"]]
+    assert plan_sweep(IDS[:1], out)[["train", "evaluate"]].values.tolist() == [["done", "done"]]
 
 def test_runs_side_by_side_compute_with_one_thread_each(toy, monkeypatch):
     folder, out = toy
@@ -119,4 +119,4 @@ def test_runs_side_by_side_compute_with_one_thread_each(toy, monkeypatch):
     assert {l.split()[-1] for l in (out/"starts.txt").read_text().splitlines()} == {"1"}
     monkeypatch.setenv("VLM4VLA_THREADS", "3")
     from vlm4vla.catalog.experiments import experiments
-    assert module.environment(experiments[IDS[0]], out)["VLM4VLA_THREADS"] == "3"
+    assert module.job_environment(experiments[IDS[0]], out)["VLM4VLA_THREADS"] == "3"

@@ -2,7 +2,7 @@
 import numpy as np, pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import Mistake
+from vlm4vla.core import UserError
 from vlm4vla.vlm.loading import Encoder, families
 from vlm4vla.vlm.family import marks_of, token_ids
 from vlm4vla.vlm.sizes import row_length
@@ -51,7 +51,7 @@ def test_lengths_are_counted_the_same_way():
                                         ("\x1b[2J", "no character of a text"), ("\ud800", "no character of a text"),
                                         ("open "*2000, "fewer words")])
 def test_what_is_no_text_is_one_sentence(words, said):
-    with pytest.raises(Mistake, match=said) as heard: Encoder("tiny-qwen3-vl").prompt(words)
+    with pytest.raises(UserError, match=said) as heard: Encoder("tiny-qwen3-vl").prompt(words)
     assert "\n" not in str(heard.value) and len(str(heard.value)) < 260
 
 def test_a_tokenizer_that_makes_marks_of_other_letters_is_noticed():
@@ -60,7 +60,7 @@ def test_a_tokenizer_that_makes_marks_of_other_letters_is_noticed():
     enc = Encoder("tiny-qwen3-vl"); enc.tok.backend_tokenizer.normalizer = normalizers.NFKC()
     enc.tok.add_tokens([AddedToken("<stop>", normalized=True)]); marks = marks_of(enc.tok)
     assert token_ids(enc.tok, "{w}", marks=marks, w="open <stop>")
-    with pytest.raises(Mistake, match="reads a special token in"): token_ids(enc.tok, "{w}", marks=marks, w="open ＜stop＞")
+    with pytest.raises(UserError, match="reads a special token in"): token_ids(enc.tok, "{w}", marks=marks, w="open ＜stop＞")
 
 def test_marks_of_one_row_do_not_touch_another():
     from vlm4vla.policy.policy import Policy
@@ -88,4 +88,4 @@ def test_a_variant_changes_what_the_query_reads():
         with torch.no_grad(): out[v] = p(torch.zeros(1, s, s, 3, dtype=torch.uint8), ["pick up cube"])[0]
     assert not torch.equal(out["base"], out["prefix-text"])
     for v in ("prefix-text", "scaled-query"):
-        with pytest.raises(Mistake, match="text_mask|query_scale"): Policy.new(Experiment("tiny-qwen3-vl", "grinningface", v, 0))
+        with pytest.raises(UserError, match="text_mask|query_scale"): Policy.new(Experiment("tiny-qwen3-vl", "grinningface", v, 0))

@@ -9,7 +9,7 @@ PARAMETERS = 'experiment:str = ""\nout:str = ""\nshare:str = ""'
 SETUP = """
 import time
 from pathlib import Path
-from vlm4vla.catalog.benchmarks import benchmarks, share_of
+from vlm4vla.catalog.benchmarks import benchmarks, shard_of
 from vlm4vla.catalog.experiments import experiments
 from vlm4vla.results.tables import append, done_keys
 e = experiments[experiment]; folder = Path(out)/"checkpoints"/e.run_id; folder.mkdir(parents=True, exist_ok=True)

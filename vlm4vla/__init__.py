@@ -1,1 +1,4 @@
 __version__ = "0.1.0"
+
+from .renamed import install as _install
+_install()

@@ -9,7 +9,7 @@ __all__ = ['backbones', 'qwen3_vl', 'moe', 'qwen2_5_vl', 'paligemma', 'paligemma
 
 # %% ../../nbs/catalog/01_backbones.ipynb #264c9e3c
 from dataclasses import dataclass
-from ..core import Mistake, Registry, assets
+from ..core import UserError, Registry, assets_dir
 
 # %% ../../nbs/catalog/01_backbones.ipynb #d3155bb9
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Backbone:
     kind:str="hub" # "hub", "mini" (ships with the package) or "tiny" (random weights)
     repo_id:str="" # Hugging Face repository of a hub backbone, or the path of a folder that holds one
     revision:str="main" # Commit the results were made with
-    folder:str="" # Folder under `assets()` of a mini backbone
+    folder:str="" # Folder under `assets_dir()` of a mini backbone
     params_b:float # Parameters, in billions
     micro_batch:int=16 # Samples that fit on a device at once; accumulation is derived
     color:str # Of its family, colour-blind-safe
@@ -29,11 +29,11 @@ class Backbone:
     @property
     def source(self)->str:
         "What `from_pretrained` is given."
-        if self.kind == "tiny": raise Mistake(f"The backbone {self.name!r} has random weights and is built, not loaded; choose a mini or hub backbone to load.")
+        if self.kind == "tiny": raise UserError(f"The backbone {self.name!r} has random weights and is built, not loaded; choose a mini or hub backbone to load.")
         if self.kind == "hub": return self.repo_id
-        path = assets()/self.folder
+        path = assets_dir()/self.folder
         if not (path/"config.json").is_file():
-            raise Mistake(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the repository out again.")
+            raise UserError(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the repository out again.")
         return str(path)
 
 # %% ../../nbs/catalog/01_backbones.ipynb #6cc891bb

@@ -6,12 +6,12 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differences', 'seeds', 'experiments', 'studies',
-           'one_each', 'Recipe', 'check_recipe', 'Variant', 'Override', 'resolve', 'Difference', 'Experiment',
-           'Experiments', 'grid', 'Study']
+           'Recipe', 'check_recipe', 'Variant', 'Override', 'resolve', 'Difference', 'Experiment', 'Experiments',
+           'grid', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
 from dataclasses import dataclass, field
-from ..core import Mistake, Registry, check_int, near_miss
+from ..core import UserError, Registry, check_int, near_miss
 from .backbones import backbones
 from .benchmarks import Benchmark, benchmarks
 
@@ -55,23 +55,23 @@ choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=
 PARTS = ("encoder", "vision", "projector", "language", "embedding") # what can be frozen; "encoder" is the paper's vision encoder
 
 def check_recipe(r:Recipe)->Recipe:
-    "`r` itself, or a `Mistake` that names the field."
+    "`r` itself, or a `UserError` that names the field."
     for k, allowed in choices.items():
-        if getattr(r, k) not in allowed: raise Mistake(f"The recipe's {k} is {getattr(r, k)!r}{near_miss(getattr(r, k), allowed)}")
+        if getattr(r, k) not in allowed: raise UserError(f"The recipe's {k} is {getattr(r, k)!r}{near_miss(getattr(r, k), allowed)}")
     for k in ("steps", "batch_size", "chunk_size", "n_action_steps", "eval_episodes", "checkpoint_every"):
-        if getattr(r, k) < 1: raise Mistake(f"The recipe's {k} is {getattr(r, k)}; it must be at least 1.")
+        if getattr(r, k) < 1: raise UserError(f"The recipe's {k} is {getattr(r, k)}; it must be at least 1.")
     for p in r.freeze:
-        if p not in PARTS: raise Mistake(f"The recipe freezes {p!r}{near_miss(p, PARTS)}")
-    if not 0 < r.action_keep <= 1: raise Mistake(f"The recipe's action_keep is {r.action_keep}; it must lie above 0 and be at most 1.")
-    if not r.lr > 0 or r.lr == float("inf"): raise Mistake(f"The recipe's lr is {r.lr}; it must be a number above 0.")
+        if p not in PARTS: raise UserError(f"The recipe freezes {p!r}{near_miss(p, PARTS)}")
+    if not 0 < r.action_keep <= 1: raise UserError(f"The recipe's action_keep is {r.action_keep}; it must lie above 0 and be at most 1.")
+    if not r.lr > 0 or r.lr == float("inf"): raise UserError(f"The recipe's lr is {r.lr}; it must be a number above 0.")
     if isinstance(r.lora_targets, str):
-        raise Mistake(f"The recipe's lora_targets is the text {r.lora_targets!r}; write a tuple of names, such as ({r.lora_targets!r},).")
+        raise UserError(f"The recipe's lora_targets is the text {r.lora_targets!r}; write a tuple of names, such as ({r.lora_targets!r},).")
     if r.lora_targets and not r.lora_rank:
-        raise Mistake(f"The recipe names lora_targets ({', '.join(r.lora_targets)}), but its lora_rank is 0: no adapter would learn; set "
+        raise UserError(f"The recipe names lora_targets ({', '.join(r.lora_targets)}), but its lora_rank is 0: no adapter would learn; set "
                       f"lora_rank, or leave lora_targets empty.")
-    if r.lora_rank < 0: raise Mistake(f"The recipe's lora_rank is {r.lora_rank}; it must be at least 0.")
+    if r.lora_rank < 0: raise UserError(f"The recipe's lora_rank is {r.lora_rank}; it must be at least 0.")
     if r.n_action_steps > r.chunk_size:
-        raise Mistake(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
+        raise UserError(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
     return r
 
 # %% ../../nbs/catalog/03_experiments.ipynb #49becb29
@@ -263,9 +263,9 @@ class Experiments(Registry):
     "Experiments by `run_id`; an unknown one is told which of its parts is wrong."
     def __missing__(self, run_id):
         parts = str(run_id).split("__")
-        if len(parts) != 4: raise Mistake(f"{run_id!r} is no experiment; write backbone__benchmark__variant__s0, such as {next(iter(self))!r}.")
+        if len(parts) != 4: raise UserError(f"{run_id!r} is no experiment; write backbone__benchmark__variant__s0, such as {next(iter(self))!r}.")
         for name, known in zip(parts, (backbones, benchmarks, variants)): known[name]
-        raise Mistake(f"There is no seed {parts[3]!r} in {run_id!r}{near_miss(parts[3], [f's{s}' for s in seeds])}")
+        raise UserError(f"There is no seed {parts[3]!r} in {run_id!r}{near_miss(parts[3], [f's{s}' for s in seeds])}")
 
 def grid(
     backbones, # Names
@@ -288,12 +288,12 @@ class Study:
     rows:tuple # Experiments
 
 studies = Registry("study")
-one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1] # the first mini of each family
+_one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1] # the first mini of each family
 studies.add(Study("demo", "Does a pretrained backbone help, at the size of a coffee break?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["demo", "demo-scratch"], [0]))))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
-                  tuple(grid(one_each, ["grinningface"], ["base"], [0]))))
+                  tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
 studies.add(Study("bridge", "Does a VLM that was asked about a robot's pictures make a better policy?",
                   tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0]) + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))

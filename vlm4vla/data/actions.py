@@ -11,7 +11,7 @@ __all__ = ['LEAST', 'ActionStats', 'fixed', 'quantiles', 'narrow', 'encode', 'de
 import hashlib, json
 from dataclasses import asdict, dataclass, replace
 import numpy as np
-from ..core import Mistake
+from ..core import UserError
 
 # %% ../../nbs/data/04_actions.ipynb #7c38c322
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,10 @@ class ActionStats:
     def __post_init__(self):
         for k in ("lo", "hi"): object.__setattr__(self, k, tuple(float(v) for v in getattr(self, k)))
         if len(self.lo) != 6 or len(self.hi) != 6:
-            raise Mistake(f"ActionStats has {len(self.lo)} lower and {len(self.hi)} upper ends; give one for each of the 6 arm dimensions.")
+            raise UserError(f"ActionStats has {len(self.lo)} lower and {len(self.hi)} upper ends; give one for each of the 6 arm dimensions.")
         if not np.isfinite((*self.lo, *self.hi)).all() or any(l > h for l, h in zip(self.lo, self.hi)):
-            raise Mistake("ActionStats has an end that is not finite, or a lower end above its upper end; compute it again from sound actions.")
-        if self.opened == self.closed: raise Mistake("ActionStats has the same gripper value for open and closed; give two.")
+            raise UserError("ActionStats has an end that is not finite, or a lower end above its upper end; compute it again from sound actions.")
+        if self.opened == self.closed: raise UserError("ActionStats has the same gripper value for open and closed; give two.")
 
     def to_dict(self)->dict: return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
@@ -58,7 +58,7 @@ def quantiles(
 )->ActionStats:
     "A range measured on data, its extremes cut off; what hardly moves does not move."
     a = np.asarray(actions_TA, np.float64)[..., :6].reshape(-1, 6)
-    if not len(a): raise Mistake("There are no actions to measure a range on; give at least one trajectory.")
+    if not len(a): raise UserError("There are no actions to measure a range on; give at least one trajectory.")
     lo, middle, hi = np.quantile(a, [q, .5, 1-q], axis=0)
     still = hi - lo <= LEAST
     return ActionStats(lo=np.where(still, middle, lo), hi=np.where(still, middle, hi), source="quantiles", **gripper)
@@ -105,6 +105,6 @@ def chunk(
 )->tuple: # (T, K, A) actions, (T, K) True where they exist
     "For every step the `k` actions from there on, and a mask that is false past the end."
     a = np.asarray(actions_TA)
-    if a.ndim != 2 or not len(a) or k < 1: raise Mistake(f"A trajectory of shape {a.shape} has no chunks of {k}; give (steps, dimensions) and a chunk of at least 1.")
+    if a.ndim != 2 or not len(a) or k < 1: raise UserError(f"A trajectory of shape {a.shape} has no chunks of {k}; give (steps, dimensions) and a chunk of at least 1.")
     at = np.arange(len(a))[:, None] + np.arange(k)
     return a[np.minimum(at, len(a)-1)], at < len(a)

@@ -11,7 +11,7 @@ __all__ = ['find_notebook', 'check_notebooks', 'check_kernel', 'check_out', 'dou
 import os, shlex, shutil, sys
 from importlib.util import find_spec
 from pathlib import Path
-from ..core import Mistake, of_workbook, results_dir, try_lock, unwritable
+from ..core import UserError, workbook_file, results_dir, try_lock, unwritable
 from .parameters import parameters_of
 
 # %% ../../nbs/launch/02_needs.ipynb #d466a361
@@ -19,17 +19,17 @@ def find_notebook(
     name:str, # "train" or "evaluate"
     folder=None, # Of the run notebooks; `nbs/runs` if not given
 )->Path:
-    "The run notebook, or a `Mistake` that says where it should be."
-    path = Path(folder or of_workbook("nbs/runs"))/f"{name}.ipynb"
+    "The run notebook, or a `UserError` that says where it should be."
+    path = Path(folder or workbook_file("nbs/runs"))/f"{name}.ipynb"
     if not path.is_file():
-        raise Mistake(f"The run notebook {path} is not there", "work inside a checkout of the repository, or set VLM4VLA_HOME to one")
+        raise UserError(f"The run notebook {path} is not there", "work inside a checkout of the repository, or set VLM4VLA_HOME to one")
     return path
 
 def check_notebooks(
     names, # "train", "evaluate" or both
     folder=None, # Of the run notebooks; `nbs/runs` if not given
 ):
-    "A `Mistake` unless all of them are there and say what they can be given."
+    "A `UserError` unless all of them are there and say what they can be given."
     for n in names: parameters_of(find_notebook(n, folder))
 
 # %% ../../nbs/launch/02_needs.ipynb #be85d46e
@@ -41,20 +41,20 @@ def _ours(exe:str)->bool: # what a kernel starts
 def check_kernel(
     name:str="python3", # Of the kernel that notebooks ask for
 ):
-    "A `Mistake` unless notebooks run in this Python."
+    "A `UserError` unless notebooks run in this Python."
     for p in ("papermill", "ipykernel"):
         how = f"install it with `{shlex.quote(sys.executable)} -m pip install {p}`"
-        if not find_spec(p): raise Mistake(f"Notebooks need the package {p}, which {sys.executable} does not have", how)
+        if not find_spec(p): raise UserError(f"Notebooks need the package {p}, which {sys.executable} does not have", how)
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     make = lambda where: f"make it with `{shlex.quote(sys.executable)} -m ipykernel install {where} --name {name}`"
     try: spec = KernelSpecManager().get_kernel_spec(name)
-    except NoSuchKernel: raise Mistake(f"Jupyter has no kernel {name!r}", make("--sys-prefix")) from None
+    except NoSuchKernel: raise UserError(f"Jupyter has no kernel {name!r}", make("--sys-prefix")) from None
     except Exception as e:
-        raise Mistake(f"Jupyter's kernel {name!r} cannot be read ({type(e).__name__}: {e})", make("--sys-prefix")) from None
+        raise UserError(f"Jupyter's kernel {name!r} cannot be read ({type(e).__name__}: {e})", make("--sys-prefix")) from None
     if spec.argv and _ours(spec.argv[0]): return
     exe = spec.argv[0] if spec.argv else "nothing"
     what = "another Python" if shutil.which(exe) else "a Python that is gone"
-    raise Mistake(f"Jupyter's kernel {name!r} in {spec.resource_dir} starts {what}, {exe}", _instead(spec.resource_dir, make))
+    raise UserError(f"Jupyter's kernel {name!r} in {spec.resource_dir} starts {what}, {exe}", _instead(spec.resource_dir, make))
 
 def _instead(folder, make)->str:
     "What puts our kernel before the one in a folder."
@@ -68,9 +68,9 @@ def check_out(
     out, # Folder of the tables; it need not exist yet
     named:str="--out", # What names it
 ):
-    "A `Mistake` unless rows can be written there, by one process at a time."
+    "A `UserError` unless rows can be written there, by one process at a time."
     out = Path(out)
-    if why := unwritable(out): raise Mistake(f"Nothing can be written to {out} ({why})", f"let {named} name a folder that can be written")
+    if why := unwritable(out): raise UserError(f"Nothing can be written to {out} ({why})", f"let {named} name a folder that can be written")
     there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if (fd := try_lock(there)) is not None: os.close(fd)
 
@@ -84,5 +84,5 @@ def check_needs(
     only, # Run notebooks that are to be run
     notebooks=None, # Folder of the run notebooks; `nbs/runs` if not given
 ):
-    "A `Mistake` unless notebooks can be run and leave their rows."
+    "A `UserError` unless notebooks can be run and leave their rows."
     check_notebooks(only, notebooks); check_kernel(); check_out(out)

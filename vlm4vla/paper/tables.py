@@ -6,15 +6,15 @@ Docs: https://vlm4vla.github.io/vlm4vla/paper/tables.html.md"""
 
 # %% auto #0
 __all__ = ['paper_tables', 'CAPABILITY', 'PARTS', 'PaperTable', 'reported', 'heading', 'printed', 'decimals', 'rebuilt',
-           'countable', 'uncountable', 'length_sd', 'uncertain', 'apart', 'checkpoints', 'steadiness', 'beside']
+           'uncountable', 'uncertain', 'intervals_apart', 'checkpoints', 'steadiness', 'beside']
 
 # %% ../../nbs/paper/01_tables.ipynb #6f848759
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from ..core import Mistake, Registry
+from ..core import UserError, Registry
 from ..catalog.benchmarks import benchmarks
 from ..results.tables import load
-from ..results.stats import alike, separate, steady, wilson
+from ..results.stats import constant_interval, separate_samples, round_steady, wilson
 
 # %% ../../nbs/paper/01_tables.ipynb #c1a79548
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def reported(
     "The published cells of a table, in printed order."
     t, df = paper_tables[name], load("reported", out)
     rows = df[(df.source == t.source) & (df.table == t.label)]
-    if not len(rows): raise Mistake(f"reported.csv holds no cell of {t.label} ({t.source}); restore it with `git checkout results/reported.csv`.")
-    return rows.reset_index(drop=True).assign(value=lambda d: steady(d.value))
+    if not len(rows): raise UserError(f"reported.csv holds no cell of {t.label} ({t.source}); restore it with `git checkout results/reported.csv`.")
+    return rows.reset_index(drop=True).assign(value=lambda d: round_steady(d.value))
 
 # %% ../../nbs/paper/01_tables.ipynb #96599563
 def heading(r)->str:
@@ -118,7 +118,7 @@ def rebuilt(
     return pd.DataFrame(rows, columns=["row", "column", "printed", "rebuilt", "difference", "agrees", "how"])
 
 # %% ../../nbs/paper/01_tables.ipynb #57a3aa7b
-def countable(
+def _countable(
     value:float, # Printed rate
     n:int, # Episodes
     scale:float=100., # 100 for per cent, 1 for a share
@@ -136,11 +136,11 @@ def uncountable(
     "The printed rates that are no count of their episodes."
     df = reported(name, out)
     df = df[(df.metric == "success rate") & df.n.notna()]
-    bad = [r for r in df.itertuples() if not countable(r.value, r.n, 100 if r.unit == "%" else 1, decimals(df[df.benchmark == r.benchmark].value))]
+    bad = [r for r in df.itertuples() if not _countable(r.value, r.n, 100 if r.unit == "%" else 1, decimals(df[df.benchmark == r.benchmark].value))]
     return pd.DataFrame([dict(row=r.row_label, column=heading(r), printed=r.value, n=r.n, nearest=round(round(r.value/100*r.n)/r.n*100, 2)) for r in bad], columns=["row", "column", "printed", "n", "nearest"])
 
 # %% ../../nbs/paper/01_tables.ipynb #05e2b608
-def length_sd(
+def _length_sd(
     rates, # Shares of sequences with at least 1, 2, … tasks solved
 )->float:
     "Standard deviation of the number of tasks solved in a row."
@@ -149,13 +149,13 @@ def length_sd(
 
 def _spread(r, df): # standard deviation of an average length, and how it is known
     p = df[(df.row_label == r.row_label) & (df.benchmark == r.benchmark) & df.task.str.startswith("Task-") & (df.metric == "success rate")].value
-    return (length_sd(p), "from the five rates") if len(p) == 5 else (np.sqrt(r.value*(5 - r.value)), "widest possible")
+    return (_length_sd(p), "from the five rates") if len(p) == 5 else (np.sqrt(r.value*(5 - r.value)), "widest possible")
 
 def _interval(r, df): # lower end, upper end, how
     top = 100 if r.unit == "%" else 1
     if r.metric == "success rate": return *(top*np.array(wilson(r.value/top*r.n, r.n))), "Wilson"
     sd, how = _spread(r, df)
-    if not sd > 1e-9: return *alike(r.value, r.n, 0, 5), "all alike"
+    if not sd > 1e-9: return *constant_interval(r.value, r.n, 0, 5), "all alike"
     return max(0., r.value - 1.96*sd/r.n**.5), min(5., r.value + 1.96*sd/r.n**.5), how
 
 def uncertain(
@@ -167,11 +167,11 @@ def uncertain(
     for r in df[df.task.eq("all") & df.metric.isin(PARTS) & df.n.notna()].itertuples():
         low, high, how = _interval(r, df)
         rows.append(dict(row=r.row_label, backbone=r.backbone, variant=r.variant, benchmark=r.benchmark, value=r.value,
-                         ci_low=round(steady(low), 3), ci_high=round(steady(high), 3), n=r.n, method=how))
+                         ci_low=round(round_steady(low), 3), ci_high=round(round_steady(high), 3), n=r.n, method=how))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/paper/01_tables.ipynb #427124c9
-def apart(
+def intervals_apart(
     name:str, # Entry of `paper_tables`
     benchmark:str, # As printed
     a:str, # Row that is asked about
@@ -181,7 +181,7 @@ def apart(
     "How far two printed totals are apart; a rate in per cent is taken as a share."
     u = uncertain(name, out).query("benchmark == @benchmark").set_index("row")
     scale = 1 if benchmark.startswith("CALVIN") else 100
-    return separate(*({k: u.loc[r, k]/scale for k in ("value", "ci_low", "ci_high")} for r in (a, b)))
+    return separate_samples(*({k: u.loc[r, k]/scale for k in ("value", "ci_low", "ci_high")} for r in (a, b)))
 
 # %% ../../nbs/paper/01_tables.ipynb #7ce0eb99
 def checkpoints(

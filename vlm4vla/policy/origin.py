@@ -10,7 +10,7 @@ __all__ = ['Origin', 'code_version']
 # %% ../../nbs/policy/02_origin.ipynb #461ca15b
 import hashlib, json
 from dataclasses import dataclass, field
-from ..core import git_sha, plain, versions
+from ..core import git_sha, to_jsonable, versions
 
 # %% ../../nbs/policy/02_origin.ipynb #a5c9205d
 @dataclass
@@ -22,7 +22,7 @@ class Origin:
     @property
     def hash(self)->str:
         "Name of exactly these facts."
-        return hashlib.sha256(json.dumps(plain(self.facts), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(to_jsonable(self.facts), sort_keys=True).encode()).hexdigest()
 
 def code_version()->str:
     "The commit of the code that runs, or the package's version where there is none."

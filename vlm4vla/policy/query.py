@@ -10,16 +10,16 @@ __all__ = ['ActionQuery', 'query_states']
 # %% ../../nbs/policy/01_query.ipynb #d15329db
 import torch
 from torch import nn
-from ..core import Mistake
+from ..core import UserError
 
 # %% ../../nbs/policy/01_query.ipynb #a1cc1a39
 def _scale(emb, scale:str)->float:
     "What the query's vectors are multiplied by."
     if scale == "none": return 1.
-    if scale != "words": raise Mistake(f"The scale of the query is 'none' or 'words', not {scale!r}.")
+    if scale != "words": raise UserError(f"The scale of the query is 'none' or 'words', not {scale!r}.")
     words = getattr(emb, "scalar_embed_scale", 1.)
     if words == 1:
-        raise Mistake("This VLM does not multiply the embeddings of its words where the query enters; leave query_scale at 'none'.")
+        raise UserError("This VLM does not multiply the embeddings of its words where the query enters; leave query_scale at 'none'.")
     return float(words)
 
 # %% ../../nbs/policy/01_query.ipynb #98a0f92f
@@ -46,6 +46,6 @@ class ActionQuery(nn.Module):
 def query_states(model, inputs:dict, query_id:int)->torch.Tensor: # (B, Q, D)
     "Last hidden states at the query's places."
     at = inputs["input_ids"] == query_id; n = at.sum(1)
-    if (n != n[0]).any() or n[0] == 0: raise Mistake("Every row needs the same number of action queries, at least one; build rows with `Encoder.prompt`.")
+    if (n != n[0]).any() or n[0] == 0: raise UserError("Every row needs the same number of action queries, at least one; build rows with `Encoder.prompt`.")
     h_BTD = model(**inputs, use_cache=False).last_hidden_state
     return h_BTD[at].view(len(at), int(n[0]), -1)

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..catalog.benchmarks import benchmarks
-from ..core import Mistake, locked, results_dir, write_text
+from ..core import UserError, locked, results_dir, write_text
 from .printing import csv_text
 from .tables import _file, _write, frame, load, tables, unmeasured
-from .stats import counted, failed, measure, steady
+from .stats import metric_values, n_failed, measure, round_steady
 
 # %% ../../nbs/results/04_scores.ipynb #7a18e176
 def facts(
@@ -30,8 +30,8 @@ def facts(
 # %% ../../nbs/results/04_scores.ipynb #489a9dad
 def attempted(
     episodes:pd.DataFrame, # Rows of the table `episodes`
-    failures:pd.DataFrame=None, # Rows of the table `failures`
-)->pd.DataFrame: # a column `failed` more
+    failures:pd.DataFrame=None, # Rows of the table `_failures`
+)->pd.DataFrame: # a column `n_failed` more
     "Episodes with their facts, and one marked row for each that failed and was never measured."
     df = facts(episodes).assign(failed=False)
     lost = unmeasured(episodes, failures) if failures is not None and len(failures) else ()
@@ -40,7 +40,7 @@ def attempted(
     return pd.concat([df, lost[keys].assign(failed=True)], ignore_index=True).astype(dict(success="boolean"))
 
 def _score(df, metric):
-    found, lost = measure(metric, counted(df, metric)), failed(df)
+    found, lost = measure(metric, metric_values(df, metric)), n_failed(df)
     if not found["n"] and not lost: return None
     value = {c: round(found[c], 6) for c in ("value", "ci_low", "ci_high")}
     how = found["method"] or ("Wilson" if metric.unit == "share" else "bootstrap")
@@ -49,7 +49,7 @@ def _score(df, metric):
 # %% ../../nbs/results/04_scores.ipynb #cafecf92
 def scores(
     episodes:pd.DataFrame, # Rows of the table `episodes`
-    failures:pd.DataFrame=None, # Rows of the table `failures`
+    failures:pd.DataFrame=None, # Rows of the table `_failures`
 )->pd.DataFrame:
     "Every rate that can be derived from episodes, as rows of `scores.csv`."
     rows = []
@@ -86,7 +86,7 @@ def write_table(
     "Write `tables/<name>.csv`, the same bytes for the same numbers on every processor."
     path = Path(out or results_dir())/"tables"/f"{name}.csv"
     df = df.reset_index(drop=True)
-    df = df.assign(**{c: steady(_dust(df[c].astype(float)), 6) for c in df.select_dtypes("float")})
+    df = df.assign(**{c: round_steady(_dust(df[c].astype(float)), 6) for c in df.select_dtypes("float")})
     write_text(path, csv_text(df, float_format="%.6g"))
     return path
 
@@ -114,7 +114,7 @@ def controlled(
 # %% ../../nbs/results/04_scores.ipynb #5e329488
 def _loads(name, out):
     try: return load(name, out), []
-    except Mistake as e: return None, [str(e)]
+    except UserError as e: return None, [str(e)]
 
 # %% ../../nbs/results/04_scores.ipynb #a7714809
 def check(

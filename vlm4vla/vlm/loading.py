@@ -17,9 +17,9 @@ from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
 from ..catalog.backbones import Backbone, backbones
-from ..core import Mistake, file_hash, near_miss
+from ..core import UserError, file_hash, near_miss
 from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
-from .qwen import quicken
+from .qwen import fuse_ops
 from .paligemma import attention
 import vlm4vla.vlm.kosmos, vlm4vla.vlm.internvl, vlm4vla.vlm.more_families # registers their families
 
@@ -59,7 +59,7 @@ def _explained(b:Backbone,
         known = next(((why, x) for why in _WHY for x in _behind(e) if isinstance(x, why[0])), None)
         if known: text = known[0][1].format(b=b, src=b.source, again=_again(b), said=str(known[1]).splitlines()[0].rstrip('.'))
         else: text = f"{b.source} {lack}: {remedy if remedy and b.kind != 'mini' else _again(b)}."
-        raise Mistake(text) from None
+        raise UserError(text) from None
 
 # %% ../../nbs/vlm/07_loading.ipynb #220431c9
 def _source(b:Backbone):
@@ -75,7 +75,7 @@ def load_config(b:Backbone):
         config = transformers.AutoConfig.from_pretrained(src, trust_remote_code=False, **kw)
     text = config.get_text_config().model_type
     if config.model_type != f.model_type or f.text_type not in ("", text):
-        raise Mistake(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct the family of {b.name!r}.")
+        raise UserError(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct the family of {b.name!r}.")
     return config
 
 # %% ../../nbs/vlm/07_loading.ipynb #8047d8fe
@@ -83,8 +83,8 @@ _ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=
 
 def _check_attention(attn:str):
     "Refuse an attention implementation that is not here."
-    if attn not in _ATTENTION: raise Mistake(f"There is no attention implementation {attn!r}{near_miss(attn, _ATTENTION)}")
-    if _ATTENTION[attn] and not _ATTENTION[attn](): raise Mistake(f"{attn} is asked for, but FlashAttention is not installed or finds no GPU here: install `flash-attn`, or choose 'sdpa'.")
+    if attn not in _ATTENTION: raise UserError(f"There is no attention implementation {attn!r}{near_miss(attn, _ATTENTION)}")
+    if _ATTENTION[attn] and not _ATTENTION[attn](): raise UserError(f"{attn} is asked for, but FlashAttention is not installed or finds no GPU here: install `flash-attn`, or choose 'sdpa'.")
 
 def _pretrained(b:Backbone, auto, **kwargs):
     "A model with all the weights of its checkpoint."
@@ -94,7 +94,7 @@ def _pretrained(b:Backbone, auto, **kwargs):
         except OSError: cached_file(src, "model.safetensors", **kw); raise # asked for by name, the hub says why there is none
     gaps = sorted({*info["missing_keys"], *(k for k,*_ in info["mismatched_keys"])})
     gaps = [k for k in gaps if not any(f"{u}." in k for u in families[b.family].unused)]
-    if gaps: raise Mistake(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as {gaps[0]}): {_again(b)}.")
+    if gaps: raise UserError(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as {gaps[0]}): {_again(b)}.")
     return model
 
 # %% ../../nbs/vlm/07_loading.ipynb #4d52e070
@@ -110,13 +110,13 @@ def load_model(b:Backbone, # a backbone
                attn:str="sdpa"):      # attention implementation, where its mask allows
     "The model of a backbone."
     config, f = load_config(b), families[b.family]
-    if init not in ("pretrained", "scratch"): raise Mistake(f"init is 'pretrained' or 'scratch', not {init!r}.")
+    if init not in ("pretrained", "scratch"): raise UserError(f"init is 'pretrained' or 'scratch', not {init!r}.")
     _check_attention(attn)
     auto, kwargs = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), dict(dtype=dtype, attn_implementation=attention(f, attn))
     fresh = b.kind == "tiny" or init == "scratch"
     try: model = auto.from_config(config, **kwargs) if fresh else _pretrained(b, auto, **kwargs)
-    except ValueError as e: raise Mistake(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or 'eager'.") from None
-    return quicken(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
+    except ValueError as e: raise UserError(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or 'eager'.") from None
+    return fuse_ops(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
 
 # %% ../../nbs/vlm/07_loading.ipynb #0576ba22
 def load_tokenizer(b:Backbone):
@@ -157,13 +157,13 @@ class Encoder:
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
         if text_mask not in self.family.masks:
-            raise Mistake(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set "
+            raise UserError(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set "
                           f"text_mask to that.")
         self.tok, self.text_mask = load_tokenizer(self.b), text_mask
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
         self.n_visual, self.marks, self._ids = self.facts["n_visual"], marks_of(self.tok), {}
-        if self.ids(self.family.image_token) != [self.image_id]: raise Mistake(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
+        if self.ids(self.family.image_token) != [self.image_id]: raise UserError(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
     def ids(self, text:str, **said:str)->list[int]: # text with {image} and other slots; slot → words
         "Token ids of a sequence, with the image's places; what is said stays words."
         key = text, *said.items()
@@ -174,7 +174,7 @@ class Encoder:
     def __call__(self, rows:list[list[int]], images_BHWC:torch.Tensor, multiple:int=1)->dict:
         "The model's inputs for rows of token ids and their images, padded to a `multiple` of tokens."
         if not rows or len(rows) != len(images_BHWC):
-            raise Mistake(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least "
+            raise UserError(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least "
                           f"one.")
         T = -(-max(map(len, rows))//multiple)*multiple; dev = images_BHWC.device
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
@@ -187,5 +187,5 @@ from fastcore.basics import patch
 @patch
 def prompt(self:Encoder, instruction:str, kind:str="long")->list[int]:
     "Token ids of an instruction, the action query last."
-    if kind not in self.family.prompts: raise Mistake(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
+    if kind not in self.family.prompts: raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
     return self.ids(self.family.prompts[kind], instruction=instruction) + [self.query_id]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch, transformers
 from transformers import InternVLConfig, Kosmos2Config, PaliGemmaConfig, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 from ..catalog.backbones import Backbone, backbones
-from ..core import Mistake
+from ..core import UserError
 from .loading import image_facts, load_config, load_tokenizer
 from .family import families, part_of, token_ids
 
@@ -54,7 +54,7 @@ def real_config(b:Backbone):
     "The config of a backbone at its real size: as published where that is known, else from its files."
     if b.kind == "hub" and b.name in shapes: return shapes[b.name]()
     try: return load_config(b)
-    except Mistake as e: raise Mistake(f"The size of {b.name!r} is known only from its files: {e}") from None
+    except UserError as e: raise UserError(f"The size of {b.name!r} is known only from its files: {e}") from None
 
 # %% ../../nbs/vlm/08_sizes.ipynb #a83d7caa
 @lru_cache
@@ -88,9 +88,9 @@ def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub o
     "Tokens of a row: text, image and action query."
     f, tok = families[b.family], load_tokenizer(b)
     tok.add_tokens(list(f.specials), special_tokens=True)
-    if kind not in f.prompts: raise Mistake(f"There is no {kind!r} prompt for {b.name!r}, whose sequences are: {', '.join(f.prompts)}.")
+    if kind not in f.prompts: raise UserError(f"There is no {kind!r} prompt for {b.name!r}, whose sequences are: {', '.join(f.prompts)}.")
     ids = token_ids(tok, f.prompts[kind], f.image_token, instruction=instruction)
     if ids.count(tok.convert_tokens_to_ids(f.image_token)) != 1:
-        raise Mistake(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct "
+        raise UserError(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct "
                       f"the family of the backbone.")
     return len(ids) - 1 + visual_tokens(b, size) + 1 # the image in the place of its one token; the query
