@@ -27,7 +27,8 @@ class Symbol:
     @property
     def signature(self):
         args = ", ".join(n + (f": {a}" if a else "") + (f" = {d}" if d and a else f"={d}" if d else "") for n, a, d in self.params)
-        return f"{self.name.split('.')[-1]}" + ("" if self.kind == "property" else f"({args})") + (f" -> {self.returns}" if self.returns else "")
+        return f"{self.name.split('.')[-1]}" + ("" if self.kind == "property" else f"({args})") + (f" -> {self.returns}" if self.returns
+            else "")
 
 def text(node): return ast.unparse(node) if node else ""
 def public(name): return not name.startswith("_") or name == "__call__"
@@ -56,7 +57,8 @@ def of_function(node, module, obj, owner=""):
     method = owner and not decorated(node, "staticmethod")
     prop = decorated(node, "property") or decorated(node, "cached_property")
     kind = "property" if prop else "method" if owner else "function"
-    return Symbol(module, f"{owner}.{node.name}" if owner else node.name, kind, parameters(node.args)[bool(method):], text(node.returns), ast.get_docstring(node) or "", notes(obj), node.lineno)
+    return Symbol(module, f"{owner}.{node.name}" if owner else node.name, kind, parameters(node.args)[bool(method):], text(node.returns),
+                  ast.get_docstring(node) or "", notes(obj), node.lineno)
 
 def of_class(node, module, obj):
     "A class: its fields if it is a dataclass, or else what its `__init__` takes."
@@ -91,7 +93,8 @@ def find(module, name):
 def constants(module):
     "What else a module exports: pairs of a name and what it is."
     mod, known = importlib.import_module(f"vlm4vla.{module}"), {s.name for s in symbols(module)}
-    say = lambda v: f"registry of {len(v)}: " + ", ".join(f"`{k}`" for k in list(v)[:6]) + (", …" if len(v) > 6 else "") if isinstance(v, Registry) else f"`{short(repr(v))}`"
+    say = lambda v: f"registry of {len(v)}: " + ", ".join(f"`{k}`" for k in list(v)[:6]) + (", …" if len(v) > 6 else "") if isinstance(v,
+        Registry) else f"`{short(repr(v))}`"
     return [(n, say(getattr(mod, n))) for n in mod.__all__ if n not in known]
 
 def short(s, width=70):
@@ -112,7 +115,8 @@ def table(s):
 
 def lesson(s, level=3):
     "A symbol as its own page shows it."
-    parts = [f'<a id="{s.anchor}"></a>', f"{'#'*level} {s.name}", f"```{{code-block}} python\n:class: signature\n\n{s.signature}\n```", safe(s.doc), table(s)]
+    parts = [f'<a id="{s.anchor}"></a>', f"{'#'*level} {s.name}", f"```{{code-block}} python\n:class: signature\n\n{s.signature}\n```",
+             safe(s.doc), table(s)]
     return "\n\n".join(filter(None, parts))
 
 def reference(s, page, depth=0):
@@ -132,7 +136,8 @@ def module_page(module, page, title, subtitle):
 
 def modules():
     "Every module and the notebook it is made from, in the order of the notebooks."
-    there = {p: re.search(r"File to edit: (?:\.\./)+nbs/(\S+)\.ipynb", p.read_text(encoding="utf-8")) for p in (ROOT/"vlm4vla").rglob("*.py")}
+    there = {p: re.search(r"File to edit: (?:\.\./)+nbs/(\S+)\.ipynb", p.read_text(encoding="utf-8"))
+             for p in (ROOT/"vlm4vla").rglob("*.py")}
     made = {".".join(p.relative_to(ROOT/"vlm4vla").with_suffix("").parts): f[1] for p, f in there.items() if f}
     return {m: page for room in rooms() for m, page in sorted(made.items(), key=lambda mp: mp[1]) if room_of(page) == room}
 
@@ -140,7 +145,7 @@ def rooms():
     "The rooms of the house in their order, each importing only from those before it; what stands in none is before or after them all."
     settings = ConfigParser(delimiters=["="])
     settings.read(ROOT/"settings.ini", encoding="utf-8")
-    return ["core", *settings["DEFAULT"]["rooms"].split(), "cli"]
+    return ["core", *settings["DEFAULT"]["rooms"].split(), "cli", "renamed"]
 
 def room_of(page):
     "The room of a page: its first folder, or for the two that stand alone their name."

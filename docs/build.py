@@ -20,7 +20,8 @@ DATA = shutil.ignore_patterns(".*", "checkpoints", "demo", "executed", "videos")
 def tool(name, *args, cwd=ROOT):
     "Run one of the environment's commands; its own words say what is wrong."
     path = os.pathsep.join(filter(None, [str(cwd), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run([Path(sys.executable).parent/name, *args], cwd=cwd, env={**os.environ, "VLM4VLA_HOME": str(ROOT), "PYTHONPATH": path})
+    done = subprocess.run([Path(sys.executable).parent/name, *args], cwd=cwd,
+                          env={**os.environ, "VLM4VLA_HOME": str(ROOT), "PYTHONPATH": path})
     if done.returncode: sys.exit(f"{name} failed; see above.")
 
 def read(path): return json.loads(path.read_text(encoding="utf-8"))
@@ -56,14 +57,16 @@ def heading(source):
     found = re.match(r"\s*---\n(.*?)\n---\s*", source, re.S)
     if not found: return source
     facts = yaml.safe_load(found[1])
-    return "\n\n".join(filter(None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
+    return "\n\n".join(filter(
+        None, [f"# {facts.get('title', '')}", facts.get("description") and f"> {facts['description']}", source[found.end():]])).strip()
 
 EXECUTED = {}   # of the gallery, by the name of the file
 
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
     text = re.sub(r"\[([^\]]*)\]\((?:\.\./|nbs/)*bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
-    text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)", lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)",
+                  lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 
 def symbol(cell, module):
@@ -106,7 +109,8 @@ def title(path):
 
 def toc(*parts):
     "Hidden tables of contents: pairs of a caption and pages."
-    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, "```"]) for caption, pages in parts if pages)
+    return "\n\n".join("\n".join(["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, "```"])
+                       for caption, pages in parts if pages)
 
 def listing(pages):
     "A table of pages, each with its one line."
@@ -121,8 +125,10 @@ def data_page():
     text = (ROOT/"results"/"README.md").read_text(encoding="utf-8").replace("# results\n", "# The data\n", 1)
     there = lambda folder, *kinds: [p.relative_to(ROOT).as_posix() for k in kinds for p in sorted((ROOT/folder).glob(f"*.{k}"))]
     files = lambda paths: " · ".join(f'<a href="{p}">{Path(p).name}</a>' for p in paths)
-    rows = [("Tables", there("results", "csv", "parquet")), ("What the pages show", there("results/tables", "csv")), ("How each run was made", there("results/provenance", "json")), ("Figures", there("figures", "svg", "png", "json"))]
-    return text.replace("\n## ", "\n## The files\n\n" + "\n\n".join(f"{what}: {files(paths)}." for what, paths in rows if paths) + "\n\n## ", 1)
+    rows = [("Tables", there("results", "csv", "parquet")), ("What the pages show", there("results/tables", "csv")),
+            ("How each run was made", there("results/provenance", "json")), ("Figures", there("figures", "svg", "png", "json"))]
+    return text.replace("\n## ",
+                        "\n## The files\n\n" + "\n\n".join(f"{what}: {files(paths)}." for what, paths in rows if paths) + "\n\n## ", 1)
 
 RESULTS = """# Results
 
@@ -186,12 +192,17 @@ def sections():
     library = {room: pages_of(room) for room in api.rooms()}
     write(SRC/"data.md", data_page())
     ran = "[Executed runs](executed.md) has the notebooks of experiments as they ran.\n\n" if EXECUTED else ""
-    write(SRC/"results.md", RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "data", *(["executed"] if EXECUTED else [])])))
+    write(SRC/"results.md",
+          RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "data", *(["executed"] if EXECUTED else [])])))
     listed = "\n\n".join(f"## {room_name(room)}\n\n{listing(pages)}" for room, pages in library.items())
-    write(SRC/"library.md", LIBRARY + listed + "\n" + RUNS + listing(runs) + "\n\n" + toc(*((room_name(r), p) for r, p in library.items()), ("Runs", runs)))
-    write(SRC/"api.md", API + "\n\n".join(map(api_of, api.rooms())) + "\n\n" + toc(*((room_name(r), [f"api/{m}" for m in api_modules(r)]) for r in api.rooms())))
+    write(SRC/"library.md",
+          LIBRARY + listed + "\n" + RUNS + listing(runs) + "\n\n" + toc(*((room_name(r), p) for r, p in library.items()), ("Runs", runs)))
+    write(SRC/"api.md", API + "\n\n".join(map(api_of, api.rooms())) + "\n\n"
+          + toc(*((room_name(r), [f"api/{m}" for m in api_modules(r)]) for r in api.rooms())))
     index = read(SRC/"index.ipynb")
-    index["cells"].append(dict(cell_type="markdown", id="sections", metadata={}, source=toc(("", ["Home <self>", "results", "guide/index", "library", "api"]))))
+    index["cells"].append(
+        dict(cell_type="markdown", id="sections", metadata={},
+             source=toc(("", ["Home <self>", "results", "guide/index", "library", "api"]))))
     write(SRC/"index.ipynb", index)
 
 def process():
@@ -244,7 +255,8 @@ def alone():
 def arguments():
     p = argparse.ArgumentParser(description="Build the site.")
     p.add_argument("--no-run", action="store_true", help="every cell shows what it showed the last time")
-    p.add_argument("--gallery", nargs="?", const=gallery.FOLDER, metavar="FOLDER", help="with the executed notebooks of a folder (results/executed)")
+    p.add_argument("--gallery", nargs="?", const=gallery.FOLDER, metavar="FOLDER",
+                   help="with the executed notebooks of a folder (results/executed)")
     p.add_argument("--alone", action="store_true", help="only the gallery, into build/gallery/")
     return p.parse_args()
 

@@ -38,7 +38,8 @@ mathjax_path = "mathjax/tex-chtml-full.js"
 def copy_mathjax(app, error):
     "The script and its fonts, after the pages."
     if error or app.builder.format != "html": return
-    have, to, fonts = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0])/"static"/"mathjax", Path(app.outdir)/"_static"/"mathjax", "output/chtml/fonts/woff-v2"
+    have, to, fonts = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0])/"static"/"mathjax", Path(
+        app.outdir)/"_static"/"mathjax", "output/chtml/fonts/woff-v2"
     shutil.copytree(have/fonts, to/fonts, dirs_exist_ok=True)
     shutil.copy(have/Path(mathjax_path).name, to)
 

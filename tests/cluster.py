@@ -21,7 +21,8 @@ def tools()->dict:
         for p in (usr/"sbin").glob("slurm*-wlm"): p.with_name(p.name.removesuffix("-wlm")).symlink_to(p.name) # Debian does so when it installs them
         if not (usr/"bin"/"sbatch").exists(): raise UserError("The Debian packages of Slurm hold no sbatch.")
         (folder/"whole").touch()
-    return dict(PATH=os.pathsep.join(map(str, (usr/"bin", usr/"sbin", os.environ["PATH"]))), LD_LIBRARY_PATH=os.pathsep.join(map(str, (lib, lib/"slurm-wlm"))), SLURM_PLUGINS=str(lib/"slurm-wlm"))
+    return dict(PATH=os.pathsep.join(map(str, (usr/"bin", usr/"sbin", os.environ["PATH"]))),
+                LD_LIBRARY_PATH=os.pathsep.join(map(str, (lib, lib/"slurm-wlm"))), SLURM_PLUGINS=str(lib/"slurm-wlm"))
 
 def free_port()->int:
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); return s.getsockname()[1]
@@ -38,13 +39,19 @@ def settings(d:Path, nodes:int, gpus:int, cpus:int, env:dict)->str:
     host, user = socket.gethostname().split(".")[0], getpass.getuser()
     plugins = [f"PluginDir={env['SLURM_PLUGINS']}"] if "SLURM_PLUGINS" in env else []
     (d/"gres.conf").write_text("".join(f"NodeName=n{i} Name=gpu File={p}\n" for i in range(nodes) for p in devices(d, gpus)))
-    return "\n".join([*plugins, "ClusterName=test", f"SlurmctldHost={host}(127.0.0.1)", f"SlurmctldPort={free_port()}", f"SlurmUser={user}", f"SlurmdUser={user}",
-        "AuthType=auth/munge", f"AuthInfo=socket={d}/munge.socket", "CredType=cred/munge", f"StateSaveLocation={d}/state", f"SlurmdSpoolDir={d}/spool/%n",
-        f"SlurmctldPidFile={d}/slurmctld.pid", f"SlurmdPidFile={d}/slurmd.%n.pid", f"SlurmctldLogFile={d}/log/slurmctld", f"SlurmdLogFile={d}/log/slurmd.%n",
-        "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "SwitchType=switch/none", "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core", "GresTypes=gpu", "MpiDefault=none",
-        "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none", "ReturnToService=2", "SchedulerParameters=sched_interval=1,bf_interval=1",
+    return "\n".join([*plugins, "ClusterName=test", f"SlurmctldHost={host}(127.0.0.1)", f"SlurmctldPort={free_port()}",
+                      f"SlurmUser={user}", f"SlurmdUser={user}",
+        "AuthType=auth/munge", f"AuthInfo=socket={d}/munge.socket", "CredType=cred/munge", f"StateSaveLocation={d}/state",
+        f"SlurmdSpoolDir={d}/spool/%n",
+        f"SlurmctldPidFile={d}/slurmctld.pid", f"SlurmdPidFile={d}/slurmd.%n.pid", f"SlurmctldLogFile={d}/log/slurmctld",
+        f"SlurmdLogFile={d}/log/slurmd.%n",
+        "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "SwitchType=switch/none", "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core", "GresTypes=gpu", "MpiDefault=none",
+        "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none", "ReturnToService=2",
+        "SchedulerParameters=sched_interval=1,bf_interval=1",
         "MinJobAge=60", "KillWait=5", "OverTimeLimit=0", "SlurmdParameters=config_overrides", "MaxArraySize=2000", "MaxJobCount=5000",
-        *(f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={cpus} RealMemory=4000 Gres=gpu:{gpus} State=UNKNOWN" for i in range(nodes)),
+        *(f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={cpus} RealMemory=4000 Gres=gpu:{gpus} "
+          f"State=UNKNOWN" for i in range(nodes)),
         "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"]) + "\n"
 
 @contextmanager
@@ -58,11 +65,13 @@ def cluster(folder, nodes:int=2, gpus:int=1, cpus:int=2, more:str=""):
     env = {**os.environ, **found, "SLURM_CONF": str(d/"slurm.conf")}
     step = shutil.which("slurmstepd", path=env["PATH"])
     run = lambda *cmd: subprocess.Popen(cmd, env=env, stdin=subprocess.DEVNULL, stdout=open(d/"log"/"said", "a"), stderr=subprocess.STDOUT)
-    here = [run("munged", "--foreground", "--force", f"--key-file={d}/munge.key", f"--socket={d}/munge.socket", f"--pid-file={d}/munged.pid", f"--log-file={d}/log/munged", f"--seed-file={d}/munge.seed")]
+    here = [run("munged", "--foreground", "--force", f"--key-file={d}/munge.key", f"--socket={d}/munge.socket",
+                f"--pid-file={d}/munged.pid", f"--log-file={d}/log/munged", f"--seed-file={d}/munge.seed")]
     try:
         wait_for(lambda: (d/"munge.socket").exists(), "munged")
         here += [run("slurmctld", "-D", "-c"), *(run("slurmd", "-D", "-N", f"n{i}", *(["-d", step] if step else [])) for i in range(nodes))]
-        idle = lambda: subprocess.run(["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"], env=env, capture_output=True, text=True).stdout.split()
+        idle = lambda: subprocess.run(["sinfo", "-h", "-N", "-t", "idle", "-o", "%N"], env=env, capture_output=True,
+                                      text=True).stdout.split()
         wait_for(lambda: len(idle()) == nodes, f"{nodes} nodes; {d}/log says why")
         yield env
     finally:

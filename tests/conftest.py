@@ -13,7 +13,8 @@ def python():
     "Run this Python on some code in a fresh process and return what came of it."
     def run(*args, **kw):
         env = {**os.environ, **kw.pop("env", {})}
-        return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd=kw.pop("cwd", ROOT), timeout=kw.pop("timeout", 120), **kw)
+        return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd=kw.pop("cwd", ROOT),
+                              timeout=kw.pop("timeout", 120), **kw)
     return run
 
 ASSETS = dict(simpler="maniskill", libero="libero") # suite → its folder where test assets lie beside the checkout
@@ -30,7 +31,9 @@ def interpreter():
         assets = os.environ.get(s.assets_setting) or (beside if beside.is_dir() else None)
         if os.environ.get(b.python_setting): return os.environ[b.python_setting]
         if not made(s):
-            if not assets: pytest.skip(f"{s.label} is not installed, and no assets are at hand to install it for a test; run `{s.command}`, or set {s.assets_setting} to a folder that has them.")
+            if not assets:
+                pytest.skip(f"{s.label} is not installed, and no assets are at hand to install it for a test; run `{s.command}`, or set "
+                            f"{s.assets_setting} to a folder that has them.")
             try: install(suite, assets)
             except UserError as e: pytest.skip(f"{s.label} could not be installed here: {e}")
         return simulator_python(suite)

@@ -13,7 +13,8 @@ def marked(text:str)->dict:
     "Processes with a text in their environment, by kind."
     kinds, found = dict(papermill="-m papermill", kernel="ipykernel_launcher", simulator="vlm4vla.sim.worker"), {}
     for pid, env, cmd, _ in processes():
-        for kind in (k for k, v in kinds.items() if v in " ".join(cmd) and any(text in f"{name}={value}" for name, value in env.items())): found.setdefault(kind, []).append(pid)
+        for kind in (k for k, v in kinds.items() if v in " ".join(cmd) and any(text in f"{name}={value}" for name, value in env.items())):
+            found.setdefault(kind, []).append(pid)
     return found
 
 def hit(pid:int, what=signal.SIGKILL)->bool:

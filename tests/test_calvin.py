@@ -41,14 +41,16 @@ def models():
 
 def pieces(path, names, **known):
     "Some definitions of a file, without what it imports."
-    body = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if getattr(n, "name", None) in names or isinstance(n, ast.Assign) and n.targets[0].id in names]
+    body = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if getattr(n, "name", None) in names or isinstance(n, ast.Assign)
+            and n.targets[0].id in names]
     exec(compile(ast.Module(body, []), str(path), "exec"), known := dict(np=np, contextlib=contextlib, **known))
     return [known[n] for n in names]
 
 def test_the_rule_is_the_benchmarks(models):
     from copy import deepcopy
     table, kinds, *_, draw = pieces(models/"calvin_agent"/"evaluation"/"multistep_sequences.py",
-        ("tasks", "task_categories", "check_condition", "update_state", "valid_task", "check_sequence", "get_sequences_for_state2"), deepcopy=deepcopy)
+        ("tasks", "task_categories", "check_condition", "update_state", "valid_task", "check_sequence", "get_sequences_for_state2"),
+        deepcopy=deepcopy)
     assert list(table) == list(tasks())
     same = lambda a, c: (tasks()[a]["kind"] == tasks()[c]["kind"]) == (kinds[a] == kinds[c])
     assert all(same(a, c) for a in table for c in table)
@@ -65,7 +67,8 @@ def test_the_rule_is_the_benchmarks(models):
 def norm(d): return {k: sorted(v) if isinstance(v, list) else v for k, v in d.items()}
 
 def test_scenes_are_the_benchmarks(models):
-    seed, scene_of = pieces(models/"calvin_agent"/"evaluation"/"utils.py", ("temp_seed", "get_env_state_for_initial_condition"), pi=np.pi, hasher=fnv1)
+    seed, scene_of = pieces(models/"calvin_agent"/"evaluation"/"utils.py", ("temp_seed", "get_env_state_for_initial_condition"), pi=np.pi,
+                            hasher=fnv1)
     for state in starts():
         arm, scene = scene_of({theirs.get(k, k): v for k, v in state.items()})
         np.testing.assert_array_equal(layout(state)[0], arm); np.testing.assert_array_equal(layout(state)[1], scene)
@@ -79,7 +82,8 @@ def test_instructions_are_the_benchmarks(models):
 def simulator():
     "The simulator's interpreter, with a checkout."
     if b.python == sys.executable: pytest.skip("CALVIN is not installed here; `vlm4vla simulators install calvin` brings it")
-    if not (os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)): pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {SETTING}")
+    if not (os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)):
+        pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {SETTING}")
     return b.python
 
 @pytest.fixture
@@ -87,7 +91,9 @@ def inside(simulator, tmp_path):
     "Run code under the simulator's Python; what it leaves in `out`, as JSON."
     def run(code, **known):
         head = f"import json\nimport numpy as np\nfrom vlm4vla.tasks.calvin.simulator import *\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
-        done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print('OUT' + json.dumps(out))"], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print('OUT' + json.dumps(out))"],
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(next(l for l in done.stdout.splitlines() if l.startswith("OUT"))[3:])
     return run
@@ -123,13 +129,16 @@ obs = env.step(chunk); out["info"] = obs.info
 ''')
     names = sequence(13)[1]
     assert [out[k] for k in ("first", "second", "third")] == [words()[n] for n in names[:3]] and out["n"] == [1, 1, False]
-    assert out["info"] == dict(success=False, n_subtasks=2, n_steps=6, task_1=True, task_2=True, task_3=False, task_4=False, task_5=False, tasks=list(names))
+    assert out["info"] == dict(success=False, n_subtasks=2, n_steps=6, task_1=True, task_2=True, task_3=False, task_4=False, task_5=False,
+                               tasks=list(names))
 
 class Shaking:
-    def act(self, images, instructions): return np.stack([np.random.default_rng(int(i.astype(np.int64).sum())).uniform(-1, 1, (10, 7)) for i in images]).astype(np.float32)
+    def act(self, images, instructions):
+        return np.stack([np.random.default_rng(int(i.astype(np.int64).sum())).uniform(-1, 1, (10, 7)) for i in images]).astype(np.float32)
 
 def test_sequences_run_and_two_workers_change_nothing(simulator):
-    ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"} for r in rollout(Shaking(), b, "D", 3, workers=w, env=dict(limit=30, renderer="tiny"), time_limit=300)]
+    ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"}
+                     for r in rollout(Shaking(), b, "D", 3, workers=w, env=dict(limit=30, renderer="tiny"), time_limit=300)]
     rows = ask(2)
     assert rows == ask(1) and not any(r["failure"] for r in rows) and all(r["n_steps"] >= 30 and 0 <= r["n_subtasks"] <= 5 for r in rows)
     assert [json.loads(r["detail"])["tasks"] for r in rows] == [list(sequence(e)[1]) for e in range(3)]
@@ -159,7 +168,9 @@ def test_an_absent_package_is_one_sentence(without, tmp_path):
 def test_scores_count_tasks_in_a_row():
     from vlm4vla.results.tables import frame
     from vlm4vla.results.scores import scores
-    def row(e, solved): return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5, n_subtasks=solved, n_steps=1, seconds=1.,
+    def row(e, solved):
+        return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5,
+                    n_subtasks=solved, n_steps=1, seconds=1.,
                                     detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
     lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # counts as none in a row
     found = scores(frame("episodes", [row(0, 0), row(1, 2), row(2, 5), lost])).set_index("metric").value

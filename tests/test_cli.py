@@ -51,7 +51,8 @@ def test_bad_input_is_one_sentence_and_status_2(cli, args, words, tmp_path):
 def test_doctor_says_how_to_get_what_is_missing(cli):
     done = cli("doctor")
     assert done.returncode in (0, 1), done.stderr
-    for what in ("Python", "torch", "Jupyter kernel", "GPU", "Slurm", "simulator calvin", "simulator tabletop", "disk"): assert re.search(f"^{what} ", done.stdout, re.M), what
+    for what in ("Python", "torch", "Jupyter kernel", "GPU", "Slurm", "simulator calvin", "simulator tabletop", "disk"):
+        assert re.search(f"^{what} ", done.stdout, re.M), what
     assert ("The demo can run" in done.stdout) == (done.returncode == 0)
     for row in re.findall(r"^(\S.*?) {2,}(?:missing|optional)\b", done.stdout, re.M): assert f"  {row}: " in done.stdout, row
 
@@ -64,7 +65,8 @@ def test_report_on_an_empty_folder_says_so(cli, tmp_path):
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 def make(root, tmp_path, *args, **env):
-    return subprocess.run(["make", "-s", f"VENV={tmp_path/'venv'}", *args], cwd=root, capture_output=True, text=True, env={**os.environ, **env}, timeout=60)
+    return subprocess.run(["make", "-s", f"VENV={tmp_path/'venv'}", *args], cwd=root, capture_output=True, text=True,
+                          env={**os.environ, **env}, timeout=60)
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make")
 def test_make_with_a_wrong_python_says_one_sentence(root, tmp_path):
@@ -78,7 +80,8 @@ def test_make_with_a_wrong_python_says_one_sentence(root, tmp_path):
 def test_make_help_lists_the_targets_and_installs_nothing(root, tmp_path):
     done = make(root, tmp_path)
     assert done.returncode == 0 and not (tmp_path/"venv").exists()
-    for target in ("demo", "test", "lab", "analysis", "export", "docs", "bench", "help"): assert re.search(f"^  make {target} ", done.stdout, re.M), target
+    for target in ("demo", "test", "lab", "analysis", "export", "docs", "bench", "help"):
+        assert re.search(f"^  make {target} ", done.stdout, re.M), target
 
 def test_a_plan_says_what_fits_and_refuses_what_does_not(capsys):
     pytest.importorskip("torch"); from vlm4vla.cli import main
@@ -96,8 +99,11 @@ def counted(tmp_path, arms, n_failed=0):
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     key = dict(run_id=e.run_id, benchmark=e.benchmark, split="val", task="place-on-emoji", chunk_mode="5 of 10")
     with track_run(e, "eval", tmp_path, "runs/evaluate"):
-        if arms: append("episodes", [dict(key, episode=i, success=i % 2 == 0, n_steps=9, seconds=1., detail=dict(execution=True, recognition=i % 2 == 0)) for i in range(arms)], tmp_path)
-        append("failures", [dict(key, episode=100 + i, failure="worker died (signal 9)" if i else "推 _lost_ 10 %") for i in range(n_failed)], tmp_path)
+        if arms:
+            append("episodes", [dict(key, episode=i, success=i % 2 == 0, n_steps=9, seconds=1.,
+                                     detail=dict(execution=True, recognition=i % 2 == 0)) for i in range(arms)], tmp_path)
+        append("failures", [dict(key, episode=100 + i, failure="worker died (signal 9)" if i else "推 _lost_ 10 %")
+                            for i in range(n_failed)], tmp_path)
     rebuild_scores(tmp_path)
     return e.run_id
 

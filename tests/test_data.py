@@ -57,7 +57,8 @@ def copy(whole, tmp_path):
 
 def start(maker, folder, workers=2, seconds=.15):
     path = os.pathsep.join([str(Path(maker.__file__).parent), str(Path(__file__).resolve().parent.parent)])
-    return subprocess.Popen([sys.executable, maker.__file__, str(folder), str(workers), str(seconds)], env={**os.environ, "PYTHONPATH": path},
+    return subprocess.Popen([sys.executable, maker.__file__, str(folder), str(workers), str(seconds)],
+                            env={**os.environ, "PYTHONPATH": path},
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 def children(pid):
@@ -143,7 +144,8 @@ def test_a_script_without_a_guard_records_or_says_so_at_once(maker, tmp_path, ow
     import re
     script = tmp_path/"bare.py"; script.write_text(BARE.format(own=own, make=make))
     path = os.pathsep.join([str(Path(maker.__file__).parent), str(Path(__file__).resolve().parent.parent)])
-    done = subprocess.run([sys.executable, str(script), str(tmp_path/"d")], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path/"d")], env={**os.environ, "PYTHONPATH": path}, capture_output=True,
+                          text=True, timeout=60)
     assert bool(done.returncode) == bool(says) and re.search(says, done.stderr)
     if not says: assert done.stdout == "begun\n" and check_dataset(tmp_path/"d")["total_episodes"] == 8
 
@@ -164,7 +166,8 @@ DAMAGE = dict(
     truncated=(lambda d: os.truncate(block_path(d, 3), 1000), "file-003.parquet is damaged"),
     missing=(lambda d: block_path(d, 11).unlink(), "lacks data/chunk-000/file-011.parquet"),
     no_meta=(lambda d: (d/"meta"/"info.json").unlink(), r"half written \(12 blocks"),
-    counts=(lambda d: (d/"meta"/"info.json").write_text((d/"meta"/"info.json").read_text().replace('"total_frames": ', '"total_frames": 1')), "counts"),
+    counts=(lambda d: (d/"meta"/"info.json").write_text(
+        (d/"meta"/"info.json").read_text().replace('"total_frames": ', '"total_frames": 1')), "counts"),
     stats=(lambda d: flip(d/"meta"/"stats.json"), "stats.json is damaged"),
     not_json=(lambda d: (d/"meta"/"info.json").write_text("{"), "cannot be read as JSON"),
 )

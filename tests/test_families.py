@@ -27,7 +27,8 @@ def test_a_row_does_not_notice_who_shares_its_batch(name):
     model, enc = build(name); ActionQuery(model, enc.query_id).vectors.data[:] = torch.randn(64)
     with torch.no_grad():
         both = query_states(model, inputs_of(enc), enc.query_id)[:,0]
-        alone = [query_states(model, enc([enc.prompt(s)], torch.from_numpy(resize_images(IMAGES[i:i+1], enc.facts["size"]))), enc.query_id)[0,0] for i,s in enumerate(SAID)]
+        alone = [query_states(model, enc([enc.prompt(s)], torch.from_numpy(resize_images(IMAGES[i:i+1], enc.facts["size"]))),
+                              enc.query_id)[0,0] for i,s in enumerate(SAID)]
     assert (both-torch.stack(alone)).abs().max() < 1e-4
 
 @pytest.mark.parametrize("name", TINY)
@@ -51,15 +52,21 @@ def test_a_folder_loads_like_a_hub_model(name, tmp_path):
 def hugging_face(name, facts):
     "The processor that ships with a family, as its checkpoints set it up, but without tiles."
     stats = dict(image_mean=facts["mean"], image_std=facts["std"])
-    qwen = lambda patch: transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=dict(shortest_edge=56**2, longest_edge=12845056), **stats)
+    qwen = lambda patch: transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2,
+                                                               size=dict(shortest_edge=56**2, longest_edge=12845056), **stats)
     square = dict(height=facts["size"], width=facts["size"])
     siglip = transformers.SiglipImageProcessorPil(size=square)
     whole = dict(do_image_splitting=False, size=dict(longest_edge=facts["size"]), max_image_size=dict(longest_edge=facts["size"]))
-    return {"tiny-qwen3-vl": qwen(16), "tiny-qwen3-vl-moe": qwen(16), "tiny-qwen2.5-vl": qwen(14), "tiny-paligemma": siglip, "tiny-paligemma-2": siglip,
-            "tiny-kosmos-2": transformers.CLIPImageProcessorPil(use_square_size=True), "tiny-internvl": transformers.GotOcr2ImageProcessorPil(size=square, crop_to_patches=True, **stats),
-            "tiny-qwen2-vl": qwen(14), "tiny-qwen3.5": qwen(16), "tiny-glm-4.1v": transformers.Glm4vImageProcessorPil(), "tiny-gemma-3": transformers.Gemma3ImageProcessorPil(size=square),
-            "tiny-llava-onevision": transformers.LlavaOnevisionImageProcessorPil(size=square, **stats), "tiny-smolvlm": transformers.SmolVLMImageProcessorPil(**whole),
-            "tiny-idefics3": transformers.Idefics3ImageProcessorPil(**whole), "tiny-lfm2-vl": transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=(facts["size"]//16)**2)}[name]
+    return {"tiny-qwen3-vl": qwen(16), "tiny-qwen3-vl-moe": qwen(16), "tiny-qwen2.5-vl": qwen(14), "tiny-paligemma": siglip,
+            "tiny-paligemma-2": siglip,
+            "tiny-kosmos-2": transformers.CLIPImageProcessorPil(use_square_size=True),
+            "tiny-internvl": transformers.GotOcr2ImageProcessorPil(size=square, crop_to_patches=True, **stats),
+            "tiny-qwen2-vl": qwen(14), "tiny-qwen3.5": qwen(16), "tiny-glm-4.1v": transformers.Glm4vImageProcessorPil(),
+            "tiny-gemma-3": transformers.Gemma3ImageProcessorPil(size=square),
+            "tiny-llava-onevision": transformers.LlavaOnevisionImageProcessorPil(size=square, **stats),
+            "tiny-smolvlm": transformers.SmolVLMImageProcessorPil(**whole),
+            "tiny-idefics3": transformers.Idefics3ImageProcessorPil(**whole),
+            "tiny-lfm2-vl": transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=(facts["size"]//16)**2)}[name]
 
 @pytest.mark.parametrize("name", TINY)
 def test_pixels_are_those_of_the_hugging_face_processor(name):
@@ -71,7 +78,9 @@ def test_pixels_are_those_of_the_hugging_face_processor(name):
 
 def test_older_checkpoints_state_their_limit_otherwise():
     f = families["qwen2_5_vl"]
-    assert f.sizes(f.config(), dict(max_pixels=12845056)) == f.sizes(f.config(), dict(size=dict(shortest_edge=3136, longest_edge=12845056))) == f.sizes(f.config(), {})
+    assert f.sizes(f.config(), dict(max_pixels=12845056)) == f.sizes(f.config(),
+                                                                     dict(size=dict(shortest_edge=3136,
+                                                                         longest_edge=12845056))) == f.sizes(f.config(), {})
 
 def test_a_tokenizer_of_another_family_is_refused(monkeypatch):
     import vlm4vla.vlm.loading as m
@@ -84,7 +93,8 @@ def test_paligemma_and_kosmos_sequences_are_their_processors():
     hf = transformers.PaliGemmaProcessor(images, enc.tok)(images=list(IMAGES[:1]), text=["<image>pick up cube"])
     assert list(hf["input_ids"][0]) == enc.prompt("pick up cube")[:-1]
     enc = Encoder("tiny-kosmos-2"); enc.tok.add_special_tokens(dict(bos_token="<s>", unk_token="<unk>"))
-    hf = transformers.Kosmos2Processor(transformers.CLIPImageProcessorPil(use_square_size=True), enc.tok)(images=list(IMAGES[:1]), text=["<phrase>pick up cube\n</phrase>"], num_image_tokens=enc.n_visual)
+    hf = transformers.Kosmos2Processor(transformers.CLIPImageProcessorPil(use_square_size=True), enc.tok)(images=list(IMAGES[:1]),
+        text=["<phrase>pick up cube\n</phrase>"], num_image_tokens=enc.n_visual)
     ours = enc.prompt("pick up cube")[:-1]; at = np.array(hf["image_embeds_position_mask"][0]) > 0
     assert at.tolist() == [i == enc.image_id for i in ours]
     assert np.where(at, -1, hf["input_ids"][0]).tolist() == np.where(at, -1, ours).tolist()
@@ -93,7 +103,8 @@ def test_paligemma_and_kosmos_sequences_are_their_processors():
 def test_a_shipped_folder_shows_plain_transformers_what_it_shows_us(name):
     enc = Encoder(name); s = enc.facts["size"]; images = resize_images(IMAGES, s)
     x = enc([enc.prompt(i) for i in SAID], torch.from_numpy(images))
-    theirs = transformers.AutoImageProcessor.from_pretrained(backbones[name].source, backend="pil")(images=list(images), return_tensors="pt")
+    theirs = transformers.AutoImageProcessor.from_pretrained(backbones[name].source, backend="pil")(images=list(images),
+        return_tensors="pt")
     assert theirs["pixel_values"].numel() == x["pixel_values"].numel()
     assert (theirs["pixel_values"].reshape(x["pixel_values"].shape) - x["pixel_values"]).abs().max() < 1e-5
     if "image_grid_thw" in x: assert torch.equal(theirs["image_grid_thw"], x["image_grid_thw"])

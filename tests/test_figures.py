@@ -16,14 +16,16 @@ def test_every_committed_figure_matches_its_tables_and_notebook(root):
     for path in sidecars(root):
         account = json.loads(path.read_text(encoding="utf-8"))
         assert account["caption"] and account["alt"] and account["tables"], path.name
-        for t, h in account["tables"].items(): assert file_hash(root/t) == h, f"{path.stem} is out of date with {t}: run {account['notebook']}"
+        for t, h in account["tables"].items():
+            assert file_hash(root/t) == h, f"{path.stem} is out of date with {t}: run {account['notebook']}"
         notebook = json.loads((root/account["notebook"]).read_text(encoding="utf-8"))
         source = "".join("".join(c["source"]) for c in notebook["cells"])
         assert f'"{path.stem}"' in source, f"{account['notebook']} does not draw {path.stem}"
 
 def test_one_notebook_draws_each_figure(root):
     for path in sidecars(root):
-        drawing = [p for sub in ("analysis", "bench", "runs") for p in (root/"nbs"/sub).rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts and f'\\"{path.stem}\\"' in p.read_text(encoding="utf-8")]
+        drawing = [p for sub in ("analysis", "bench", "runs") for p in (root/"nbs"/sub).rglob("*.ipynb")
+                   if ".ipynb_checkpoints" not in p.parts and f'\\"{path.stem}\\"' in p.read_text(encoding="utf-8")]
         assert len(drawing) == 1, (path.stem, drawing)
 
 DRAW = """
@@ -56,7 +58,8 @@ def test_half_a_study_can_be_drawn(tmp_path):
     from vlm4vla.results.tables import append, load
     example_comparison("demo", tmp_path/"all", 10)
     df = load("episodes", tmp_path/"all")
-    for name, part in (("one", df[df.run_id.str.contains("scratch")]), ("none", df[:0]), ("other", df[df.split.eq("id") ^ df.run_id.str.contains("scratch")])):
+    for name, part in (("one", df[df.run_id.str.contains("scratch")]), ("none", df[:0]),
+                       ("other", df[df.split.eq("id") ^ df.run_id.str.contains("scratch")])):
         append("episodes", part, tmp_path/name)
         c = comparison("demo", tmp_path/name)
         assert len(c.paired) == 0 and len(draw_comparison(c).axes) == 2
@@ -81,9 +84,12 @@ def test_the_last_digits_of_numbers_change_no_byte(python, root, tmp_path, seed)
     for name in ("nbs", "results", "figures"): shutil.copytree(root/name, tmp_path/name)
     shutil.copy(root/"settings.ini", tmp_path)
     kept = {p: p.read_bytes() for sub in ("results/tables", "figures") for p in sorted((tmp_path/sub).iterdir())}
-    drawn = [p for p in kept if p.stem.startswith(PAGES) or p.stem in ("regression", "audit", "minis", "minis_fits", "selection_bias", "selection_spread", "regression_leave_one_out", "figure1_ranks")]
+    drawn = [p for p in kept if p.stem.startswith(PAGES)
+             or p.stem in ("regression", "audit", "minis", "minis_fits", "selection_bias", "selection_spread", "regression_leave_one_out",
+                           "figure1_ranks")]
     for p in drawn: p.unlink()
-    done = python(root/"tests"/"pages.py", str(seed), *(str(tmp_path/"nbs"/"analysis"/f"{p}.ipynb") for p in PAGES), env={"VLM4VLA_HOME": str(tmp_path)})
+    done = python(root/"tests"/"pages.py", str(seed), *(str(tmp_path/"nbs"/"analysis"/f"{p}.ipynb") for p in PAGES),
+                  env={"VLM4VLA_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr[-800:]
     assert [p.name for p in drawn if p.read_bytes() != kept[p]] == [] and len(drawn) > 20
 
@@ -94,9 +100,16 @@ def test_a_figure_is_the_same_where_its_numbers_differ_in_the_last_digits(tmp_pa
     for e in (0, 1e-13, -1e-12):
         x, y = np.array([.1, .25, 1/3])*(1 + e), np.array([.5, 12.5, 100/3])*(1 - e)
         fig = Figure(figsize=(4, 3), layout="constrained"); ax = fig.subplots()
-        ax.plot(x, y, marker="o"); ax.scatter(x, y); ax.vlines(x, 0, y); ax.fill_between(x, y - 1, y + 1); ax.bar(x, y, .01); ax.boxplot([y], positions=[x[0]], patch_artist=True, manage_ticks=False)
+        ax.plot(x, y, marker="o")
+        ax.scatter(x, y)
+        ax.vlines(x, 0, y)
+        ax.fill_between(x, y - 1, y + 1)
+        ax.bar(x, y, .01)
+        ax.boxplot([y], positions=[x[0]], patch_artist=True, manage_ticks=False)
         ax.errorbar(x, y, [y/3, y/2]); ax.annotate("a", (x[1], y[1]), xytext=(5, 0), textcoords="offset points"); ax.axhline(y[0])
         save(fig, "60_x", [tmp_path/"t.csv"], tmp_path, caption="c", alt="a")
         drawn.append([(tmp_path/f"60_x.{s}").read_bytes() for s in ("svg", "png")])
     assert drawn[0] == drawn[1] == drawn[2]
-    assert b"scale(0.015625)" in drawn[0][0] and not [n for n in __import__("re").findall(rb"\d+\.\d{4,}", drawn[0][0].split(b"</metadata>")[1]) if n != b"0.015625"]
+    assert b"scale(0.015625)" in drawn[0][0] and not [n
+                                                      for n in __import__("re").findall(rb"\d+\.\d{4,}",
+                                                          drawn[0][0].split(b"</metadata>")[1]) if n != b"0.015625"]

@@ -20,7 +20,9 @@ def copy(tmp_path_factory):
         assert done.returncode == 0, f"{tool}: {done.stderr}"
     return to
 
-def texts(folder, pattern): return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(Path(folder).glob(pattern)) if ".ipynb_checkpoints" not in p.parts}
+def texts(folder, pattern):
+    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(Path(folder).glob(pattern))
+            if ".ipynb_checkpoints" not in p.parts}
 
 @pytest.mark.parametrize("pattern", ["vlm4vla/**/*.py", "nbs/**/*.ipynb"])
 def test_export_and_clean_leave_no_diff(root, copy, pattern):
@@ -47,7 +49,8 @@ def test_notebooks_open_with_a_title_and_name_a_kernel(root):
     for nb in sorted((root/"nbs").rglob("*.ipynb")):
         if ".ipynb_checkpoints" in nb.parts: continue
         first = "".join(cells(nb)[0]["source"]).splitlines()
-        assert first[0].startswith("# ") and first[1].startswith("> ") and len(first) == 2, f"{nb.name}: the first cell is `# title` and `> one line`"
+        assert first[0].startswith("# ") and first[1].startswith("> ") and len(
+            first) == 2, f"{nb.name}: the first cell is `# title` and `> one line`"
         assert json.loads(nb.read_text(encoding="utf-8"))["metadata"]["kernelspec"]["name"] == "python3", nb.name
 
 @pytest.fixture

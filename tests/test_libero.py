@@ -33,7 +33,8 @@ def inside(simulator, tmp_path):
     def run(code, **known):
         env = {**os.environ, "PYTHONPATH": str(ROOT), "LIBERO_CONFIG_PATH": str(tmp_path/"config"), "HOME": str(tmp_path)}
         head = f"import json, sys, warnings; warnings.filterwarnings('ignore')\nimport numpy as np\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
-        done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print(json.dumps(out))"], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print(json.dumps(out))"], env=env, cwd=tmp_path,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]
         assert not (tmp_path/".libero").exists()                   # nothing in the user's home
         return json.loads(done.stdout.splitlines()[-1])
@@ -100,7 +101,9 @@ def test_the_expert_succeeds_through_two_workers(simulator):
     assert policy.images[words_of(SOUP)].shape == (224, 224, 3)
 
 def test_the_same_rows_from_one_worker_and_from_two(simulator):
-    ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"} for r in rollout(Idle(), b, "libero_10", 1, workers=w, tasks=[SOUP, STOVE], env=dict(limit=8, size=64), time_limit=300)]
+    ask = lambda w: [{k: v for k, v in r.items() if k != "seconds"}
+                     for r in rollout(Idle(), b, "libero_10", 1, workers=w, tasks=[SOUP, STOVE], env=dict(limit=8, size=64),
+                                      time_limit=300)]
     assert ask(1) == ask(2) and [r["n_steps"] for r in ask(2)] == [8, 8]
 
 def test_a_missing_asset_is_one_sentence(simulator):
@@ -135,7 +138,9 @@ def test_what_was_solved_before_the_policy_acted_is_noted(solved, settle):
     while not e.act(np.r_[.1, np.zeros(5), 1.]): pass
     assert e.observe(None).info == dict(success=False, n_steps=e.n, solved_before=solved)
 
-@pytest.mark.parametrize("error", [RuntimeError("The MUJOCO_EGL_DEVICE_ID environment variable must be an integer between 0 and 0"), ValueError("invalid literal for int()"),
+@pytest.mark.parametrize("error",
+                         [RuntimeError("The MUJOCO_EGL_DEVICE_ID environment variable must be an integer between 0 and 0"),
+                          ValueError("invalid literal for int()"),
                                    AssertionError(), ImportError("Cannot use EGL"), FileNotFoundError(2, "no such file", "/a/mesh.stl")])
 def test_a_renderer_that_does_not_render_is_one_sentence(error, monkeypatch):
     from vlm4vla.tasks.libero.simulator import _files
@@ -160,5 +165,7 @@ def test_an_absent_simulator_is_one_sentence(python):
 def test_suites_are_the_benchmarks():
     suites = {s: suite_of(s) for s in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")}
     assert {s: (len(x.tasks), x.max_steps, x.episodes) for s, x in suites.items()} == dict(
-        libero_spatial=(10, 220, 50), libero_object=(10, 280, 50), libero_goal=(10, 300, 50), libero_10=(10, 520, 50), libero_90=(90, 400, 50))
-    assert words_of(SOUP) == "put both the alphabet soup and the tomato sauce in the basket" and not any(words_of(t)[:1].isupper() for x in suites.values() for t in x.tasks)
+        libero_spatial=(10, 220, 50), libero_object=(10, 280, 50), libero_goal=(10, 300, 50), libero_10=(10, 520, 50),
+        libero_90=(90, 400, 50))
+    assert words_of(SOUP) == "put both the alphabet soup and the tomato sauce in the basket" and not any(words_of(t)[:1].isupper()
+        for x in suites.values() for t in x.tasks)

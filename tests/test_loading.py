@@ -29,7 +29,8 @@ def drop_a_weight(folder):
     w = load_file(folder/"model.safetensors"); del w[min(w)]; save_file(w, folder/"model.safetensors", metadata=dict(format="pt"))
 
 def lose_a_shard(folder):
-    (folder/"model.safetensors").unlink(); load_model(mine(repo_id=str(folder.parent/"good")), headless=False).save_pretrained(folder, max_shard_size="200KB")
+    (folder/"model.safetensors").unlink()
+    load_model(mine(repo_id=str(folder.parent/"good")), headless=False).save_pretrained(folder, max_shard_size="200KB")
     min(folder.glob("model-*.safetensors")).unlink()
 
 def pickle_weights(folder): torch.save({}, folder/"pytorch_model.bin"); (folder/"model.safetensors").unlink()
@@ -44,9 +45,13 @@ BROKEN = dict(
     pointer=(lambda d: (d/"model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 12\n"), "", "is damaged"),
     sharded=(lose_a_shard, "", "is damaged or missing (No such file"),
     gapped=(drop_a_weight, "", "are not those of its config.json (1 are missing"),
-    widened=(lambda d: states(d, text_config={**json.loads((d/"config.json").read_text(encoding="utf-8"))["text_config"], "intermediate_size": 256}), "", "missing or of another size"),
-    foreign=(lambda d: families["paligemma"].config().save_pretrained(d), "is a paligemma (gemma), not a qwen3_vl: correct the family", "not a qwen3_vl"),
-    coded=(lambda d: states(d, model_type="internvl_chat", auto_map=dict(AutoConfig="x.C", AutoModel="x.M")), "never run: choose a checkpoint in transformers' own format", "never run"),
+    widened=(lambda d: states(
+        d, text_config={**json.loads((d/"config.json").read_text(encoding="utf-8"))["text_config"], "intermediate_size": 256}), "",
+        "missing or of another size"),
+    foreign=(lambda d: families["paligemma"].config().save_pretrained(d), "is a paligemma (gemma), not a qwen3_vl: correct the family",
+             "not a qwen3_vl"),
+    coded=(lambda d: states(d, model_type="internvl_chat", auto_map=dict(AutoConfig="x.C", AutoModel="x.M")),
+           "never run: choose a checkpoint in transformers' own format", "never run"),
     newer=(lambda d: states(d, model_type="qwen9_vl"), "transformers' own format", "transformers' own format"),
     bare=(lambda d: (d/"config.json").unlink(), "has no config.json", "has no config.json"),
     garbled=(lambda d: halve(d/"config.json"), "is damaged", "is damaged"),
@@ -87,7 +92,8 @@ def test_neither_a_folder_nor_a_name(repo_id):
     assert fits(heard, "is neither a folder here nor the name of a repository: correct the `repo_id` of 'mine'"), heard
 
 def test_a_mini_backbone_is_made_again(checkpoints):
-    for name in ("pickled", "damaged", "gapped"): assert fits(said(load_model, mine(kind="mini", folder=str(checkpoints/name))), "pretrain_mini.ipynb")
+    for name in ("pickled", "damaged", "gapped"):
+        assert fits(said(load_model, mine(kind="mini", folder=str(checkpoints/name))), "pretrain_mini.ipynb")
 
 @pytest.mark.parametrize("family,other", [("paligemma", "paligemma2"), ("paligemma2", "paligemma")])
 def test_the_two_paligemmas_are_not_taken_for_each_other(tmp_path, family, other): # their configs differ in the language model only
@@ -152,7 +158,8 @@ class Hub(BaseHTTPRequestHandler):
         self.reply(200, body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=COMMIT)
     def listing(self, folder, repo, kind):
         files = sorted(folder.iterdir())
-        about = [dict(type="file", path=f.name, size=f.stat().st_size, oid=f.name) for f in files] if kind == "tree" else dict(id=repo, sha=COMMIT, private=False, siblings=[dict(rfilename=f.name) for f in files])
+        about = [dict(type="file", path=f.name, size=f.stat().st_size, oid=f.name) for f in files] if kind == "tree" else dict(id=repo,
+            sha=COMMIT, private=False, siblings=[dict(rfilename=f.name) for f in files])
         self.reply(200, json.dumps(about).encode(), Content_Type="application/json")
     do_HEAD = do_POST = do_GET
 
@@ -183,7 +190,8 @@ print(json.dumps(heard))
 
 def ask(hub, home, cases, **env):
     "What a fresh process hears when it loads backbones from our hub, whose address it reads when it starts."
-    env = {**{k: v for k,v in os.environ.items() if not k.startswith("HF_")}, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **env}
+    env = {**{k: v for k,v in os.environ.items() if not k.startswith("HF_")}, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+           "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **env}
     done = subprocess.run([sys.executable, "-c", LOAD], input=json.dumps(cases), capture_output=True, text=True, env=env, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -192,13 +200,16 @@ def ask(hub, home, cases, **env):
 ONLINE = {n: (dict(repo_id=f"someone/{n}"), *BROKEN[n][1:]) for n in ("good", "pickled", "damaged", "foreign", "coded", "bare", "garbled")}
 ONLINE.update({
     "pinned": (dict(repo_id="someone/good", revision=COMMIT), "", ""),
-    "gated, not logged in": (dict(repo_id="gated/401"), *["gated/401 is gated: accept its licence on the hub and log in with `hf auth login`."]*2),
+    "gated, not logged in": (
+        dict(repo_id="gated/401"), *["gated/401 is gated: accept its licence on the hub and log in with `hf auth login`."]*2),
     "gated, not accepted": (dict(repo_id="gated/403"), *["gated/403 is gated: accept its licence"]*2),
     "gated weights": (dict(repo_id="locked/good"), "", "locked/good is gated"),
     "missing": (dict(repo_id="someone/nothing"), *["The hub shows no repository someone/nothing: correct the `repo_id` of 'mine'"]*2),
-    "missing, with telling words in its name": (dict(repo_id="someone/delegated-revision"), *["The hub shows no repository someone/delegated-revision"]*2),
+    "missing, with telling words in its name": (dict(repo_id="someone/delegated-revision"),
+                                                *["The hub shows no repository someone/delegated-revision"]*2),
     "private": (dict(repo_id="private/good"), *["log in with `hf auth login` if it is private"]*2),
-    "wrong revision": (dict(repo_id="someone/good", revision="v9"), *["someone/good has no revision 'v9': correct the revision of 'mine'"]*2),
+    "wrong revision": (dict(repo_id="someone/good", revision="v9"),
+                       *["someone/good has no revision 'v9': correct the revision of 'mine'"]*2),
     "busy": (dict(repo_id="busy/good"), *["The hub refused busy/good"]*2)})
 
 @pytest.fixture(scope="module")
@@ -212,11 +223,13 @@ def test_the_hub_lends_or_we_say_why_not(heard, name):
 
 def test_only_safetensors_are_fetched_and_nothing_else_is_asked(heard, hub):
     assert any(p.endswith("model.safetensors") for _,p in hub.asked)
-    for command, path in hub.asked: assert command != "POST" and "discussions" not in path and not path.endswith((".bin", ".py")), (command, path)
+    for command, path in hub.asked:
+        assert command != "POST" and "discussions" not in path and not path.endswith((".bin", ".py")), (command, path)
 
 def test_without_the_hub_what_is_here_loads(heard, hub):
     home, _ = heard; before = len(hub.asked)
-    got = ask(hub, home, dict(here=dict(repo_id="someone/good"), never=dict(repo_id="someone/never"), half=dict(repo_id="locked/good")), HF_HUB_OFFLINE="1")
+    got = ask(hub, home, dict(here=dict(repo_id="someone/good"), never=dict(repo_id="someone/never"), half=dict(repo_id="locked/good")),
+              HF_HUB_OFFLINE="1")
     away = "is not on this machine and the hub is out of reach: run `hf download {} --revision main`"
     assert got["here"] == ["", ""] and len(hub.asked) == before
     assert all(fits(s, away.format("someone/never")) for s in got["never"]), got

@@ -39,15 +39,19 @@ def test_devices_are_what_nvidia_smi_names_and_nothing_else(fake, script, names,
 
 def test_a_driver_that_hangs_is_not_asked_twice_by_doctor(fake, monkeypatch):
     from vlm4vla.launch.doctor import check_gpu
-    fake("nvidia-smi", "sleep 60"); monkeypatch.setattr(core.run_command, "__kwdefaults__", {**core.run_command.__kwdefaults__, "limit": .3})
+    fake("nvidia-smi", "sleep 60")
+    monkeypatch.setattr(core.run_command, "__kwdefaults__", {**core.run_command.__kwdefaults__, "limit": .3})
     assert check_gpu()["state"] == "optional" and "does not answer" in check_gpu()["detail"]
 
 # whose commit
 
-def git(folder, *words): subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=folder, check=True, capture_output=True)
+def git(folder, *words):
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=folder, check=True, capture_output=True)
 
 def repository(folder, name="another", commit=True):
-    folder.mkdir(parents=True, exist_ok=True); (folder/"settings.ini").write_text(f"[DEFAULT]\nlib_name = {name}\n"); (folder/"nbs").mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder/"settings.ini").write_text(f"[DEFAULT]\nlib_name = {name}\n")
+    (folder/"nbs").mkdir(exist_ok=True)
     git(folder, "init", "-q")
     if commit: git(folder, "add", "-A"); git(folder, "commit", "-qm", "x")
     return folder
@@ -62,7 +66,8 @@ def package(root):
     return put
 
 def told(python, where, cwd, **env):
-    done = python("-c", "from vlm4vla.core import commit, home; c = commit(); print(home()); print(c.text); print(c.trouble)", cwd=cwd, env={"PYTHONPATH": str(where), "VLM4VLA_HOME": "", **env})
+    done = python("-c", "from vlm4vla.core import commit, home; c = commit(); print(home()); print(c.text); print(c.trouble)", cwd=cwd,
+                  env={"PYTHONPATH": str(where), "VLM4VLA_HOME": "", **env})
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:3]
 
@@ -115,11 +120,13 @@ def test_a_folder_that_cannot_be_written_says_why(tmp_path, monkeypatch):
 
 def test_papermill_leaves_a_path_as_it_is():
     from papermill.parameterize import parameterize_path
-    for name in ("run {1}", "{experiment}", "{{x}}", "a}b{", "50 % für a=b", "it's \"quoted\"", "two\nlines"): assert parameterize_path(doubled(name), dict(experiment="e")) == name
+    for name in ("run {1}", "{experiment}", "{{x}}", "a}b{", "50 % für a=b", "it's \"quoted\"", "two\nlines"):
+        assert parameterize_path(doubled(name), dict(experiment="e")) == name
 
 # variables
 
-BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS="{file}", VLM4VLA_DATA="{file}/a:/b", VLM4VLA_IMAGE_CACHE="nan",
+BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS="{file}", VLM4VLA_DATA="{file}/a:/b",
+           VLM4VLA_IMAGE_CACHE="nan",
            VLM4VLA_THREADS="auto", VLM4VLA_COMPILE="maybe", VLM4VLA_WARNING="-1", VLM4VLA_PART="../a")
 
 @pytest.mark.parametrize("name", sorted(variables))
@@ -131,13 +138,17 @@ def test_a_variable_that_makes_no_sense_is_named(name, tmp_path, monkeypatch):
 
 def test_a_variable_is_on_off_or_not_set(monkeypatch):
     from vlm4vla.launch.doctor import check_variables
-    for text, value in (("1", True), ("0", False), ("off", False), ("", None)): monkeypatch.setenv("VLM4VLA_COMPILE", text); assert setting("VLM4VLA_COMPILE") is value
+    for text, value in (("1", True), ("0", False), ("off", False), ("", None)):
+        monkeypatch.setenv("VLM4VLA_COMPILE", text)
+        assert setting("VLM4VLA_COMPILE") is value
     monkeypatch.setenv("VLM4VLA_TREADS", "2")
     assert any("VLM4VLA_THREADS" in r["detail"] for r in check_variables())
 
 # kernels
 
-@pytest.mark.parametrize("argv,words", [(["{d}/gone/python", "-m", "x"], "a Python that is gone"), (["/bin/sh", "-c", "x"], "another Python"), ([], "nothing"), (None, "cannot be read")])
+@pytest.mark.parametrize("argv,words",
+                         [(["{d}/gone/python", "-m", "x"], "a Python that is gone"), (["/bin/sh", "-c", "x"], "another Python"),
+                          ([], "nothing"), (None, "cannot be read")])
 def test_a_kernel_that_is_not_ours_is_told_by_doctor_and_sweep(tmp_path, monkeypatch, argv, words):
     from vlm4vla.launch.doctor import kernel_state as looked
     from vlm4vla.launch.sweep import sweep
@@ -166,7 +177,8 @@ def handed(tmp_path):
 def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_path, monkeypatch):
     from vlm4vla import slurm
     monkeypatch.setattr(slurm.queue, "__defaults__", (2, .01)); n = tmp_path/"n"
-    fake("squeue", f"echo x >> {n}; n=$(wc -l < {n}); if [ $n -gt 1 ] && [ $n -lt 9 ]; then echo {LATER}; fi; [ $n -gt 10 ] || echo '17|RUNNING|None|n0|{handed}/a.sh'")
+    fake("squeue", f"echo x >> {n}; n=$(wc -l < {n}); if [ $n -gt 1 ] && [ $n -lt 9 ]; then echo {LATER}; fi; [ $n -gt 10 ] || echo "
+                   f"'17|RUNNING|None|n0|{handed}/a.sh'")
     (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done")))
     assert slurm.wait(tmp_path/"out", SMOKE[:1], every=.02).status.tolist() == ["done"]
     fake("squeue", f"echo {LATER}")
@@ -174,7 +186,9 @@ def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_pat
     monkeypatch.setattr(slurm, "PATIENCE", .05)
     with pytest.raises(UserError, match="the same command waits for them again"): slurm.wait(tmp_path/"out", SMOKE[:1], every=.02)
 
-@pytest.mark.parametrize("line,state", [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"), ("17|RUNNING|None|n0|/home/me/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
+@pytest.mark.parametrize("line,state",
+                         [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"),
+                          ("17|RUNNING|None|n0|/home/me/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
 def test_a_number_in_the_queue_is_ours_only_with_our_script(fake, handed, tmp_path, line, state):
     from vlm4vla.launch.slurm import jobs
     fake("squeue", f"echo '{line.format(handed=handed)}'"); (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done")))
@@ -191,7 +205,8 @@ def test_a_line_that_names_no_job_costs_itself_alone(handed, tmp_path, fake):
     from vlm4vla.launch.slurm import jobs
     fake("squeue", "echo '17|RUNNING|None|n0'")
     with open(handed/"jobs.csv", "ab") as f: f.write(b"\xff\xfe,train\na,b,c,d,e,f\n" + f"{SMOKE[1]},train,,\n".encode())
-    with pytest.warns(UserWarning, match="names no job"): assert jobs(tmp_path/"out")[["run_id", "state"]].values.tolist() == [[SMOKE[0], "RUNNING"]]
+    with pytest.warns(UserWarning, match="names no job"):
+        assert jobs(tmp_path/"out")[["run_id", "state"]].values.tolist() == [[SMOKE[0], "RUNNING"]]
 
 SBATCH = """#!{python}
 import re, sys, pathlib
@@ -209,7 +224,10 @@ def cluster(fake, tmp_path):
     for n in ("train", "evaluate"): notebook(tmp_path/"runs"/f"{n}.ipynb", 'experiment:str = ""\nout:str = ""\nshare:str = ""', "pass")
     def make(refuses="False", words="Invalid job array specification", largest=""):
         fake("sbatch", SBATCH.format(python=sys.executable, refuses=refuses, words=words, log=str(tmp_path/"log")))
-        fake("scontrol", f"echo 'MaxArraySize            = {largest}'" if largest else "exit 1"); fake("squeue", "true"); fake("srun", "true"); fake("scancel", f"echo $@ >> {tmp_path}/taken")
+        fake("scontrol", f"echo 'MaxArraySize            = {largest}'" if largest else "exit 1")
+        fake("squeue", "true")
+        fake("srun", "true")
+        fake("scancel", f"echo $@ >> {tmp_path}/taken")
         def hand(names=SMOKE[:7]):
             from vlm4vla.launch.slurm import Request, slurm_sweep
             slurm_sweep(names, tmp_path/"out", Request(), notebooks=tmp_path/"runs", watch=False)
@@ -219,7 +237,8 @@ def cluster(fake, tmp_path):
 
 def test_arrays_are_as_large_as_slurm_takes_them(cluster):
     rows = cluster(refuses="n > 3", largest=3)()
-    assert [r[:2] for r in rows] == [["train", "3"], ["train", "3"], ["train", "1"], ["evaluate", "3"], ["evaluate", "3"], ["evaluate", "1"], ["finish", "1"]]
+    assert [r[:2] for r in rows] == [["train", "3"], ["train", "3"], ["train", "1"], ["evaluate", "3"], ["evaluate", "3"],
+                                     ["evaluate", "1"], ["finish", "1"]]
     assert [r[2] for r in rows[3:6]] == ["aftercorr:100", "aftercorr:200", "afterok:300"]
 
 def test_an_array_that_is_refused_is_tried_in_halves(cluster):
@@ -229,7 +248,8 @@ def test_an_array_that_is_refused_is_tried_in_halves(cluster):
     assert [r[1:] for r in each if r[0] == "evaluate"] == [["1", f"afterok:{100*(len(rows) + 1)}_{i}"] for i in range(7)]
 
 def test_what_cannot_be_handed_over_leaves_nothing_behind(cluster, tmp_path):
-    with pytest.raises(UserError, match="Slurm does not take the jobs .*QOSMaxSubmitJobPerUserLimit.*nothing is left in the queue"): cluster("name == 'evaluate'", "QOSMaxSubmitJobPerUserLimit")()
+    with pytest.raises(UserError, match="Slurm does not take the jobs .*QOSMaxSubmitJobPerUserLimit.*nothing is left in the queue"):
+        cluster("name == 'evaluate'", "QOSMaxSubmitJobPerUserLimit")()
     assert (tmp_path/"taken").read_text().split() == ["100"]
     shutil.rmtree(tmp_path/"out"); (tmp_path/"log").unlink(); (tmp_path/"taken").unlink()
     with pytest.raises(UserError, match="invalid partition"): cluster("True", "invalid partition specified")()
@@ -239,7 +259,8 @@ def test_slurm_needs_a_plain_name_of_a_folder(cluster, tmp_path):
     from vlm4vla.launch.slurm import Request, slurm_sweep
     cluster()
     for name in ("50 %", "two\nlines"):
-        with pytest.raises(UserError, match="let --out name a folder without it"): slurm_sweep(SMOKE[:1], tmp_path/name, Request(), notebooks=tmp_path/"runs", watch=False)
+        with pytest.raises(UserError, match="let --out name a folder without it"):
+            slurm_sweep(SMOKE[:1], tmp_path/name, Request(), notebooks=tmp_path/"runs", watch=False)
 
 # done means that the row is there
 
@@ -250,8 +271,10 @@ def test_a_notebook_that_leaves_no_row_has_failed(tmp_path):
     (tmp_path/"runs").mkdir()
     for n in ("train", "evaluate"): notebook(tmp_path/"runs"/f"{n}.ipynb", 'experiment:str = ""\nout:str = ""', "pass")
     report = sweep(SMOKE[:1], tmp_path/"run {1}", notebooks=tmp_path/"runs")
-    assert report[["status", "error"]].values.tolist() == [["failed", "it ended without its row in runs.csv"], ["skipped", "train did not succeed"]]
-    assert status(SMOKE[:1], tmp_path/"run {1}", pd.DataFrame(columns=JOBS))[["state", "error"]].values.tolist()[0] == ["to do", "it ended without its rows"]
+    assert report[["status", "error"]].values.tolist() == [["failed", "it ended without its row in runs.csv"],
+                                                           ["skipped", "train did not succeed"]]
+    assert status(SMOKE[:1], tmp_path/"run {1}", pd.DataFrame(columns=JOBS))[["state", "error"]].values.tolist()[0] == ["to do",
+        "it ended without its rows"]
 
 # whoever listens, and what is said to them
 
@@ -267,13 +290,16 @@ sys.exit(cli.main(["doctor"]))
 
 def spoken(code, *args, close="", **env):
     "What a command says where one of its streams is closed by its reader."
-    p = subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+    p = subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         env={**os.environ, **env})
     if close == "at once": p.stdout.close()
     if close == "later": p.stdout.readline(); p.stdout.close()
     wrong = p.stderr.read(); p.wait()
     return p.returncode, wrong
 
-@pytest.mark.parametrize("code,args,close", [(MAIN, ["--help"], "at once"), (MAIN, ["status", "--out", "{d}"], "at once"), (TALK, [], "at once"), (TALK, [], "later")])
+@pytest.mark.parametrize("code,args,close",
+                         [(MAIN, ["--help"], "at once"), (MAIN, ["status", "--out", "{d}"], "at once"), (TALK, [], "at once"),
+                          (TALK, [], "later")])
 def test_a_reader_who_has_enough_ends_a_command_quietly(code, args, close, tmp_path):
     status, wrong = spoken(code, *(a.format(d=tmp_path) for a in args), close=close)
     assert wrong == "" and status == 141 or args == ["--help"] and status == 0
@@ -306,7 +332,8 @@ def test_a_hint_goes_on_where_the_reader_works(capsys, tmp_path, monkeypatch):
     (["sweep", "mni-*__grinningface__base__s0"], "there is no backbone 'mni-*'"),
     (["sweep", "demo", "--chunkmode", "full"], "vlm4vla sweep has no option --chunkmode; did you mean '--chunk-mode'?"),
     (["status", "--ouput=x"], "vlm4vla status has no option --ouput; did you mean '--out'?"),
-    (["report", "--out", "{d}/file"], "which cannot be a folder"), (["status", "--out", "{d}/file/in"], "is a file"), (["sweep", "demo", "--out", "/proc/nowhere"], "let --out name a folder"),
+    (["report", "--out", "{d}/file"], "which cannot be a folder"), (["status", "--out", "{d}/file/in"], "is a file"),
+    (["sweep", "demo", "--out", "/proc/nowhere"], "let --out name a folder"),
     (["status", "--out", "{d}/" + "x"*300], "File name too long")])
 def test_a_sentence_names_what_is_meant(capsys, tmp_path, args, words):
     (tmp_path/"file").touch()

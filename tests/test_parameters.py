@@ -15,9 +15,11 @@ WRONG = [("train", ["-p", "experimnt", SMOKE], "There is no parameter 'experimnt
          ("evaluate", ["-p", "workers", "abc"], "The parameter workers must be a whole number, not 'abc'."),
          ("evaluate", ["-p", "workers", "0"], "The parameter workers must be a whole number of at least 1, not 0."),
          ("evaluate", ["-p", "chunk_mode", "hafl"], "The parameter chunk_mode cannot be 'hafl'; did you mean 'half'?"),
-         ("train", ["-p", "experiment", "tiny-qwen3-v__grinningface__smoke__s0"], "There is no backbone 'tiny-qwen3-v'; did you mean 'tiny-qwen3-vl'?"),
+         ("train", ["-p", "experiment", "tiny-qwen3-v__grinningface__smoke__s0"],
+          "There is no backbone 'tiny-qwen3-v'; did you mean 'tiny-qwen3-vl'?"),
          ("train", ["-p", "recompute", "maybe"], "The parameter recompute must be True or False, not 'maybe'."),
-         ("pretrain_mini", ["-p", "backbone", "mini-qwen3"], "The parameter backbone cannot be 'mini-qwen3'; did you mean 'mini-qwen3-vl'?")]
+         ("pretrain_mini", ["-p", "backbone", "mini-qwen3"],
+          "The parameter backbone cannot be 'mini-qwen3'; did you mean 'mini-qwen3-vl'?")]
 
 def command(name, to, *given): return [sys.executable, "-m", "papermill", f"nbs/runs/{name}.ipynb", str(to), "--no-progress-bar", *given]
 
@@ -42,7 +44,8 @@ def test_the_check_comes_right_after_the_parameters_and_needs_no_torch(path, wit
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_papermill_explains_every_parameter(path):
-    help_ = subprocess.run([sys.executable, "-m", "papermill", "--help-notebook", str(path)], capture_output=True, text=True, timeout=60).stdout
+    help_ = subprocess.run([sys.executable, "-m", "papermill", "--help-notebook", str(path)], capture_output=True, text=True,
+                           timeout=60).stdout
     shown = help_.split("\n", 3)[-1]
     for name in parameters_of(path):
         kind, _, said = shown.partition(f"  {name}: ")[2].partition(" (default ")
@@ -55,7 +58,9 @@ def same(table, out, drop): return load(table, out).drop(columns=drop)
 
 def test_papermill_alone_leaves_the_rows_of_a_sweep(tmp_path):
     alone, swept = tmp_path/"alone", tmp_path/"swept"
-    script = " && ".join(f"{sys.executable} -m papermill nbs/runs/{n}.ipynb {tmp_path/n}.ipynb --no-progress-bar -p experiment {SMOKE} -p out {alone}" + (" -p workers 2" if n == "evaluate" else "") for n in ("train", "evaluate"))
+    script = " && ".join(
+        f"{sys.executable} -m papermill nbs/runs/{n}.ipynb {tmp_path/n}.ipynb --no-progress-bar -p experiment {SMOKE} -p out {alone}"
+        + (" -p workers 2" if n == "evaluate" else "") for n in ("train", "evaluate"))
     p = subprocess.Popen(["sh", "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     report = sweep([SMOKE], swept, workers=2)
     _, said = p.communicate(timeout=600)

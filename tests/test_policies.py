@@ -171,7 +171,8 @@ def test_adapters_of_experts_in_two_processes(tmp_path, mode):
     exec(thin); e = Experiment("tiny-qwen3-vl-moe", "grinningface", "thin", 0)
     try: alone = train(e, tmp_path/"alone")[1]
     finally: del variants["thin"]
-    launch(f"from vlm4vla.catalog.experiments import *; from vlm4vla.policy.train import train; {thin}; train(Experiment('tiny-qwen3-vl-moe', "
+    launch(f"from vlm4vla.catalog.experiments import *; from vlm4vla.policy.train import train; {thin}; "
+           f"train(Experiment('tiny-qwen3-vl-moe', "
            f"'grinningface', 'thin', 0), {str(tmp_path/'two')!r}, mode={mode!r})", 2)
     log = torch.load(tmp_path/"two"/"state.pt", weights_only=True)["log"]
     losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]

@@ -4,7 +4,9 @@ import pandas as pd, pytest
 from vlm4vla.results.printing import formatted, table
 
 NASTY = "推立方体 %_&{}#$~^\\ | a*b* `c` <b>&amp; \"q\" – é,\nsecond line; " + "x"*300
-FRAME = pd.DataFrame({"run_id": ["mini-qwen3-vl__grinningface__base__s0", "[0.1, 0.9]", "*"], "a & b_%": [NASTY, "", "\x1b[2J\r\t"], "n": [1, 20, 300], "rate": [.5, float("nan"), 1.]})
+FRAME = pd.DataFrame(
+    {"run_id": ["mini-qwen3-vl__grinningface__base__s0", "[0.1, 0.9]", "*"], "a & b_%": [NASTY, "", "\x1b[2J\r\t"], "n": [1, 20, 300],
+     "rate": [.5, float("nan"), 1.]})
 
 def test_a_row_is_a_line_of_a_terminal():
     text = formatted(FRAME, "text").split("\n")
@@ -29,13 +31,15 @@ def test_latex_escapes_everything_it_would_act_on():
         rest = re.sub(r"\\[&%$#_{}]|\\text[a-z]+\{\}|\\\\$|\{\}\[|\{\}\*", "", r)
         assert not re.search(r"[%$#_{}~^\\]", rest), rest
     assert rows[1].startswith("{}[") and rows[2].startswith("{}*") # no argument of the line before
-    assert "a \\& b\\_\\%" in tex and "p{" in tex and tex.splitlines()[0].startswith("% These letters need XeLaTeX") and "推" in tex.splitlines()[0]
+    assert "a \\& b\\_\\%" in tex and "p{" in tex and tex.splitlines()[0].startswith(
+        "% These letters need XeLaTeX") and "推" in tex.splitlines()[0]
     assert not formatted(FRAME[["n"]], "latex").startswith("%")
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
 def test_latex_compiles(tmp_path):
     body = formatted(FRAME.replace({r"[\u4e00-\u9fff\x00-\x1f]": ""}, regex=True), "latex")
-    (tmp_path/"t.tex").write_text("\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n" + body + "\n\\end{document}\n", encoding="utf-8")
+    (tmp_path/"t.tex").write_text("\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}\\begin{document}\n" + body
+                                  + "\n\\end{document}\n", encoding="utf-8")
     done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-800:]
 
@@ -48,7 +52,9 @@ def test_csv_is_read_back_as_it_was():
     assert len(rows) == 4 and rows[1][1] == NASTY and rows[3][1] == "\x1b[2J\r\t"
 
 SAY = "import sys; from vlm4vla.results.printing import say; say('推 2 × \\udce4'); print('end')"
-@pytest.mark.parametrize("encoding, says", [("ascii", b"\\u63a8 2 \\xd7 \\udce4"), ("latin-1", "\\u63a8 2 × \\udce4".encode("latin-1")), ("utf-8", "推 2 × \\udce4".encode())])
+@pytest.mark.parametrize("encoding, says",
+                         [("ascii", b"\\u63a8 2 \\xd7 \\udce4"), ("latin-1", "\\u63a8 2 × \\udce4".encode("latin-1")),
+                          ("utf-8", "推 2 × \\udce4".encode())])
 def test_a_terminal_shows_what_it_can(root, encoding, says):
     import os, sys
     done = subprocess.run([sys.executable, "-c", SAY], cwd=root, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})

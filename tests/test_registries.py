@@ -92,5 +92,6 @@ def test_mini_backbone_is_a_real_one(name):
     from safetensors import safe_open
     n = 0
     for f in Path(folder).glob("*.safetensors"):
-        with safe_open(f, "np") as s: n += sum(s.get_slice(k).get_shape() and __import__("math").prod(s.get_slice(k).get_shape()) for k in s.keys())
+        with safe_open(f, "np") as s:
+            n += sum(s.get_slice(k).get_shape() and __import__("math").prod(s.get_slice(k).get_shape()) for k in s.keys())
     assert abs(n/1e9/mini.params_b - 1) < .1, f"params_b says {mini.params_b}, the file has {n/1e9:.5f}"

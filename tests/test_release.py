@@ -7,7 +7,8 @@ from vlm4vla.catalog.benchmarks import benchmarks
 from vlm4vla.core import home, to_jsonable
 from vlm4vla.catalog.experiments import Experiment, Recipe, Variant, check_recipe, differences, experiments, resolve, variants
 
-SUITES = [replace(benchmarks["grinningface"], name=s, suite=s, lr=lr) for s, lr in (("grinningface", 3e-4), ("calvin", 2e-5), ("simpler", 5e-5), ("libero", 5e-5))]
+SUITES = [replace(benchmarks["grinningface"], name=s, suite=s, lr=lr) for s,
+          lr in (("grinningface", 3e-4), ("calvin", 2e-5), ("simpler", 5e-5), ("libero", 5e-5))]
 FIELDS = {f.name for f in fields(Recipe)}
 
 def changed(backbone, suite):
@@ -27,7 +28,8 @@ def test_no_change_goes_unnamed():
     assert len({d.what for d in differences}) == len(differences)
 
 def test_the_released_codes_learning_rates():
-    rates = {(n, s.suite): resolve(n, s, "release").lr for n in ("qwen2.5-vl-7b", "qwen3-vl-30b-a3b", "internvl3.5-4b", "kosmos-2", "paligemma-2") for s in SUITES[1:]}
+    rates = {(n, s.suite): resolve(n, s, "release").lr
+             for n in ("qwen2.5-vl-7b", "qwen3-vl-30b-a3b", "internvl3.5-4b", "kosmos-2", "paligemma-2") for s in SUITES[1:]}
     slow = ("kosmos-2", "paligemma-2")
     assert all(lr == (5e-5 if n in slow and s != "calvin" else 2e-5) for (n, s), lr in rates.items())
 
@@ -37,14 +39,16 @@ def test_small_backbones_know_no_release_of_the_tabletop():
 
 @pytest.mark.parametrize("path", sorted((home()/"results"/"provenance").glob("*__*.json")), ids=lambda p: p.stem)
 def test_recorded_runs_would_train_alike_today(path):
-    was, now = json.loads(path.read_text(encoding="utf-8"))["train"]["resolved"]["recipe"], to_jsonable(asdict(experiments[path.stem].recipe))
+    was, now = json.loads(path.read_text(encoding="utf-8"))["train"]["resolved"]["recipe"], to_jsonable(
+        asdict(experiments[path.stem].recipe))
     assert {k: now[k] for k in was} == was
     for f in fields(Recipe): assert f.name in was or now[f.name] == to_jsonable(f.default), f.name
 
 @pytest.fixture
 def cropped():
     "An experiment of a few steps with all that the release does to data."
-    v = variants.add(Variant("cropped", "For this test.", {**variants["smoke"].changes, "augment": "crop", "action_range": "benchmark", "action_keep": .65}))
+    v = variants.add(Variant(
+        "cropped", "For this test.", {**variants["smoke"].changes, "augment": "crop", "action_range": "benchmark", "action_keep": .65}))
     yield Experiment("tiny-qwen3-vl", "grinningface", v.name, 0)
     del variants[v.name]
 

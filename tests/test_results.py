@@ -9,7 +9,8 @@ from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.results.scores import check, rebuild_scores, scores
 
-ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True, n_steps=31, seconds=1.5,
+ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True,
+           n_steps=31, seconds=1.5,
            detail=dict(execution=True, recognition=True))
 def rows(n, start=0, **kw): return [{**ROW, "episode": start+i, **kw} for i in range(n)]
 
@@ -59,20 +60,24 @@ def test_attempts_are_counted_wherever_they_were_written(tmp_path, monkeypatch):
     f = load("failures", tmp_path)
     assert f[f.episode == 0].sort_values("attempt").attempt.tolist() == [1, 2, 3, 4]
     results.compact(tmp_path)
-    assert not list(tmp_path.glob("parts/*/*")) and load("failures", tmp_path).sort_values(["episode", "attempt"], ignore_index=True).equals(f.sort_values(["episode", "attempt"], ignore_index=True))
+    assert not list(tmp_path.glob("parts/*/*")) and load("failures", tmp_path).sort_values(["episode", "attempt"],
+        ignore_index=True).equals(f.sort_values(["episode", "attempt"], ignore_index=True))
     lost = unmeasured(load("episodes", tmp_path), f)
     assert lost.episode.tolist() == [0] and why_failed(lost) == "no answer"
 
 def test_failures_in_a_part_of_an_older_version_survive_a_compaction(tmp_path):
     part = tmp_path/"parts"/"episodes"/"job.parquet"; part.parent.mkdir(parents=True)
-    results._write(tables["episodes"], results.frame("episodes", [*rows(2), *rows(1, 2, success=False, failure="worker died (signal 9)")]), part)
+    results._write(tables["episodes"], results.frame("episodes", [*rows(2), *rows(1, 2, success=False, failure="worker died (signal 9)")]),
+                   part)
     results.compact(tmp_path)
-    assert load("episodes", tmp_path).episode.tolist() == [0, 1] and load("failures", tmp_path).failure.tolist() == ["worker died (signal 9)"]
+    assert load("episodes", tmp_path).episode.tolist() == [0, 1] and load("failures",
+        tmp_path).failure.tolist() == ["worker died (signal 9)"]
     assert pd.read_csv(tmp_path/"failures.csv").episode.tolist() == [2]
 
 def test_an_episode_that_was_measured_cannot_fail_afterwards(tmp_path):
     append("episodes", rows(2), tmp_path)
-    with pytest.raises(UserError, match="already; nothing was written"): append("episodes", rows(1, 0, success=False, failure="late"), tmp_path)
+    with pytest.raises(UserError, match="already; nothing was written"):
+        append("episodes", rows(1, 0, success=False, failure="late"), tmp_path)
     append("failures", failed(0), tmp_path)
     assert not len(unmeasured(load("episodes", tmp_path), load("failures", tmp_path)))
 
@@ -80,7 +85,8 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     from vlm4vla import account
     from vlm4vla.catalog.experiments import experiments
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
-    run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
+    run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1,
+               checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
     append("runs", [run], tmp_path); append("episodes", rows(1, run_id=e.run_id), tmp_path)
     with pytest.raises(UserError, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"): account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
     monkeypatch.setattr(account, "git_sha", lambda: "c0ffee")
@@ -92,14 +98,16 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
         if not says: account.check_origin(e, tmp_path, weights="aaaa", policy="p"); continue
         with pytest.raises(UserError, match=says): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     monkeypatch.undo(); monkeypatch.setattr(account, "git_sha", lambda: "bea")
-    with pytest.warns(UserWarning, match="code of commit bea; episodes so far are of c0ffee"): account.check_origin(e, tmp_path, weights="aaaa", policy="p")
+    with pytest.warns(UserWarning, match="code of commit bea; episodes so far are of c0ffee"):
+        account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     assert json.loads((tmp_path/"provenance"/f"{e.run_id}.json").read_text())["episodes"]["code"] == ["c0ffee", "bea"]
 
 def test_an_evaluation_of_other_weights_is_not_done(tmp_path):
     from vlm4vla.catalog.experiments import experiments
     from vlm4vla.launch.sweep import plan_sweep, expected_episodes
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
-    run = lambda kind, weights: dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1, checkpoint=weights, status="done", git_sha="", started="", seconds=1.)
+    run = lambda kind, weights: dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0,
+                                     step=1, checkpoint=weights, status="done", git_sha="", started="", seconds=1.)
     append("episodes", [r for split in ("id", "val") for r in rows(expected_episodes(e)//2, run_id=e.run_id, split=split)], tmp_path)
     for trained, says in (("aaaa", "done"), ("bbbb", "of other weights")): # what was evaluated is aaaa
         append("runs", [run("train", trained), run("eval", "aaaa")], tmp_path, replace=True)
@@ -140,7 +148,8 @@ def test_a_damaged_file_is_one_sentence_and_is_not_written_over(tmp_path, cut):
     assert path.read_bytes() == damaged
 
 def test_wrong_columns_are_named(tmp_path):
-    for bad, message in (([{**ROW, "sucess": 1}], "no column 'sucess'; did you mean 'success'"), ([{k: v for k, v in ROW.items() if k != "split"}], "'split' is missing"),
+    for bad, message in (([{**ROW, "sucess": 1}], "no column 'sucess'; did you mean 'success'"),
+                         ([{k: v for k, v in ROW.items() if k != "split"}], "'split' is missing"),
                          ([{**ROW, "n_steps": "many"}], "'n_steps' of row 1 is 'many', not int")):
         with pytest.raises(UserError, match=message): append("episodes", bad, tmp_path)
     (tmp_path/"runs.csv").write_text("run_id,kind,unknown\n")
@@ -149,7 +158,9 @@ def test_wrong_columns_are_named(tmp_path):
     with pytest.raises(UserError, match="runs.csv: column 'backbone' is missing"): load("runs", tmp_path)
     assert not (tmp_path/"episodes.parquet").exists()
 
-@pytest.mark.parametrize("table,row", [("episodes", ROW), ("runs", dict(run_id="a", kind="train", backbone="b", benchmark="", variant="", seed=0, step=1, checkpoint="",
+@pytest.mark.parametrize("table,row",
+                         [("episodes", ROW), (
+                             "runs", dict(run_id="a", kind="train", backbone="b", benchmark="", variant="", seed=0, step=1, checkpoint="",
                                                                        status="done", git_sha="", started="", seconds=1.))])
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, table, row):
     append(table, [row], tmp_path)
@@ -206,7 +217,8 @@ def test_check_names_what_is_wrong(tmp_path):
     append("episodes", rows(3), tmp_path)
     rebuild_scores(tmp_path)
     assert [p.split(" ", 1)[1] for p in check(tmp_path)] == ["has episodes but no eval row in runs.csv; run its evaluation again."]
-    run = dict(run_id=ROW["run_id"], kind="eval", backbone="b", benchmark="grinningface", variant="c", seed=0, step=1, checkpoint="", status="done", git_sha="", started="", seconds=1.)
+    run = dict(run_id=ROW["run_id"], kind="eval", backbone="b", benchmark="grinningface", variant="c", seed=0, step=1, checkpoint="",
+               status="done", git_sha="", started="", seconds=1.)
     append("runs", [run], tmp_path)
     assert "has no account of its eval" in check(tmp_path)[0]
     core.write_json(tmp_path/"provenance"/f"{ROW['run_id']}.json", dict(run_id=ROW["run_id"], eval={}))
@@ -216,7 +228,9 @@ def test_check_names_what_is_wrong(tmp_path):
     assert "differs from what the episodes say" in check(tmp_path)[0]
     rebuild_scores(tmp_path)
     assert (tmp_path/"scores.csv").read_text() == s
-    append("vqa_measured", [dict(run_id=ROW["run_id"], backbone="b", vqa_benchmark="q", split="val", kind="card", metric="accuracy", value=1.2, ci_low=0., ci_high=1., n=5)], tmp_path)
+    append("vqa_measured",
+           [dict(run_id=ROW["run_id"], backbone="b", vqa_benchmark="q", split="val", kind="card", metric="accuracy", value=1.2, ci_low=0.,
+                 ci_high=1., n=5)], tmp_path)
     assert "a rate outside 0 … 1" in check(tmp_path)[0]
 
 WRITER = """
@@ -237,12 +251,15 @@ def test_the_transcription_is_complete_and_its_findings_are_known():
     "Every cell is there, and only the cells that the paper itself prints wrong differ from what follows from the others."
     from vlm4vla.paper.tables import paper_tables, rebuilt, reported
     cells = {name: len(reported(name)) for name in paper_tables}
-    assert cells == dict(table1=77, table2=84, table3=39, table4=10, table5=12, table6=12, table7=18, table8=18, table9=72, table10=61, figure3=18, figure4=162, appendix4=6, headtohead=24)
+    assert cells == dict(table1=77, table2=84, table3=39, table4=10, table5=12, table6=12, table7=18, table8=18, table9=72, table10=61,
+                         figure3=18, figure4=162, appendix4=6, headtohead=24)
     wrong = {(name, r.row) for name in paper_tables for r in rebuilt(name).itertuples() if not r.agrees}
-    assert wrong == {("table1", "pi0* (Paligemma-1)"), ("table8", "Qwen2.5VL-7B + from scratch"), ("table10", "Qwen2.5VL-7B + Omni-Generation")}
+    assert wrong == {("table1", "pi0* (Paligemma-1)"), ("table8", "Qwen2.5VL-7B + from scratch"),
+                     ("table10", "Qwen2.5VL-7B + Omni-Generation")}
 
 @pytest.mark.parametrize("change, says", [
-    (lambda d: d.drop(columns="unit"), "column 'unit' is missing"), (lambda d: d.assign(value="many"), "column 'value' of row 1 is 'many'"), (lambda d: pd.concat([d, d.head(1)]), "twice")])
+    (lambda d: d.drop(columns="unit"), "column 'unit' is missing"),
+    (lambda d: d.assign(value="many"), "column 'value' of row 1 is 'many'"), (lambda d: pd.concat([d, d.head(1)]), "twice")])
 def test_a_damaged_file_of_published_cells_is_named(root, tmp_path, change, says):
     change(pd.read_csv(root/"results"/"reported.csv", dtype=str, keep_default_na=False)).to_csv(tmp_path/"reported.csv", index=False)
     with pytest.raises(UserError, match=says): load("reported", tmp_path)

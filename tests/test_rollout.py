@@ -84,7 +84,8 @@ class Net:
     def __init__(self):
         import torch
         torch.manual_seed(1); self.torch, self.sizes = torch, set()
-        self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 96), torch.nn.GELU(), torch.nn.Linear(96, 96), torch.nn.GELU(), torch.nn.Linear(96, 70))
+        self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 96), torch.nn.GELU(), torch.nn.Linear(96, 96),
+                                       torch.nn.GELU(), torch.nn.Linear(96, 70))
     def act(self, images, instructions):
         self.sizes.add((len(images), len(instructions)))
         with self.torch.no_grad(): return self.net(self.torch.from_numpy(images).float()/255).view(-1, 10, 7).numpy()
@@ -152,15 +153,19 @@ def test_an_episode_without_end_is_given_up_and_is_no_zero(toy):
 
 # a failure is no measurement
 
-@pytest.mark.parametrize("tale, says", [("raise", "RuntimeError: no EGL context"), ("exit", r"worker died \(exit status 5\).*the last line .* 'driver lost'".replace("the", "The"))])
+@pytest.mark.parametrize("tale, says",
+                         [("raise", "RuntimeError: no EGL context"),
+                          ("exit", r"worker died \(exit status 5\).*the last line .* 'driver lost'".replace("the", "The"))])
 def test_the_same_failure_in_every_episode_ends_the_rollout(toy, tale, says):
     rows, failures, before = [], [], children()
     with pytest.raises(UserError, match=f"3 episodes in a row failed, all in the same way .*{says}"):
-        rollout(Net(), toy, "val", 12, workers=2, on_row=rows.append, on_failure=failures.append, env=dict(tale=tale, which=list(range(12))))
+        rollout(Net(), toy, "val", 12, workers=2, on_row=rows.append, on_failure=failures.append,
+                env=dict(tale=tale, which=list(range(12))))
     assert rows == [] and 6 <= len(failures) < 12 and children() == before # each of three episodes was tried twice
 
 def test_so_do_many_failures_of_different_kinds(toy):
-    with pytest.raises(UserError, match="8 episodes in a row failed, the last one with"): rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
+    with pytest.raises(UserError, match="8 episodes in a row failed, the last one with"):
+        rollout(Net(), toy, "val", 12, workers=2, on_failure=[].append, env=dict(tale="other", which=list(range(12))))
 
 @pytest.mark.parametrize("tale", ["raise", "exit", "over", "mute", "nan", "none", "part", "idle", "black"])
 def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, tale):
@@ -168,14 +173,20 @@ def test_episodes_that_fail_have_no_row_and_the_others_are_the_same(toy, alone, 
     rows = rollout(Net(), toy, "val", 10, workers=2, on_failure=failures.append, env=dict(tale=tale, which=which))
     assert plain(rows) == [r for r in alone[:10] if r["episode"] not in which]
     assert {f["episode"] for f in failures} == set(which)
-    words = dict(none="told no outcome (info is None)", part="told no number of actions (n_steps is 2.5)", over="over before the policy acted", mute="told no outcome (success is None)", nan="told no outcome (success is nan)", idle="over before the policy acted", black="of one colour (0, 0, 0)", exit="exit status 5")
+    words = dict(none="told no outcome (info is None)", part="told no number of actions (n_steps is 2.5)",
+                 over="over before the policy acted", mute="told no outcome (success is None)", nan="told no outcome (success is nan)",
+                 idle="over before the policy acted", black="of one colour (0, 0, 0)", exit="exit status 5")
     assert all(words.get(tale, "no EGL context") in f["failure"] for f in failures)
 
 def test_what_failed_is_said_where_nobody_listens(toy, alone):
-    with pytest.warns(UserWarning, match=r"2 of 10 episodes of chaos val failed and have no row"): rollout(Net(), toy, "val", 10, workers=2, env=dict(tale="mute", which=[3, 6]))
-    with pytest.raises(UserError, match="2 of 2 episodes .* so nothing was measured"): rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
+    with pytest.warns(UserWarning, match=r"2 of 10 episodes of chaos val failed and have no row"):
+        rollout(Net(), toy, "val", 10, workers=2, env=dict(tale="mute", which=[3, 6]))
+    with pytest.raises(UserError, match="2 of 2 episodes .* so nothing was measured"):
+        rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
 
-@pytest.mark.parametrize("tale, says", [("float", "a picture of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"), ("still", "gave the instruction None")])
+@pytest.mark.parametrize("tale, says",
+                         [("float", "a picture of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"),
+                          ("still", "gave the instruction None")])
 def test_a_picture_of_another_kind_or_no_words_end_the_rollout(toy, tale, says):
     with pytest.raises(UserError, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))
 
@@ -196,17 +207,22 @@ def test_a_slow_policy_is_not_the_workers_fault(toy, alone):
     rows = rollout(Slow(), toy, "val", 4, workers=4, time_limit=.3)
     assert plain(rows) == alone[:4]
 
-@pytest.mark.parametrize("broken,says", [("mistake", "wants a licence"), ("exit", r"does not start .*status 3.*missing libEGL"), ("hang", r"does not start .*no answer within 1 s")])
+@pytest.mark.parametrize("broken,says",
+                         [("mistake", "wants a licence"), ("exit", r"does not start .*status 3.*missing libEGL"),
+                          ("hang", r"does not start .*no answer within 1 s")])
 def test_a_simulator_that_does_not_start_is_said_at_once(toy, broken, says):
     before = children()
-    with pytest.raises(UserError, match=says): rollout(Net(), toy, "val", 4, workers=2, start_limit=1. if broken == "hang" else 60., env=dict(broken=broken))
+    with pytest.raises(UserError, match=says):
+        rollout(Net(), toy, "val", 4, workers=2, start_limit=1. if broken == "hang" else 60., env=dict(broken=broken))
     assert children() == before
 
 def test_bad_input_is_one_sentence(toy, monkeypatch):
     with pytest.raises(UserError, match="workers must be"): rollout(Net(), toy, "val", 4, workers=0)
     with pytest.raises(UserError, match="no split 'vall'"): rollout(Net(), toy, "vall", 4)
     with pytest.raises(UserError, match="lower n_action_steps"): rollout(Net(), toy, "val", 4, workers=1, n_action_steps=11)
-    for wrong, says in ((lambda a: a[..., :6], r"shape \(8, 10, 6\)"), (lambda a: a[:1], r"shape \(1, 10, 7\)"), (lambda a: a.astype(str), "not numbers"), (lambda a: a.astype(float)*0 + 1e300, "not finite"), (lambda a: a[0], "shape")):
+    for wrong, says in ((lambda a: a[..., :6], r"shape \(8, 10, 6\)"), (lambda a: a[:1], r"shape \(1, 10, 7\)"),
+                        (lambda a: a.astype(str), "not numbers"), (lambda a: a.astype(float)*0 + 1e300, "not finite"),
+                        (lambda a: a[0], "shape")):
         class Odd(Net):
             def act(self, *args): return wrong(super().act(*args))
         with pytest.raises(UserError, match=says): rollout(Odd(), toy, "val", 4, workers=1)
@@ -247,10 +263,13 @@ def test_a_simulators_own_environment_comes_before_the_shells(toy, alone, tmp_pa
     python.write_text(SAYS.format(tmp_path, sys.executable)); python.chmod(0o755)
     own = dict(LD_LIBRARY_PATH="/its/own/lib", VK_ICD_FILENAMES="/its/driver.json", ASSETS="/its/assets")
     (tmp_path/"env"/"made.json").write_text(json.dumps(dict(variables=own, assets="/its/assets")))
-    for k, v in dict(LD_LIBRARY_PATH="/opt/modules/lib", VK_ICD_FILENAMES="/other.json", ASSETS="/mine", PYTHONHOME="/opt/conda", PYTHONSTARTUP="/x.py", VLM4VLA_CHAOS_PYTHON=str(python)).items(): monkeypatch.setenv(k, v)
+    for k, v in dict(LD_LIBRARY_PATH="/opt/modules/lib", VK_ICD_FILENAMES="/other.json", ASSETS="/mine", PYTHONHOME="/opt/conda",
+                     PYTHONSTARTUP="/x.py", VLM4VLA_CHAOS_PYTHON=str(python)).items():
+        monkeypatch.setenv(k, v)
     assert plain(rollout(Net(), toy, "val", 1, workers=1)) == alone[:1]      # found at the end of the shell's PYTHONPATH
     got = dict(l.split("=", 1) for l in (tmp_path/"said").read_text().splitlines() if "=" in l)
-    assert [got.get(k) for k in ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "ASSETS", "PYTHONHOME", "PYTHONSTARTUP")] == ["/its/own/lib:/opt/modules/lib", "/its/driver.json", "/mine", None, None]
+    assert [got.get(k) for k in ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "ASSETS", "PYTHONHOME", "PYTHONSTARTUP")] == [
+        "/its/own/lib:/opt/modules/lib", "/its/driver.json", "/mine", None, None]
     assert got["PYTHONPATH"].endswith("/path") and os.pathsep not in got["PYTHONPATH"]
 
 def test_the_worker_imports_no_more_than_it_may():
@@ -282,7 +301,8 @@ def test_no_orphans_whatever_ends_the_policy(toy, how):
     until(lambda: all(gone(c) for c in family), 10)
 
 def test_rows_follow_the_schema(toy, alone):
-    assert list(alone[0]) == ["run_id", "benchmark", "split", "chunk_mode", "task", "episode", "success", "n_subtasks", "n_steps", "failure", "detail"]
+    assert list(alone[0]) == ["run_id", "benchmark", "split", "chunk_mode", "task", "episode", "success", "n_subtasks", "n_steps",
+                              "failure", "detail"]
     for r in alone:
         assert (type(r["success"]), type(r["n_steps"]), r["failure"]) == (bool, int, "") and "x" in json.loads(r["detail"])
         assert r["n_steps"] == 10 + r["episode"] % 13

@@ -51,7 +51,8 @@ print(json.dumps(dict(tasks=said, alone=bool((only == first["cube"]).all()), apa
 @pytest.fixture(scope="module")
 def said(python, tmp_path_factory):
     "What one process of the simulator's own Python found out."
-    env = {**simulator_environment(python), **os.environ, "PYTHONPATH": str(shown_package(tmp_path_factory.mktemp("path"))), "OMP_NUM_THREADS": "1"}
+    env = {**simulator_environment(python), **os.environ, "PYTHONPATH": str(shown_package(tmp_path_factory.mktemp("path"))),
+           "OMP_NUM_THREADS": "1"}
     done = subprocess.run([python, "-c", EPISODES], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -100,14 +101,17 @@ def test_doing_nothing_is_no_success(python):
     assert not any(json.loads(r["detail"])["ever"] for r in rows)
 
 def test_bad_input_is_one_sentence(said):
-    for s, words in zip(said["refused"], ("has episodes 0 to 23, not 24", "did you mean 'carrot'?", "instruction is empty", "not an array of shape (4, 6)", "an action that is not finite", "call `reset`", "no split 'test'", "no pilot 'autopilot'"), strict=True):
+    for s, words in zip(said["refused"],
+                        ("has episodes 0 to 23, not 24", "did you mean 'carrot'?", "instruction is empty", "not an array of shape (4, 6)",
+                         "an action that is not finite", "call `reset`", "no split 'test'", "no pilot 'autopilot'"), strict=True):
         assert words in s and "\n" not in s, s
 
 def test_missing_assets_are_named_and_nothing_asks(python, tmp_path):
     policy, old = Still(), os.environ.get(RECIPE.assets_setting)
     os.environ[RECIPE.assets_setting] = str(tmp_path)
     try:
-        with pytest.raises(UserError, match=f"assets of SimplerEnv-Bridge are not in {tmp_path}"): rollout(policy, B, "visual-matching", 1, workers=1)
+        with pytest.raises(UserError, match=f"assets of SimplerEnv-Bridge are not in {tmp_path}"):
+            rollout(policy, B, "visual-matching", 1, workers=1)
     finally: os.environ.pop(RECIPE.assets_setting) if old is None else os.environ.update({RECIPE.assets_setting: old})
 
 def test_a_python_without_the_simulator_says_how_to_get_it(monkeypatch, tmp_path):

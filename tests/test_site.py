@@ -48,18 +48,21 @@ def test_every_internal_link_resolves(parsed):
 
 def test_every_picture_says_what_it_shows(parsed):
     "An alternative text that is a file name says nothing."
-    silent = {p: [i.get("src", "")[:60] for i in page.images if not (i.get("alt") or "").strip() or re.search(r"\.(png|jpe?g|svg)$", i["alt"])] for p, page in parsed.items()}
+    silent = {p: [i.get("src", "")[:60] for i in page.images if not (i.get("alt") or "").strip()
+                  or re.search(r"\.(png|jpe?g|svg)$", i["alt"])] for p, page in parsed.items()}
     assert {p: s for p, s in silent.items() if s} == {}
 
 def test_nothing_is_loaded_from_elsewhere(parsed):
     loads = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^"']*""")
-    assert {p: loads.findall(page.path.read_text(encoding="utf-8")) for p, page in parsed.items() if loads.search(page.path.read_text(encoding="utf-8"))} == {}
+    assert {p: loads.findall(page.path.read_text(encoding="utf-8")) for p,
+            page in parsed.items() if loads.search(page.path.read_text(encoding="utf-8"))} == {}
 
 def test_every_figure_links_to_its_data(parsed):
     for p, page in parsed.items():
         text = page.path.read_text(encoding="utf-8")
         for figure in re.findall(r"<figure\b.*?</figure>", text, re.S):
-            if "image/svg+xml;base64" in figure: assert re.search(r"\bdata:? ", re.sub("<[^>]*>", "", figure), re.I), f"{p}: a figure without a link to its data"
+            if "image/svg+xml;base64" in figure:
+                assert re.search(r"\bdata:? ", re.sub("<[^>]*>", "", figure), re.I), f"{p}: a figure without a link to its data"
 
 # --- what a browser sees ---
 
@@ -67,8 +70,11 @@ class Browser:
     "A headless Chromium with one open page, spoken to over the DevTools protocol."
     def __init__(self, exe, folder):
         self.count, self.events = itertools.count(1), []
-        self.process = subprocess.Popen([exe, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0",
-            f"--user-data-dir={folder}", "--remote-allow-origins=*", "--hide-scrollbars", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [exe, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+             "--remote-debugging-port=0",
+            f"--user-data-dir={folder}", "--remote-allow-origins=*", "--hide-scrollbars", "about:blank"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
         self.socket = None
         try: self.connect(Path(folder)/"DevToolsActivePort")
         except BaseException: self.close(); raise
@@ -109,23 +115,28 @@ class Browser:
             time.sleep(.05)
         return v
 
-    def size(self, width, height): self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+    def size(self, width, height):
+        self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
     def open(self, page):
         "Load a page and wait for it, its fonts and its mathematics."
         self.events.clear()
         self("Page.navigate", url=f"{SITE.as_uri()}/{page}")
         self.wait_for("Page.loadEventFired")
-        self.run("Promise.all([document.fonts.ready, window.MathJax?.startup?.promise])".replace("Promise.all", "(async () => (await Promise.all") + ".length))()")
+        self.run("Promise.all([document.fonts.ready, window.MathJax?.startup?.promise])".replace("Promise.all",
+            "(async () => (await Promise.all") + ".length))()")
 
     def complaints(self):
         "Errors and warnings of the page since it was opened."
         found = []
         for e in self.events:
             p = e.get("params", {})
-            if e["method"] == "Runtime.exceptionThrown": found.append(p["exceptionDetails"].get("exception", {}).get("description") or p["exceptionDetails"]["text"])
-            if e["method"] == "Runtime.consoleAPICalled" and p["type"] in ("error", "warning", "assert"): found.append(str([a.get("value") for a in p["args"]]))
-            if e["method"] == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"): found.append(p["entry"]["text"] + " " + p["entry"].get("url", ""))
+            if e["method"] == "Runtime.exceptionThrown":
+                found.append(p["exceptionDetails"].get("exception", {}).get("description") or p["exceptionDetails"]["text"])
+            if e["method"] == "Runtime.consoleAPICalled" and p["type"] in ("error", "warning", "assert"):
+                found.append(str([a.get("value") for a in p["args"]]))
+            if e["method"] == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):
+                found.append(p["entry"]["text"] + " " + p["entry"].get("url", ""))
             if e["method"] == "Network.loadingFailed" and not p.get("canceled"): found.append(p["errorText"])
         return found
 
@@ -170,7 +181,8 @@ def test_mathematics_is_rendered(browser, parsed):
     assert pages, "no page has any"
     for p in pages:
         browser.open(p)
-        assert browser.run("document.querySelectorAll('.math').length") == browser.run("document.querySelectorAll('.math mjx-container').length")
+        assert browser.run("document.querySelectorAll('.math').length") == browser.run(
+            "document.querySelectorAll('.math mjx-container').length")
         assert browser.run("document.querySelector('mjx-container').getBoundingClientRect().width") > 5
         assert browser.run("document.querySelectorAll('mjx-merror').length") == 0
 
@@ -192,7 +204,8 @@ def test_light_and_dark(browser):
         browser.run(f"document.querySelector('.theme-change-button[data-mode={mode}]').click()")
         browser.open("library.html")   # what was chosen holds on the next page
         assert browser.run("document.documentElement.dataset.theme") == mode
-        ground[mode] = [sum(map(int, re.findall(r"\d+", browser.run(f"getComputedStyle(document.body).{k}"))[:3])) for k in ("backgroundColor", "color")]
+        ground[mode] = [sum(map(int, re.findall(r"\d+", browser.run(f"getComputedStyle(document.body).{k}"))[:3]))
+                        for k in ("backgroundColor", "color")]
     assert ground["light"][0] > 600 > 300 > ground["light"][1] and ground["dark"][0] < 300 < 450 < ground["dark"][1], ground
 
 def test_navigation_names_the_sections(browser):

@@ -26,7 +26,8 @@ def same(a, b, name, columns):
 def short(slurm, tmp_path_factory):
     "A training of 100 seconds in a job of two minutes that is warned after about one; under way while other tests run."
     out = tmp_path_factory.mktemp("short")
-    ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .1), watch=False, request=dict(hours=2/60, warning=30, shares=2)))
+    ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .1), watch=False,
+                request=dict(hours=2/60, warning=30, shares=2)))
     return out
 
 def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
@@ -36,13 +37,18 @@ def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
         most = max(most, sum(s == "RUNNING" and gpu for *_, s, gpu in states(slurm))); time.sleep(1)
     report = ended(p)
     assert most == 2
-    assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in SMOKE} == {(e, n): "done" for e in SMOKE for n in ("train", "evaluate")}, report
-    local = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE[:2], "--out", str(tmp_path/"local"), "--jobs", "2", "--workers", "2"], capture_output=True, text=True, timeout=600)
+    assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in SMOKE} == {(e, n): "done" for e in SMOKE
+        for n in ("train", "evaluate")}, report
+    local = subprocess.run(
+        [sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE[:2], "--out", str(tmp_path/"local"), "--jobs", "2", "--workers", "2"],
+        capture_output=True, text=True, timeout=600)
     assert local.returncode == 0, local.stderr[-2000:]
-    same(tmp_path/"slurm", tmp_path/"local", "episodes", ["run_id", "benchmark", "split", "task", "episode", "chunk_mode", "success", "n_steps", "failure", "detail"])
+    same(tmp_path/"slurm", tmp_path/"local", "episodes",
+         ["run_id", "benchmark", "split", "task", "episode", "chunk_mode", "success", "n_steps", "failure", "detail"])
     same(tmp_path/"slurm", tmp_path/"local", "train_log", ["run_id", "name", "step", "value"])
     same(tmp_path/"slurm", tmp_path/"local", "scores", list(load("scores", tmp_path/"local")))
-    same(tmp_path/"slurm", tmp_path/"local", "runs", ["run_id", "kind", "backbone", "benchmark", "variant", "seed", "step", "checkpoint", "status"])
+    same(tmp_path/"slurm", tmp_path/"local", "runs",
+         ["run_id", "kind", "backbone", "benchmark", "variant", "seed", "step", "checkpoint", "status"])
     assert not list((tmp_path/"slurm").glob("parts/*/*"))
 
 def test_killed_job_is_completed_by_a_second_sweep(slurm, tmp_path):
@@ -53,10 +59,12 @@ def test_killed_job_is_completed_by_a_second_sweep(slurm, tmp_path):
         if began.exists(): break
         time.sleep(.3)
     job, = [i for i, n, s, _ in states(slurm) if n == "train" and s == "RUNNING"][-1:]
-    here = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", TOYS[1], "--out", str(tmp_path/"out")], env=slurm, capture_output=True, text=True)
+    here = subprocess.run([sys.executable, "-m", "vlm4vla.cli", "sweep", TOYS[1], "--out", str(tmp_path/"out")], env=slurm,
+                          capture_output=True, text=True)
     assert here.returncode == 2 and f"under way as job {job}" in here.stderr, here.stderr
     p.kill(); p.wait() # the sweep itself
-    subprocess.run(["scancel", "--signal=KILL", "--full", job], env=slurm, check=True); subprocess.run(["scancel", job], env=slurm, check=True)
+    subprocess.run(["scancel", "--signal=KILL", "--full", job], env=slurm, check=True)
+    subprocess.run(["scancel", job], env=slurm, check=True)
     while any(i == job for i, *_ in states(slurm)): time.sleep(.5)
     assert not (tmp_path/"out"/"parts"/"runs").exists()
     report = ended(begin(slurm, names=TOYS[1:2], out=tmp_path/"out", notebooks=nbs, request=dict(hours=1)))
@@ -68,7 +76,8 @@ def test_training_over_two_nodes(slurm, tmp_path):
     one, two = (tmp_path/n for n in ("one", "two"))
     report = ended(begin(slurm, names=SMOKE[:1], out=two, request=dict(gpus=1, nodes=2, hours=1), only=["train"]))
     assert [r["status"] for r in report] == ["done"], report
-    subprocess.run([sys.executable, "-m", "vlm4vla.cli", "train", SMOKE[0], "--out", str(one)], check=True, capture_output=True, timeout=300)
+    subprocess.run([sys.executable, "-m", "vlm4vla.cli", "train", SMOKE[0], "--out", str(one)], check=True, capture_output=True,
+                   timeout=300)
     value = lambda out: load("train_log", out).query("name == 'loss'").value
     assert (value(one) - value(two)).abs().max() < 1e-5
     run = json.loads((two/"provenance"/f"{SMOKE[0]}.json").read_text())["train"]

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
 from vlm4vla.training.processes import launch
-from vlm4vla.policy.origin import Origin
+from vlm4vla.training.origin import Origin
 from vlm4vla.training.state import find_non_finite
 from vlm4vla.policy.train import Stopped, fit, train
 import vlm4vla.training.state

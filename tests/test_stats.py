@@ -12,7 +12,9 @@ SUCCESS, TASKS = benchmarks["grinningface"].metric, benchmarks["calvin-abc-d"].m
 TIME = Metric(name="time", column="seconds", label="seconds", unit="s", hi=60., higher_is_better=False)
 PROGRESS = Metric(name="progress", column="progress", label="progress")
 
-@pytest.mark.parametrize("metric, lo, hi", [(SUCCESS, 0, 1), (TASKS, 0, 5), (TASKS, 2, 4), (TIME, 7.3, 31.), (TIME, 99., 140.), (PROGRESS, .25, .5)], ids=lambda v: getattr(v, "name", v))
+@pytest.mark.parametrize("metric, lo, hi",
+                         [(SUCCESS, 0, 1), (TASKS, 0, 5), (TASKS, 2, 4), (TIME, 7.3, 31.), (TIME, 99., 140.), (PROGRESS, .25, .5)],
+                         ids=lambda v: getattr(v, "name", v))
 @pytest.mark.parametrize("n", [1, 6, 300])
 def test_no_interval_is_a_point_because_everything_is_alike(metric, lo, hi, n):
     for v in (lo, hi):
@@ -37,17 +39,22 @@ def test_a_count_declared_as_a_share_is_one_sentence():
     with pytest.raises(UserError, match="leave that episode out"): measure(TASKS, [1, math.inf])
     with pytest.raises(UserError, match="is made of numbers"): metric_values(pd.DataFrame(dict(n_subtasks=["two", "3"])), TASKS)
 
-def row(arm, episode, **kw): return dict(dict(run_id=arm, benchmark="calvin-abc-d", split="D", task="five-in-a-row", episode=episode, chunk_mode="10 of 10", success=True,
+def row(arm, episode, **kw):
+    return dict(dict(run_id=arm, benchmark="calvin-abc-d", split="D", task="five-in-a-row", episode=episode, chunk_mode="10 of 10",
+                     success=True,
                                               n_subtasks=None, n_steps=9, seconds=0., failure="", detail={}), **kw)
 
-def frame(rows, seed=0): return facts(pd.DataFrame([dict(r, detail=json.dumps(r["detail"])) for r in rows])).assign(arm=lambda d: d.run_id, seed=seed)
+def frame(rows, seed=0):
+    return facts(pd.DataFrame([dict(r, detail=json.dumps(r["detail"])) for r in rows])).assign(arm=lambda d: d.run_id, seed=seed)
 
 def test_only_shared_episodes_are_compared_and_the_rest_is_counted():
     df = frame([row("a", i, n_subtasks=4) for i in range(12)] + [row("b", i, n_subtasks=1) for i in range(4, 14)])
     c = compare(df, [TASKS], "a", "b").iloc[0]
-    assert (c.n, c.dropped, c.difference) == (8, 6, 3.) and "on 8 shared episodes (6 without a partner left out), sign-flip p" in in_words(c)
+    assert (c.n, c.dropped, c.difference) == (8, 6,
+                                              3.) and "on 8 shared episodes (6 without a partner left out), sign-flip p" in in_words(c)
     assert difference_text(c, TASKS).startswith("+3.00 tasks [")
-    assert len(compare(df[df.episode.between(4, 11) | (df.arm == "a")], [TASKS], "a", "b")) == 1 and not len(compare(df[df.arm == "a"], [TASKS], "a", "b"))
+    assert len(compare(df[df.episode.between(4, 11) | (df.arm == "a")], [TASKS], "a", "b")) == 1 and not len(
+        compare(df[df.arm == "a"], [TASKS], "a", "b"))
 
 def test_what_is_absent_is_no_zero():
     df = frame([row("a", i, n_subtasks=None if i < 3 else 4) for i in range(10)])
@@ -70,13 +77,15 @@ def test_a_failure_is_no_episode_and_all_failed_is_no_rate(tmp_path):
     assert says == ["100% [76%, 100%] n=12, 8 failed", "– n=0, 5 failed"]
 
 def test_the_same_sentence_of_an_older_version_is_read_as_a_failure(tmp_path):
-    old = [row("calvin", i, success=i > 3, n_subtasks=2 if i > 3 else None, failure="" if i > 3 else "lost", detail={f"task_{k}": k < 3 for k in range(1, 6)} if i > 3 else {}) for i in range(10)]
+    old = [row("calvin", i, success=i > 3, n_subtasks=2 if i > 3 else None, failure="" if i > 3 else "lost",
+               detail={f"task_{k}": k < 3 for k in range(1, 6)} if i > 3 else {}) for i in range(10)]
     append("episodes", old, tmp_path)
     s = scores(load("episodes", tmp_path), load("failures", tmp_path)).set_index("metric")
     assert s.loc["avg_len", ["value", "n", "failed"]].tolist() == [2., 6, 4] and s.loc["task-2", "value"] == 1.
 
 @pytest.mark.parametrize("a, b, metric, word", [
-    ([1]*30, [0]*30, SUCCESS, YES), ([0]*30, [1]*30, SUCCESS, NO), ([1]*4, [0]*4, SUCCESS, EARLY), ([1]*400, [1]*400, SUCCESS, NO), ([1, 0]*8, [0, 1]*8, SUCCESS, EARLY),
+    ([1]*30, [0]*30, SUCCESS, YES), ([0]*30, [1]*30, SUCCESS, NO), ([1]*4, [0]*4, SUCCESS, EARLY), ([1]*400, [1]*400, SUCCESS, NO),
+    ([1, 0]*8, [0, 1]*8, SUCCESS, EARLY),
     ([5]*30, [1]*30, TASKS, YES), ([5]*3, [1]*3, TASKS, EARLY), ([9.]*80, [3.]*80, TIME, NO), ([3.]*80, [9.]*80, TIME, YES)])
 def test_words_follow_from_the_test(a, b, metric, word):
     found = measure(metric, a, b)

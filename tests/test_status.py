@@ -30,10 +30,12 @@ EVALUATE = "raise ValueError('not to be rolled out here')"
 def toy(tmp_path):
     folder, out = tmp_path/"nbs", tmp_path/"out"
     folder.mkdir(); out.mkdir()
-    for name, body in (("train", TRAIN), ("evaluate", EVALUATE)): notebook(folder/f"{name}.ipynb", 'experiment:str = "" # which\nout:str = "" # where', body)
+    for name, body in (("train", TRAIN), ("evaluate", EVALUATE)):
+        notebook(folder/f"{name}.ipynb", 'experiment:str = "" # which\nout:str = "" # where', body)
     return folder, out
 
-def begin(out, folder): return subprocess.Popen([sys.executable, "-c", KILLED, str(out), str(folder), IDS[0]], cwd=ROOT, stderr=subprocess.DEVNULL)
+def begin(out, folder):
+    return subprocess.Popen([sys.executable, "-c", KILLED, str(out), str(folder), IDS[0]], cwd=ROOT, stderr=subprocess.DEVNULL)
 
 def now(out, notebook="train"): return status(IDS[:1], out, pd.DataFrame(columns=JOBS)).set_index("notebook").loc[notebook]
 
@@ -70,7 +72,9 @@ def test_what_failed_says_where(toy, how, cell, word):
 def test_a_terminal_is_drawn_again_until_it_is_interrupted(toy):
     folder, out = toy
     main, side = pty.openpty()
-    p = subprocess.Popen([sys.executable, "-c", "import sys; from vlm4vla.launch.status import show_status; sys.exit(show_status(sys.argv[2:], sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
+    p = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from vlm4vla.launch.status import show_status; sys.exit(show_status(sys.argv[2:], "
+                               "sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # who runs tests in the background of a script has it ignored
     os.close(side)
     text, end = b"", time.time() + 60

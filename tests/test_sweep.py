@@ -83,7 +83,8 @@ def test_what_is_missing_is_said_in_one_sentence(toy, tmp_path, monkeypatch):
     folder, out = toy
     with pytest.raises(UserError, match="--jobs must be a whole number of at least 1"): sweep(IDS, out, jobs=0, notebooks=folder)
     with pytest.raises(UserError, match="--workers must be a whole number of at least 1"): sweep(IDS, out, workers=0, notebooks=folder)
-    with pytest.raises(UserError, match="did you mean 'tiny-qwen3-vl'"): sweep(["tiny-qwen3-v__grinningface__smoke__s0"], out, notebooks=folder)
+    with pytest.raises(UserError, match="did you mean 'tiny-qwen3-vl'"):
+        sweep(["tiny-qwen3-v__grinningface__smoke__s0"], out, notebooks=folder)
     with pytest.raises(UserError, match="train it first"): sweep(IDS, out, only="evaluate", notebooks=folder)
     with pytest.raises(UserError, match="set VLM4VLA_HOME"): sweep(IDS, out, notebooks=tmp_path/"nowhere")
     notebook(folder/"train.ipynb", "out = ''", "1", tag="other")

@@ -40,7 +40,8 @@ done("eval")
 def notebook(path, *cells, tag="parameters"):
     "Write a notebook whose first cell carries a tag."
     first = new_code_cell(cells[0], metadata=dict(tags=[tag]))
-    nbformat.write(new_notebook(cells=[first, *map(new_code_cell, cells[1:])], metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), path)
+    nbformat.write(new_notebook(cells=[first, *map(new_code_cell, cells[1:])],
+                                metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), path)
 
 def toys(folder, wait:float, every:int=10_000)->Path:
     "Run notebooks that train for a while and evaluate at once."
@@ -51,7 +52,9 @@ def toys(folder, wait:float, every:int=10_000)->Path:
 
 SWEEP = "import sys, json; from vlm4vla.launch.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
 
-def begin(env, **a): return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def begin(env, **a):
+    return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
 
 def ended(p, timeout=400):
     said, wrong = p.communicate(timeout=timeout)

@@ -65,7 +65,8 @@ def _out_of(args)->Path:
     "Folder of the tables a command reads or writes."
     try: return as_folder(args.out) if args.out else results_dir()
     except (OSError, ValueError, RuntimeError) as e:
-        raise UserError(f"--out names {args.out!r}, which cannot be a folder ({getattr(e, 'strerror', None) or e})", "name another") from None
+        raise UserError(f"--out names {args.out!r}, which cannot be a folder ({getattr(e, 'strerror', None) or e})",
+                        "name another") from None
 
 def _given(args)->dict:
     "The options of a sweep that were given."
@@ -98,7 +99,8 @@ def _on_slurm(experiments, args, out)->int:
     "Sweep on a cluster."
     from vlm4vla.launch.slurm import slurm_sweep
     given = {k: v for k, v in _given(args).items() if k in ("workers", "follow", "chunk_mode") and v != ""}
-    report = slurm_sweep(experiments, out, _requested(args), getattr(args, "retries", 0), given, pages=args.page or [], watch=not args.no_wait)
+    report = slurm_sweep(experiments, out, _requested(args), getattr(args, "retries", 0), given, pages=args.page or [],
+                         watch=not args.no_wait)
     if not args.no_wait: return _say_outcome(report)
     say(f"Handed over; `{typed('_status', out=out)}` tells how it stands, and this command again, without --no-wait, waits for it.")
     return 0
@@ -125,7 +127,8 @@ def _sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = select_experiments(args.names), _out_of(args)
     alone = [name for (name,), _ in _slurm_options() if getattr(args, name[2:].replace("-", "_"))]
-    if alone and args.executor == "local" and not args.plan: raise UserError(f"{alone[0]} is for jobs of a cluster; add --executor slurm, or leave it out.")
+    if alone and args.executor == "local" and not args.plan:
+        raise UserError(f"{alone[0]} is for jobs of a cluster; add --executor slurm, or leave it out.")
     if not args.plan: return (_on_slurm if args.executor == "slurm" else _run)(rows, args, out)
     say(*_plan_lines(rows, out, args))
     return 0
@@ -137,7 +140,9 @@ def _plan_lines(rows, out, args)->list:
     state, lines = plan_sweep(rows, out, args.chunk_mode or "").reset_index().to_dict("records"), []
     for r, e in zip(state, rows): lines.append(dict(r, **_foretold(e, r, out, args)))
     hours = sum(h for l in lines for h in (l.pop("train_h"), l.pop("evaluate_h")))
-    return [table(lines, ["run_id", "train", "evaluate", "episodes", "on", "takes"]), "", f"In all {_duration(hours)}, one run after the other; on paper, see the page on cost." if hours else "Nothing to do: every row is there already."]
+    return [table(lines, ["run_id", "train", "evaluate", "episodes", "on", "takes"]), "",
+            f"In all {_duration(hours)}, one run after the other; on paper, see the page on cost." if hours
+            else "Nothing to do: every row is there already."]
 
 def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     "Where an experiment would run, and how long what is still to do takes there."
@@ -147,7 +152,8 @@ def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     if r["train"] == r["evaluate"] == "done": return dict(on="", takes="", train_h=0., evaluate_h=0.)
     h = hours(e, "cpu" if small else args.gpu, gpus, workers=args.workers or (cores() if small else 8))
     todo = {n: h[k] if r[n] != "done" else 0. for n, k in (("train", "train_hours"), ("evaluate", "eval_hours"))}
-    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}", takes=", ".join(f"{n} {_duration(x)}" for n, x in todo.items() if x), train_h=todo["train"], evaluate_h=todo["evaluate"])
+    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}",
+                takes=", ".join(f"{n} {_duration(x)}" for n, x in todo.items() if x), train_h=todo["train"], evaluate_h=todo["evaluate"])
 
 def _duration(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
 
@@ -157,8 +163,10 @@ def _cost_lines(c)->list: # a `plan.Cost`
     from vlm4vla.policy.plan import devices
     d, share = devices[c.device], f"{100*c.trained/sum(c.parts.values()):.0f} %"
     return [c.run_id, f"  parameters  {', '.join(f'{p} {n/1e6:,.1f} M' for p,n in c.parts.items())}; {share} learn",
-            f"  memory      {c.memory_gb:.1f} of {d.memory_gb:g} GB on each of {c.processes} {d.label} ({c.mode}, {c.micro_batch} samples at once{', recomputing activations' if c.recompute else ''})",
-            f"  time        {_duration(c.hours)} at {100*c.mfu:.0f} % of the peak, {c.flops/1e9:,.0f} billion operations a sample of {c.tokens} tokens"]
+            f"  memory      {c.memory_gb:.1f} of {d.memory_gb:g} GB on each of {c.processes} {d.label} ({c.mode}, {c.micro_batch} "
+            f"samples at once{', recomputing activations' if c.recompute else ''})",
+            f"  time        {_duration(c.hours)} at {100*c.mfu:.0f} % of the peak, {c.flops/1e9:,.0f} billion operations a sample of "
+            f"{c.tokens} tokens"]
 
 def _planned(args)->int:
     "Say what trainings would cost; 1 if one does not fit."
@@ -182,7 +190,8 @@ def _evaluate(args)->int:
 def _comparison(study:str, out):
     from vlm4vla.results.figures import comparison
     c = comparison(study, out)
-    if not len(c.rates): raise UserError(f"{out} holds no episode of the study {study!r}; make them with `{typed('_sweep', study, out=out)}`.")
+    if not len(c.rates):
+        raise UserError(f"{out} holds no episode of the study {study!r}; make them with `{typed('_sweep', study, out=out)}`.")
     return c
 
 def _compared(
@@ -223,7 +232,8 @@ def _report(args)->int:
     from vlm4vla.catalog.experiments import studies
     there = _analysed(_out_of(args))
     for n in args.names:
-        if n not in there and n not in studies and "__" not in n: raise UserError(f"{n!r} is no table, study or experiment{near_miss(n, [*there, *studies])}")
+        if n not in there and n not in studies and "__" not in n:
+            raise UserError(f"{n!r} is no table, study or experiment{near_miss(n, [*there, *studies])}")
     for n in (n for n in args.names if n in there): say(formatted(_typed(there[n]), args.format))
     left = [n for n in args.names if n not in there]
     return _measured(left, args) if left or not args.names else 0
@@ -236,7 +246,8 @@ def _measured(names:list, args)->int:
     from vlm4vla.results.scores import check
     out, scores = _out_of(args), load("scores", _out_of(args))
     if not len(scores): raise UserError(f"{out} holds no scores yet; make some with `{typed('_sweep', '_demo', out=out)}`.")
-    for s in (n for n in names if n in studies): say(*(_compared(s, out) if args.format == "text" else _compared_in(s, out, args.format)), "")
+    for s in (n for n in names if n in studies):
+        say(*(_compared(s, out) if args.format == "text" else _compared_in(s, out, args.format)), "")
     runs = {e.run_id for e in select_experiments([n for n in names if n not in studies])} if names else set(scores.run_id)
     if unknown := sorted(runs - set(scores.run_id)):
         raise UserError(f"{unknown[0]} has no episodes in {out}; make them with `{typed('_sweep', unknown[0], out=out)}`.")
@@ -283,7 +294,9 @@ def _simulators(args)->int:
     "Install a simulator, or list them."
     from vlm4vla.sim.install import install
     if args.action == "list": say(table(check_simulators(), ["what", "state", "detail"])); return 0
-    if not args.names: raise UserError("Name the simulator to install, such as `vlm4vla _simulators install simpler`; `vlm4vla _simulators list` shows them.")
+    if not args.names:
+        raise UserError("Name the simulator to install, such as `vlm4vla _simulators install simpler`; `vlm4vla _simulators list` "
+                        "shows them.")
     if args.assets and len(args.names) > 1: raise UserError("--assets names the files of one simulator; install one at a time with it.")
     for n in args.names: say(f"{n} works; its first scene: {display_path(install(n, args.assets, args.fresh))}")
     return 0
@@ -300,11 +313,13 @@ def _demo(args)->int:
     out = _out_of(args) if args.out else results_dir()/"demo"
     missing = [r for r in check_up(out) if r["state"] == "missing"]
     if missing: raise UserError(f"The demo needs {missing[0]['what']} ({missing[0]['detail'] or 'missing'}): {missing[0]['remedy']}")
-    say("Two policies from the same small VLM, one pretrained, one from scratch; tables, figure and videos go to " + display_path(out) + ".")
+    say("Two policies from the same small VLM, one pretrained, one from scratch; tables, figure and videos go to " + display_path(out)
+        + ".")
     if failed := _run(studies["demo"].rows, args, out): return failed
     say("", *_compared("demo", out), "", f"figure   {display_path(_draw('demo', out).with_suffix('.png'))}")
     say(*(f"video    {display_path(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
-    say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran", "",
+    say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran",
+        "",
         "Next: `make lab` opens the notebooks; `vlm4vla _sweep pretrained-vs-scratch` measures the same at full size, with three seeds;",
         "`vlm4vla _doctor` says what else this machine can run.")
     return 0
@@ -350,59 +365,79 @@ def _option(*names, **kw)->tuple:
 
 _out = _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/)")
 _workers = _option("--workers", metavar="N", help="simulator processes (the number of cores)")
-_follow = _option("--follow", default="", metavar="NAME", help="who gets the curves of trainings: tensorboard, wandb, trackio, separated by commas")
+_follow = _option("--follow", default="", metavar="NAME",
+                  help="who gets the curves of trainings: tensorboard, wandb, trackio, separated by commas")
 _jobs = _option("--jobs", default=cores(), metavar="N", help="notebooks at a time (the number of cores)")
-_names = _option("names", nargs="+", metavar="NAME", help="a study, an experiment (backbone__benchmark__variant__s0), or a pattern of experiments in quotes ('mini-*__grinningface__base__s0')")
-_chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE", help="how much of a chunk evaluations execute: full, half or single (as the recipe says)")
+_names = _option("names", nargs="+", metavar="NAME",
+                 help="a study, an experiment (backbone__benchmark__variant__s0), or a pattern of experiments in quotes "
+                      "('mini-*__grinningface__base__s0')")
+_chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
+                      help="how much of a chunk evaluations execute: full, half or single (as the recipe says)")
 _gpu = _option("--gpu", default="h100", metavar="NAME", help="GPU of the plan for hub backbones: a100, h100, h200 or l40s (h100)")
 
 def _slurm_options()->list:
     "Options of a sweep on a cluster; without them `Request` says what holds."
     text = lambda name, what, metavar="NAME", **kw: _option(name, metavar=metavar, help=what, **kw)
-    return [text("--gpus", "GPUs on each node (1 for hub backbones, else 0)", "N"), text("--nodes", "machines that train one policy together (1)", "N"), text("--cpus", "cores on each node (1)", "N"),
-            text("--hours", "time limit of a job, after which it is queued again and goes on (24)", "H"), text("--partition", "partition"), text("--constraint", "feature that a node has to have"),
-            text("--mode", "how the processes of a training share the model: ddp or fsdp", "MODE"), text("--array", "jobs of a kind that run together (as many as there is room for)", "N"),
-            text("--shares", "jobs that an evaluation is split into (1)", "N"), text("--warning", "seconds between the warning and the end of a job (120)", "N"),
+    return [text("--gpus", "GPUs on each node (1 for hub backbones, else 0)", "N"),
+            text("--nodes", "machines that train one policy together (1)", "N"), text("--cpus", "cores on each node (1)", "N"),
+            text("--hours", "time limit of a job, after which it is queued again and goes on (24)", "H"), text("--partition", "partition"),
+            text("--constraint", "feature that a node has to have"),
+            text("--mode", "how the processes of a training share the model: ddp or fsdp", "MODE"),
+            text("--array", "jobs of a kind that run together (as many as there is room for)", "N"),
+            text("--shares", "jobs that an evaluation is split into (1)", "N"),
+            text("--warning", "seconds between the warning and the end of a job (120)", "N"),
             text("--slurm", "another option of sbatch, such as account=robots; can be given again", "KEY=VALUE", action="append"),
-            text("--page", "a page of the analysis to run at the end, such as 60_mini_study; can be given again", action="append"), _option("--no-wait", action="store_true", help="hand over and leave")]
+            text("--page", "a page of the analysis to run at the end, such as 60_mini_study; can be given again", action="append"),
+            _option("--no-wait", action="store_true", help="hand over and leave")]
 
 # %% ../nbs/90_cli.ipynb #2c5b8696
 def _commands_that_work(command):
     "Those that train and evaluate."
-    command(_demo, "Train two small policies, roll them out, compare them.", _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), _workers, _jobs)
+    command(_demo, "Train two small policies, roll them out, compare them.",
+            _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), _workers, _jobs)
     command(_sweep, "Train and evaluate whatever is not done yet.", _names, _out, _workers, _jobs, _follow, _chunk_mode, _gpu,
             _option("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
             _option("--plan", action="store_true", help="only say what would run, and how long it would take"),
-            _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR", help="local, or slurm: the same as jobs of a cluster; what follows is for slurm (local)"), *_slurm_options())
+            _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR",
+                    help="local, or slurm: the same as jobs of a cluster; what follows is for slurm (local)"), *_slurm_options())
     command(_train, "Train experiments, without evaluating them.", _names, _out, _jobs, _follow, _gpu,
-            _option("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"), _option("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
-            _option("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE", help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
+            _option("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
+            _option("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
+            _option("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE",
+                    help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
             _option("--recompute", action="store_true", help="plan with activations computed again instead of kept"))
     command(_evaluate, "Roll out trained experiments.", _names, _out, _workers, _jobs, _chunk_mode)
 
 # %% ../nbs/90_cli.ipynb #53b3f6b8
 def _commands_that_look(command):
     "Those that say how things stand, and bring what is missing."
-    command(_report, "Print a table of the analysis, or measured rates with intervals.", _option("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"), _out,
+    command(_report, "Print a table of the analysis, or measured rates with intervals.",
+            _option("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"),
+            _out,
             _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv"))
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
-            _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the folder)"), _out,
+            _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
+                                                             "folder)"), _out,
             _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C"))
     command(_compact, "Put the parts that jobs have written into the tables.", _out)
-    command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.", _option("action", choices=("check",), metavar="ACTION", help="check"),
+    command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",
+            _option("action", choices=("check",), metavar="ACTION", help="check"),
             _option("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
             _option("--all", action="store_true", help="read every picture, not only the first and last of each episode"),
             _option("--suite", default="", metavar="NAME", help="the suite it shall train for: grinningface, simpler, calvin or libero"),
             _option("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions"))
-    command(_simulators, "Install a simulator in an environment of its own.", _option("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
-            _option("names", nargs="*", metavar="NAME", help="tabletop, simpler, libero or calvin"), _option("--fresh", action="store_true", help="make the environment anew"),
+    command(_simulators, "Install a simulator in an environment of its own.",
+            _option("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
+            _option("names", nargs="*", metavar="NAME", help="tabletop, simpler, libero or calvin"),
+            _option("--fresh", action="store_true", help="make the environment anew"),
             _option("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"))
     command(_doctor, "Say what this machine can run, and how to get what is missing.")
 
 # %% ../nbs/90_cli.ipynb #bac1aa39
 def parser()->argparse.ArgumentParser:
     "All commands and their options."
-    p = Parser(prog="vlm4vla", description="Does a better VLM make a better robot policy?", epilog="Run `vlm4vla COMMAND --help` for its options.")
+    p = Parser(prog="vlm4vla", description="Does a better VLM make a better robot policy?",
+               epilog="Run `vlm4vla COMMAND --help` for its options.")
     commands = p.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, required=True)
     def command(f, what, *options):
         c = commands.add_parser(f.__name__, help=what, description=what)

@@ -69,7 +69,8 @@ class Registry(dict):
         if not isinstance(name, str) or not re.fullmatch(self.named, name):
             raise UserError(f"{name!r} cannot be the name of a {self.kind}: nothing could call it; take letters, digits, and between them "
                           f"single . _ + or -, at most 64.")
-        if name in self and _content(self[name]) != _content(entry): raise UserError(f"The {self.kind} {name!r} is registered already; give the new one another name.")
+        if name in self and _content(self[name]) != _content(entry):
+            raise UserError(f"The {self.kind} {name!r} is registered already; give the new one another name.")
         self[name] = entry
         return entry
 
@@ -494,7 +495,8 @@ def write_provenance(
     path = Path(out)/"provenance"/f"{run_id}.json"
     source = workbook_file(f"nbs/{notebook}.ipynb")
     account = to_jsonable(dict(parameters=parameters, resolved=resolved, inputs=inputs or {}, git_sha=git_sha(), notebook=notebook,
-        notebook_hash=file_hash(source) if notebook and source.is_file() else None, versions=versions(), hardware=hardware(), settings={k: os.environ[k] for k in SETTINGS if k in os.environ},
+        notebook_hash=file_hash(source) if notebook and source.is_file() else None, versions=versions(), hardware=hardware(),
+        settings={k: os.environ[k] for k in SETTINGS if k in os.environ},
         started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         seconds=round(time.time() - started, 1), exception=exception))
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}

@@ -12,7 +12,7 @@ import importlib, sys, warnings
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# %% ../nbs/99_renamed.ipynb #c777a937
+# %% ../nbs/99_renamed.ipynb #edb60420
 old_modules = dict(
     account="results.provenance", acting="policy.acting", actions="data.actions", audit="paper.audit",
     backbones="catalog.backbones", benchmarks="catalog.benchmarks", bridge_demonstrations="tasks.bridge.demonstrations",
@@ -23,7 +23,7 @@ old_modules = dict(
     families="vlm.loading", family="vlm.family", figures="results.figures", formats="data.formats",
     grinningface="tasks.tabletop.simulator", internvl="vlm.internvl", kosmos="vlm.kosmos", lerobot_data="data.lerobot",
     libero="tasks.libero.simulator", libero_data="data.libero", libero_expert="tasks.libero.expert", metadata="data.metadata",
-    meter="training.throughput", mini="vlm.pretrain", needs="launch.needs", newer="vlm.more_families", origin="policy.origin",
+    meter="training.throughput", mini="vlm.pretrain", needs="launch.needs", newer="vlm.more_families", origin="training.origin",
     paligemma="vlm.paligemma", paper="paper.tables", parameters="launch.parameters", pictures="data.pictures",
     plan="policy.plan", policy="policy.policy", printing="results.printing", processes="training.processes",
     published="paper.plots", query="policy.query", questions="tasks.tabletop.questions", qwen="vlm.qwen", readers="data.readers",

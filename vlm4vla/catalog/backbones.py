@@ -29,11 +29,14 @@ class Backbone:
     @property
     def source(self)->str:
         "What `from_pretrained` is given."
-        if self.kind == "tiny": raise UserError(f"The backbone {self.name!r} has random weights and is built, not loaded; choose a mini or hub backbone to load.")
+        if self.kind == "tiny":
+            raise UserError(f"The backbone {self.name!r} has random weights and is built, not loaded; choose a mini or hub backbone "
+                            f"to load.")
         if self.kind == "hub": return self.repo_id
         path = assets_dir()/self.folder
         if not (path/"config.json").is_file():
-            raise UserError(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the repository out again.")
+            raise UserError(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the "
+                            f"repository out again.")
         return str(path)
 
 # %% ../../nbs/catalog/01_backbones.ipynb #6cc891bb
@@ -84,7 +87,8 @@ _mini("mini-internvl", "InternVL", .0016, internvl)
 _add("internvl3.5-4b", "InternVL3.5-4B", 4.73, internvl, repo_id="OpenGVLab/InternVL3_5-4B-HF", micro_batch=8)
 
 # %% ../../nbs/catalog/01_backbones.ipynb #9ceb41b0
-newer = {f: dict(family=f, color=c) for f,c in dict(qwen2_vl="#88CCEE", qwen3_5="#882255", glm4v="#117733", gemma3="#DDCC77", llava_onevision="#CC6677",
+newer = {f: dict(family=f, color=c) for f,
+         c in dict(qwen2_vl="#88CCEE", qwen3_5="#882255", glm4v="#117733", gemma3="#DDCC77", llava_onevision="#CC6677",
                                                     smolvlm="#999933", idefics3="#AA4499", lfm2_vl="#44AA99").items()}
 _tiny("tiny-qwen2-vl", "Qwen2-VL", .00018, newer["qwen2_vl"])
 _add("qwen2-vl-7b", "Qwen2-VL-7B", 8.29, newer["qwen2_vl"], repo_id="Qwen/Qwen2-VL-7B-Instruct", micro_batch=4)
@@ -97,7 +101,8 @@ _add("gemma-3-4b", "Gemma 3 4B", 4.30, newer["gemma3"], repo_id="google/gemma-3-
 
 # %% ../../nbs/catalog/01_backbones.ipynb #58c6bb27
 _tiny("tiny-llava-onevision", "LLaVA-OneVision", .0002, newer["llava_onevision"])
-_add("llava-onevision-7b", "LLaVA-OneVision 7B", 8.03, newer["llava_onevision"], repo_id="llava-hf/llava-onevision-qwen2-7b-ov-hf", micro_batch=4)
+_add("llava-onevision-7b", "LLaVA-OneVision 7B", 8.03, newer["llava_onevision"], repo_id="llava-hf/llava-onevision-qwen2-7b-ov-hf",
+     micro_batch=4)
 _tiny("tiny-smolvlm", "SmolVLM", .0002, newer["smolvlm"])
 _add("smolvlm2-2.2b", "SmolVLM2-2.2B", 2.25, newer["smolvlm"], repo_id="HuggingFaceTB/SmolVLM2-2.2B-Instruct")
 _tiny("tiny-idefics3", "Idefics3", .0002, newer["idefics3"])

@@ -138,10 +138,12 @@ benchmarks.add(Benchmark(
 # %% ../../nbs/catalog/02_benchmarks.ipynb #a1dfa6f1
 benchmarks.add(Benchmark(
     name="simpler-bridge", label="SimplerEnv-Bridge", suite="simpler", module="vlm4vla.tasks.bridge.simulator",
-    splits=("visual-matching",), tasks=("carrot", "spoon", "cube", "eggplant"), episodes=24, max_steps=60, longer=(("eggplant", 120),), chunk_size=4, n_action_steps=4,
+    splits=("visual-matching",), tasks=("carrot", "spoon", "cube", "eggplant"), episodes=24, max_steps=60, longer=(("eggplant", 120),),
+    chunk_size=4, n_action_steps=4,
     action_lo=(-.05,)*3 + (-.25,)*3 + (0.,), action_hi=(.05,)*3 + (.25,)*3 + (1.,),
     metric=Metric(name="success", column="success", label="success rate"),
-    others=(Metric(name="ever", column="ever", label="success at any step"), Metric(name="grasped", column="grasped", label="right thing grasped")),
+    others=(Metric(name="ever", column="ever", label="success at any step"),
+            Metric(name="grasped", column="grasped", label="right thing grasped")),
     batch_size=512, lr=5e-5, steps=50_000, demos="bridge"))
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #cffc3284
@@ -158,7 +160,8 @@ benchmarks.add(Benchmark(
 
 def _libero_tasks(suite):
     "Tasks of a suite of LIBERO, in its order."
-    with open(assets_dir()/"libero"/"tasks.csv", newline="", encoding="utf-8") as f: return tuple(r["task"] for r in csv.DictReader(f) if r["suite"] == suite)
+    with open(assets_dir()/"libero"/"tasks.csv", newline="", encoding="utf-8") as f:
+        return tuple(r["task"] for r in csv.DictReader(f) if r["suite"] == suite)
 
 for part, limit in {"10": 520, "spatial": 220, "object": 280, "goal": 300, "90": 400}.items(): # the study's first
     benchmarks.add(Benchmark(
@@ -186,5 +189,6 @@ def shard_of(
     "The episode numbers of a share."
     if not share: return list(range(n))
     i, _, k = str(share).partition("/")
-    if not (i.isdigit() and k.isdigit() and int(i) < int(k)): raise UserError(f"The share is {share!r}; write 0/4 for the first of four and 3/4 for the last.")
+    if not (i.isdigit() and k.isdigit() and int(i) < int(k)):
+        raise UserError(f"The share is {share!r}; write 0/4 for the first of four and 3/4 for the last.")
     return list(range(int(i), n, int(k)))

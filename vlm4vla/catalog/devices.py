@@ -36,10 +36,14 @@ class Device:
 
 # %% ../../nbs/catalog/04_devices.ipynb #ab6984ae
 devices = Registry("device")
-for d in (Device(name="a100", label="A100 80 GB", memory_gb=80, tflops=312, bandwidth=2039, link=300, source="https://www.nvidia.com/en-us/data-center/a100/"),
-          Device(name="h100", label="H100 SXM", memory_gb=80, tflops=989, bandwidth=3350, link=450, source="https://www.nvidia.com/en-us/data-center/h100/"),
-          Device(name="h200", label="H200", memory_gb=141, tflops=989, bandwidth=4800, link=450, source="https://www.nvidia.com/en-us/data-center/h200/"),
-          Device(name="l40s", label="L40S", memory_gb=48, tflops=362, bandwidth=864, link=32, source="https://www.nvidia.com/en-us/data-center/l40s/")): devices.add(d)
+for d in (Device(name="a100", label="A100 80 GB", memory_gb=80, tflops=312, bandwidth=2039, link=300,
+                 source="https://www.nvidia.com/en-us/data-center/a100/"),
+          Device(name="h100", label="H100 SXM", memory_gb=80, tflops=989, bandwidth=3350, link=450,
+                 source="https://www.nvidia.com/en-us/data-center/h100/"),
+          Device(name="h200", label="H200", memory_gb=141, tflops=989, bandwidth=4800, link=450,
+                 source="https://www.nvidia.com/en-us/data-center/h200/"),
+          Device(name="l40s", label="L40S", memory_gb=48, tflops=362, bandwidth=864, link=32,
+                 source="https://www.nvidia.com/en-us/data-center/l40s/")): devices.add(d)
 
 # %% ../../nbs/catalog/04_devices.ipynb #40931832
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,7 @@ def fitting(
     "The fastest setting that fits."
     for m in dict.fromkeys((n, *(k for k in (2, 4, 8, 16, 32, 64) if k > n))):
         most = min(micro or batch, -(-batch//m)); sizes = dict.fromkeys(max(1, most//2**k) for k in range(most.bit_length()))
-        ways = [Setting(n=m, mode=how, recompute=again, micro=size) for how in dict.fromkeys((mode, "fsdp") if m > 1 else (mode,)) for again in (False, True) for size in sizes]
+        ways = [Setting(n=m, mode=how, recompute=again, micro=size) for how in dict.fromkeys((mode, "fsdp") if m > 1 else (mode,))
+                for again in (False, True) for size in sizes]
         fits = [s for s in ways if memory_gb(c, s.micro, s.n, s.mode, s.recompute) <= .9*device.memory_gb]
         if fits: return min(fits, key=lambda s: max(step_seconds(c, device, s, batch, share)))

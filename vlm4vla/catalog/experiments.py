@@ -95,17 +95,21 @@ for v in (Variant("base", "The paper's recipe."),
                   dict(text_mask="prefix")),
           Variant("scaled-query", "The action query is multiplied as the embeddings of words are, in PaliGemma and Gemma 3 by the root of "
                                   "the width.", dict(query_scale="words")),
-          Variant("freeze-vision", "The vision encoder stands still as in the paper's Table 3: the tower, and with it the merger where that lies inside (Qwen).", dict(freeze=("encoder",))),
+          Variant("freeze-vision", "The vision encoder stands still as in the paper's Table 3: the tower, and with it the merger where "
+                                   "that lies inside (Qwen).", dict(freeze=("encoder",))),
           Variant("freeze-tower", "The tower alone stands still, in every family.", dict(freeze=("vision",))),
           Variant("freeze-embedding", "The word embeddings stand still (Table 3).", dict(freeze=("embedding",))),
-          Variant("freeze-language", "The language model stands still, its word embeddings included.", dict(freeze=("language", "embedding"))),
+          Variant("freeze-language", "The language model stands still, its word embeddings included.",
+                  dict(freeze=("language", "embedding"))),
           Variant("freeze-vlm", "Only query and head learn.", dict(freeze=("vision", "projector", "language", "embedding"))),
           Variant("lora", "Adapters of rank 32 learn in place of the VLM's weights.", dict(lora_rank=32)),
           *(Variant(f"lr-{lr}", "A learning rate of the paper's Table 5.", dict(lr=float(lr))) for lr in ("1e-5", "2e-5", "5e-5", "1e-4")),
           *(Variant(f"{s}px", "An image size of the paper's Table 7.", dict(image_size=s)) for s in (512, 768)),
-          *(Variant(f"freeze-vision+{s}px", "Table 7, with the vision encoder standing still.", dict(image_size=s, freeze=("encoder",))) for s in (512, 768)),
+          *(Variant(f"freeze-vision+{s}px", "Table 7, with the vision encoder standing still.", dict(image_size=s, freeze=("encoder",)))
+            for s in (512, 768)),
           Variant("448px", "The released code's upsampling: the observation is 224 wide, Qwen models see it at 448.", dict(model_size=448)),
-          *(Variant(f"chunk-{k}", f"Chunks of {k} actions, half of them executed.", dict(chunk_size=k, n_action_steps=max(1, k//2))) for k in (1, 4, 20)),
+          *(Variant(f"chunk-{k}", f"Chunks of {k} actions, half of them executed.", dict(chunk_size=k, n_action_steps=max(1, k//2)))
+            for k in (1, 4, 20)),
           Variant("demo", "`base` at the size of a coffee break.", demo),
           Variant("demo-scratch", "`scratch` at the size of a coffee break.", {**demo, "init": "scratch"}),
           Variant("smoke", "A few steps, to see that everything runs.", smoke)): variants.add(v)
@@ -122,14 +126,19 @@ class Override:
     variant:str="" # Entry of `variants`; empty for all
 
 overrides = [
-    Override("Hub models compute in bfloat16; the released code takes float16 for Kosmos-2 and PaliGemma, without scaling the loss.", dict(precision="bfloat16"), kind="hub"),
-    Override("A laptop's budget of steps is short: the rate ends at zero, gradients are clipped, and what is new learns three times as fast as what came pretrained.",
+    Override("Hub models compute in bfloat16; the released code takes float16 for Kosmos-2 and PaliGemma, without scaling the loss.",
+             dict(precision="bfloat16"), kind="hub"),
+    Override("A laptop's budget of steps is short: the rate ends at zero, gradients are clipped, and what is new learns three times as "
+             "fast as what came pretrained.",
              dict(schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="grinningface"),
-    Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's weight 4,000 are enough (LOG.md).",
+    Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's "
+             "weight 4,000 are enough (LOG.md).",
              dict(loss="release"), suite="grinningface"),
     *(Override("The paper validates every 5,000 steps.", dict(milestone_every=5000), suite=s) for s in ("calvin", "simpler", "libero")),
-    Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few steps, the rate ending at zero (LOG.md).",
-             dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="simpler", kind="mini"),
+    Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few "
+             "steps, the rate ending at zero (LOG.md).",
+             dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.),
+             suite="simpler", kind="mini"),
     Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), suite="simpler", kind="mini"),
 ]
 
@@ -137,12 +146,17 @@ overrides = [
 _qwen = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 _release = dict(variant="release")
 overrides += [
-    *(Override("The released code's image processor enlarges what Qwen models see to 448.", dict(model_size=448), family=f, kind="hub", **_release) for f in _qwen),
-    *(Override("The released code's learning rate for these families; the paper's is 5e-5 for all.", dict(lr=2e-5), family=f, suite=s, kind="hub", **_release)
+    *(Override("The released code's image processor enlarges what Qwen models see to 448.", dict(model_size=448), family=f, kind="hub",
+               **_release) for f in _qwen),
+    *(Override("The released code's learning rate for these families; the paper's is 5e-5 for all.", dict(lr=2e-5), family=f, suite=s,
+               kind="hub", **_release)
       for f in (*_qwen, "internvl") for s in ("simpler", "libero")),
-    Override("The released code's data set for CALVIN: images shifted, actions cut at ±0.65 of their range; a warm-up of 0.25 epochs, a policy kept after each of 8,233 steps.",
-             dict(augment="shift", action_range="benchmark", action_keep=.65, warmup_steps=2058, milestone_every=8233), suite="calvin", **_release),
-    *(Override("The released code's data sets for these suites: images cropped, actions between quantiles and then cut at 0.65 of that range.",
+    Override("The released code's data set for CALVIN: images shifted, actions cut at ±0.65 of their range; a warm-up of 0.25 epochs, a "
+             "policy kept after each of 8,233 steps.",
+             dict(augment="shift", action_range="benchmark", action_keep=.65, warmup_steps=2058, milestone_every=8233), suite="calvin",
+             **_release),
+    *(Override("The released code's data sets for these suites: images cropped, actions between quantiles and then cut at 0.65 of "
+               "that range.",
                dict(augment="crop", action_keep=.65), suite=s, **_release) for s in ("simpler", "libero")),
 ]
 
@@ -157,7 +171,8 @@ def resolve(
     values = dict(steps=b.steps, batch_size=b.batch_size, lr=b.lr, chunk_size=b.chunk_size,
                   n_action_steps=b.n_action_steps, eval_episodes=b.episodes, demos=b.demos)
     for o in overrides:
-        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name): values |= o.changes
+        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name):
+            values |= o.changes
     return check_recipe(Recipe(**{**values, **v.changes}))
 
 # %% ../../nbs/catalog/03_experiments.ipynb #b17ab2f2
@@ -173,66 +188,105 @@ class Difference:
 
 # %% ../../nbs/catalog/03_experiments.ipynb #2f65a12a
 differences = [ # of the model
-    Difference("Loss of the arm", "3.2 names Huber, its equation (1) is a squared error", "Huber, delta 1", "3.2; model/policy_head/base_policy.py", ("loss",)),
+    Difference("Loss of the arm", "3.2 names Huber, its equation (1) is a squared error", "Huber, delta 1",
+               "3.2; model/policy_head/base_policy.py", ("loss",)),
     Difference("Weight of the gripper's loss", "1", "0.01", "3.2; train/base_trainer.py", ("loss",)),
-    Difference("Steps past a trajectory's end", "not stated", "masked in both losses", "3.2; model/policy_head/base_policy.py", ours="Masked in both variants: a chunk that ends early has no more actions to learn."),
-    Difference("Layers of the head", "Linear(h, h/2), Linear(h/2, 1024), Linear(1024, 7)", "the first two, then four more (1024, 512, 256, one output per action) for the arm and again for the gripper; tanh on the arm", "A.2.6, Table 9; model/policy_head/base_policy.py", ours="The release's head in both variants: the sizes that Table 9 prints are its sizes."),
-    Difference("First weights of the head", "not stated", "Xavier uniform, biases zero", "A.2.6; model/policy_head/base_policy.py", ours="As in the release in both variants."),
-    Difference("First value of the query", "not stated", "zero", "3.2; model/backbone/base_backbone.py", ours="Zero in both variants; a random one can hide what the VLM knows (`query`)."),
+    Difference("Steps past a trajectory's end", "not stated", "masked in both losses", "3.2; model/policy_head/base_policy.py",
+               ours="Masked in both variants: a chunk that ends early has no more actions to learn."),
+    Difference("Layers of the head", "Linear(h, h/2), Linear(h/2, 1024), Linear(1024, 7)",
+               "the first two, then four more (1024, 512, 256, one output per action) for the arm and again for the gripper; tanh on "
+               "the arm", "A.2.6, Table 9; model/policy_head/base_policy.py",
+               ours="The release's head in both variants: the sizes that Table 9 prints are its sizes."),
+    Difference("First weights of the head", "not stated", "Xavier uniform, biases zero", "A.2.6; model/policy_head/base_policy.py",
+               ours="As in the release in both variants."),
+    Difference("First value of the query", "not stated", "zero", "3.2; model/backbone/base_backbone.py",
+               ours="Zero in both variants; a random one can hide what the VLM knows (`query`)."),
     Difference("Scale of the query", "not stated", "none: where PaliGemma multiplies the embeddings of words by √width, the query's vector "
                                                    "enters behind that", "3.2; model/backbone/base_backbone.py",
                                                    ours="As in the release in both variants, so a step of AdamW moves it √width (45 at 3B) "
                                                         "times less than a word; the variant `scaled-query` multiplies it as words are "
                                                         "(`query`)."),
-    Difference("Place of the query", "at the end of the sequence", "after the padding on the right, so it moves with the batch", "3.2; model/backbone/base_backbone.py", ours="At the end in both variants, padding on the left: the release's place is a defect, other in training than in evaluation."),
+    Difference("Place of the query", "at the end of the sequence", "after the padding on the right, so it moves with the batch",
+               "3.2; model/backbone/base_backbone.py", ours="At the end in both variants, padding on the left: the release's place is a "
+                                                            "defect, other in training than in evaluation."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #c5f61688
 differences += [ # of what the model reads
-    Difference("Size of the image, Qwen", "224 × 224: 64 tokens (Qwen2.5-VL), 49 (Qwen3-VL)", "enlarged to 448 by `min_pixels`: 256 and 196 tokens", "3.3; model/vlm_builder.py", ("model_size",)),
-    Difference("Positions of Qwen's tokens", "not stated", "one-dimensional; padding counts, but for Qwen2.5-VL", "A.2.3; model/backbone/roboqwen3vl.py", ours="The model's own in both variants: one-dimensional positions are a defect, and would need a forward of our own."),
-    Difference("DeepStack of Qwen3-VL", "not stated", "by a library that is not released; commented out for 30B-A3B", "A.2.3; model/backbone/roboqwen3vlmoe.py", ours="The model's own in both variants: without it 30B-A3B cannot be compared with its siblings."),
+    Difference("Size of the image, Qwen", "224 × 224: 64 tokens (Qwen2.5-VL), 49 (Qwen3-VL)",
+               "enlarged to 448 by `min_pixels`: 256 and 196 tokens", "3.3; model/vlm_builder.py", ("model_size",)),
+    Difference("Positions of Qwen's tokens", "not stated", "one-dimensional; padding counts, but for Qwen2.5-VL",
+               "A.2.3; model/backbone/roboqwen3vl.py", ours="The model's own in both variants: one-dimensional positions are a defect, "
+                                                            "and would need a forward of our own."),
+    Difference("DeepStack of Qwen3-VL", "not stated", "by a library that is not released; commented out for 30B-A3B",
+               "A.2.3; model/backbone/roboqwen3vlmoe.py", ours="The model's own in both variants: without it 30B-A3B cannot be compared "
+                                                               "with its siblings."),
     Difference("Mask of PaliGemma", "the image attends both ways, the text causally", "causal throughout, by FlashAttention-2",
                "A.2.3; model/vlm_builder.py", ours="The paper's in both variants. It is not the model's own, whose processor lets the "
                                                    "whole prompt attend both ways and has only the answer causal: that is the variant "
                                                    "`prefix-text`. The release's is a defect that raises no error."),
-    Difference("Place of Kosmos-2's image", "after `<s><image>`", "before `<s>`; the padding word `<image_pad>` stays among the words", "A.2.3; model/backbone/robokosmos.py", ours="The paper's in both variants: the release's is a defect."),
-    Difference("Short prompt of Qwen", "a row of Table 6", "by editing the code", "A.2.3, Table 6; model/backbone/roboqwen25vl.py", ours="The variant `short`; the long prompt elsewhere, as in the paper and the release."),
-    Difference("InternVL3.5-4B", "only in the version on OpenReview", "there, with its chat template", "A.2.3; model/backbone/robointernvl35.py", ours="There in both variants, asked with the long prompt."),
-    Difference("What “vision encoder” freezes", "not stated", "the tower; for Qwen its merger too", "4.3, Table 3; model/backbone/base_backbone.py", ours="`freeze-vision` as the release does it, `freeze-tower` the tower alone; no part is frozen in `release`."),
+    Difference("Place of Kosmos-2's image", "after `<s><image>`", "before `<s>`; the padding word `<image_pad>` stays among the words",
+               "A.2.3; model/backbone/robokosmos.py", ours="The paper's in both variants: the release's is a defect."),
+    Difference("Short prompt of Qwen", "a row of Table 6", "by editing the code", "A.2.3, Table 6; model/backbone/roboqwen25vl.py",
+               ours="The variant `short`; the long prompt elsewhere, as in the paper and the release."),
+    Difference("InternVL3.5-4B", "only in the version on OpenReview", "there, with its chat template",
+               "A.2.3; model/backbone/robointernvl35.py", ours="There in both variants, asked with the long prompt."),
+    Difference("What “vision encoder” freezes", "not stated", "the tower; for Qwen its merger too",
+               "4.3, Table 3; model/backbone/base_backbone.py",
+               ours="`freeze-vision` as the release does it, `freeze-tower` the tower alone; no part is frozen in `release`."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #5ec31ef0
 differences += [ # of training
-    Difference("Learning rate on SimplerEnv and LIBERO", "5e-5 for all", "2e-5 for Qwen and InternVL, 5e-5 for Kosmos-2 and PaliGemma", "A.2.1; configs/oxe_training", ("lr",)),
-    Difference("Warm-up", "not stated", "0.25 epochs", "A.2.1; configs, train/base_trainer.py", ("warmup_steps",), "2,058 steps on CALVIN. What the trainer takes for an epoch of the two other suites is not certain, so the number of `base` stays there."),
-    Difference("Policies kept on CALVIN", "every 5,000 steps from 10,000 to 30,000", "after each epoch of 8,233 steps", "A.1; configs/calvin_finetune", ("milestone_every",)),
-    Difference("Changes of training images, CALVIN", "none named", "shift by −9 … 10 pixels", "A.2.1; data/calvin_dataset.py", ("augment",)),
-    Difference("Changes of training images, SimplerEnv and LIBERO", "none named", "crop of 0.9 of the area, other colours", "A.2.1; openvla/prismatic/vla/datasets/datasets.py", ("augment",)),
-    Difference("Range of actions, CALVIN", "not stated", "clipped to ±0.65, then scaled to ±1", "A.2.1; configs/calvin_finetune, data/data_utils.py", ("action_range", "action_keep")),
-    Difference("Range of actions, SimplerEnv and LIBERO", "not stated", "between the 1 % and 99 % quantiles, then clipped to 0.65 of that", "A.2.1; configs/oxe_training, data/data_utils.py", ("action_keep",)),
-    Difference("Label of the gripper", "not stated", "(g+1)/2 on CALVIN, cut in two on SimplerEnv, inverted and cut in two on LIBERO", "A.2.1; data", ours="1 is open in both variants; which raw value means that is stated where a suite's actions are read."),
+    Difference("Learning rate on SimplerEnv and LIBERO", "5e-5 for all", "2e-5 for Qwen and InternVL, 5e-5 for Kosmos-2 and PaliGemma",
+               "A.2.1; configs/oxe_training", ("lr",)),
+    Difference("Warm-up", "not stated", "0.25 epochs", "A.2.1; configs, train/base_trainer.py", ("warmup_steps",),
+               "2,058 steps on CALVIN. What the trainer takes for an epoch of the two other suites is not certain, so the number of "
+               "`base` stays there."),
+    Difference("Policies kept on CALVIN", "every 5,000 steps from 10,000 to 30,000", "after each epoch of 8,233 steps",
+               "A.1; configs/calvin_finetune", ("milestone_every",)),
+    Difference("Changes of training images, CALVIN", "none named", "shift by −9 … 10 pixels", "A.2.1; data/calvin_dataset.py",
+               ("augment",)),
+    Difference("Changes of training images, SimplerEnv and LIBERO", "none named", "crop of 0.9 of the area, other colours",
+               "A.2.1; openvla/prismatic/vla/datasets/datasets.py", ("augment",)),
+    Difference("Range of actions, CALVIN", "not stated", "clipped to ±0.65, then scaled to ±1",
+               "A.2.1; configs/calvin_finetune, data/data_utils.py", ("action_range", "action_keep")),
+    Difference("Range of actions, SimplerEnv and LIBERO", "not stated", "between the 1 % and 99 % quantiles, then clipped to 0.65 of that",
+               "A.2.1; configs/oxe_training, data/data_utils.py", ("action_keep",)),
+    Difference("Label of the gripper", "not stated", "(g+1)/2 on CALVIN, cut in two on SimplerEnv, inverted and cut in two on LIBERO",
+               "A.2.1; data", ours="1 is open in both variants; which raw value means that is stated where a suite's actions are read."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #85e093ef
 differences += [ # of training, and of machines
-    Difference("Gradient clipping", "not stated", "1.0 in the configs, never in effect", "A.2.1; configs, main.py", ours="Off in both variants, as it was in effect; the emoji tabletop has its own number."),
-    Difference("Precision", "not stated", "bfloat16 for Qwen and InternVL, float16 for Kosmos-2 and PaliGemma", "A.2.1; configs", ours="bfloat16 for all in both variants: float16 without a scaled loss loses small gradients."),
-    Difference("Hardware of 30B-A3B", "32 A100", "8 H200", "A.2.1; README.md", ours="None is assumed: the batch is the same on any number of devices (`vlm4vla train --plan`)."),
+    Difference("Gradient clipping", "not stated", "1.0 in the configs, never in effect", "A.2.1; configs, main.py",
+               ours="Off in both variants, as it was in effect; the emoji tabletop has its own number."),
+    Difference("Precision", "not stated", "bfloat16 for Qwen and InternVL, float16 for Kosmos-2 and PaliGemma", "A.2.1; configs",
+               ours="bfloat16 for all in both variants: float16 without a scaled loss loses small gradients."),
+    Difference("Hardware of 30B-A3B", "32 A100", "8 H200", "A.2.1; README.md",
+               ours="None is assumed: the batch is the same on any number of devices (`vlm4vla train --plan`)."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #00703a7b
 differences += [ # of evaluation
-    Difference("Crop of images, SimplerEnv", "none named", "none, though training crops", "A.1; eval/simpler/model_wrapper.py", ours="The middle 0.9 wherever training cropped, on every suite, as the release does on LIBERO; leaving it out is a defect."),
-    Difference("Actions executed, CALVIN", "full chunk, half, one: the best is reported", "half and one have no effect", "3.3; eval/calvin/model_wrapper.py", ours="One fixed number in both variants, `n_action_steps`, which has an effect on every suite."),
-    Difference("Settling steps, LIBERO", "not stated", "the policy acts between the 10 dummy actions", "A.1; eval/libero/libero_evaluator.py", ours="Ten dummy actions before the policy sees anything, in both variants; the environment's option `settle=\"alternate\"` does as the release, whose way is a defect."),
+    Difference("Crop of images, SimplerEnv", "none named", "none, though training crops", "A.1; eval/simpler/model_wrapper.py",
+               ours="The middle 0.9 wherever training cropped, on every suite, as the release does on LIBERO; leaving it out is a defect."),
+    Difference("Actions executed, CALVIN", "full chunk, half, one: the best is reported", "half and one have no effect",
+               "3.3; eval/calvin/model_wrapper.py", ours="One fixed number in both variants, `n_action_steps`, which has an effect on "
+                                                         "every suite."),
+    Difference("Settling steps, LIBERO", "not stated", "the policy acts between the 10 dummy actions",
+               "A.1; eval/libero/libero_evaluator.py", ours="Ten dummy actions before the policy sees anything, in both variants; the "
+                                                            "environment's option `settle=\"alternate\"` does as the release, whose way "
+                                                            "is a defect."),
     Difference("Opening the gripper, SimplerEnv", "not stated", "after two predictions in a row", "A.1; eval/simpler/model_wrapper.py",
                ours="At once in both variants; the environment's option `sticky_gripper=True` does as the release, whose way is a defect."),
     Difference("Episodes that fail or are run twice", "not stated", "change the average of a folder", "A.1; eval",
                ours="In both variants an episode is one row and a second row is refused; one that failed is no measurement and is counted "
                     "apart (`results`)."),
-    Difference("Arguments of three evaluators", "not stated", "four, to a function that takes three", "A.1; eval", ours="Does not arise here: the evaluators are our own."),
-    Difference("Baseline pi0", "not stated", "gripper regressed to 0 or 1 but cut at 0, padded actions learnt", "A.3; model/backbone/pi0_paligemma.py", ours="Not built here: a baseline, not a VLM of the study."),
+    Difference("Arguments of three evaluators", "not stated", "four, to a function that takes three", "A.1; eval",
+               ours="Does not arise here: the evaluators are our own."),
+    Difference("Baseline pi0", "not stated", "gripper regressed to 0 or 1 but cut at 0, padded actions learnt",
+               "A.3; model/backbone/pi0_paligemma.py", ours="Not built here: a baseline, not a VLM of the study."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #556c6922
@@ -263,7 +317,8 @@ class Experiments(Registry):
     "Experiments by `run_id`; an unknown one is told which of its parts is wrong."
     def __missing__(self, run_id):
         parts = str(run_id).split("__")
-        if len(parts) != 4: raise UserError(f"{run_id!r} is no experiment; write backbone__benchmark__variant__s0, such as {next(iter(self))!r}.")
+        if len(parts) != 4:
+            raise UserError(f"{run_id!r} is no experiment; write backbone__benchmark__variant__s0, such as {next(iter(self))!r}.")
         for name, known in zip(parts, (backbones, benchmarks, variants)): known[name]
         raise UserError(f"There is no seed {parts[3]!r} in {run_id!r}{near_miss(parts[3], [f's{s}' for s in seeds])}")
 
@@ -296,4 +351,5 @@ studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on e
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
                   tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
 studies.add(Study("bridge", "Does a VLM that was asked about a robot's pictures make a better policy?",
-                  tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0]) + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))
+                  tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0])
+                        + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))

@@ -26,9 +26,11 @@ class ActionStats:
     def __post_init__(self):
         for k in ("lo", "hi"): object.__setattr__(self, k, tuple(float(v) for v in getattr(self, k)))
         if len(self.lo) != 6 or len(self.hi) != 6:
-            raise UserError(f"ActionStats has {len(self.lo)} lower and {len(self.hi)} upper ends; give one for each of the 6 arm dimensions.")
+            raise UserError(f"ActionStats has {len(self.lo)} lower and {len(self.hi)} upper ends; give one for each of the 6 arm "
+                            f"dimensions.")
         if not np.isfinite((*self.lo, *self.hi)).all() or any(l > h for l, h in zip(self.lo, self.hi)):
-            raise UserError("ActionStats has an end that is not finite, or a lower end above its upper end; compute it again from sound actions.")
+            raise UserError("ActionStats has an end that is not finite, or a lower end above its upper end; compute it again from sound "
+                            "actions.")
         if self.opened == self.closed: raise UserError("ActionStats has the same gripper value for open and closed; give two.")
 
     def to_dict(self)->dict: return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -105,6 +107,7 @@ def chunk(
 )->tuple: # (T, K, A) actions, (T, K) True where they exist
     "For every step the `k` actions from there on, and a mask that is false past the end."
     a = np.asarray(actions_TA)
-    if a.ndim != 2 or not len(a) or k < 1: raise UserError(f"A trajectory of shape {a.shape} has no chunks of {k}; give (steps, dimensions) and a chunk of at least 1.")
+    if a.ndim != 2 or not len(a) or k < 1:
+        raise UserError(f"A trajectory of shape {a.shape} has no chunks of {k}; give (steps, dimensions) and a chunk of at least 1.")
     at = np.arange(len(a))[:, None] + np.arange(k)
     return a[np.minimum(at, len(a)-1)], at < len(a)

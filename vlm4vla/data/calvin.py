@@ -41,13 +41,15 @@ def there_is_calvin(folder)->bool:
     folder = _calvin_folder(folder)
     if not folder.is_dir(): return False
     if not os.access(folder, os.R_OK | os.X_OK): return False
-    return (folder/ANNOTATIONS).is_file() or (folder/"ep_start_end_ids.npy").is_file() or any(NAME.fullmatch(e.name) for e in os.scandir(folder))
+    return (folder/ANNOTATIONS).is_file() or (folder/"ep_start_end_ids.npy").is_file() or any(NAME.fullmatch(e.name)
+        for e in os.scandir(folder))
 
 # %% ../../nbs/data/08_calvin.ipynb #e23152ee
 class _Plain(pickle.Unpickler):
     "An unpickler for numbers and words."
     def find_class(self, module, name):
-        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"): return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"):
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         raise pickle.UnpicklingError(f"it holds a {module}.{name}")
 
 def _load_plain(path):
@@ -221,7 +223,8 @@ def _collect(folder, frames, listing:dict, faults:Faults)->np.ndarray:
     parts = [frames[i:i+PART] for i in range(0, len(frames), PART)]
     def one(part):
         stats, read = [listing[i] for i in part.tolist()], partial(frames_of, folder, part, faults)
-        return read() if faults.gather else cached_array(f"calvin-{digest(part, *map(stamp_of, stats))[:24]}", read, all(map(settled, stats)))
+        return read() if faults.gather else cached_array(f"calvin-{digest(part, *map(stamp_of, stats))[:24]}", read,
+                                                         all(map(settled, stats)))
     return np.concatenate([one(p) for p in progress(parts, desc="reading CALVIN's frames", disable=len(parts) < 2)])
 
 def _there(folder, spans, numbers, listing:dict, faults:Faults)->np.ndarray: # True for each stretch whose frames are all there

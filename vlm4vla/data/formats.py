@@ -36,7 +36,8 @@ class Format:
 
 formats = Registry("data format")
 for f in (Format("lerobot-v3", "LeRobot v3, parquet with images or video", "", partial(there_is_lerobot, layout=3), read_lerobot),
-          Format("lerobot-v2", "LeRobot v2, a parquet file per episode, with images or video", "", partial(there_is_lerobot, layout=2), read_lerobot),
+          Format("lerobot-v2", "LeRobot v2, a parquet file per episode, with images or video", "", partial(there_is_lerobot, layout=2),
+                 read_lerobot),
           Format("calvin", "CALVIN, an npz file per frame, with language annotations", "calvin", there_is_calvin, read_calvin, CALVIN),
           Format("libero", "LIBERO, an HDF5 file per task", "libero", there_is_libero, read_libero, LIBERO)): formats.add(f)
 
@@ -83,7 +84,8 @@ def data_folder(
     found = next((p/name for p in _data_places() if (p/name).exists()), None)
     if found: return found
     there = sorted({q.name for p in _data_places() if p.is_dir() for q in p.iterdir() if q.is_dir() and not q.name.startswith(".")})
-    raise UserError(f"The demonstrations {name!r} are not on this machine: put the dataset (or a link to it) under that name into a folder, and let VLM4VLA_DATA name the folder{near_miss(name, there) if there else '.'}")
+    raise UserError(f"The demonstrations {name!r} are not on this machine: put the dataset (or a link to it) under that name into a "
+                    f"folder, and let VLM4VLA_DATA name the folder{near_miss(name, there) if there else '.'}")
 
 # %% ../../nbs/data/11_formats.ipynb #a505d98c
 _OURS = Declaration(gripper=(1., 0.), images="upright", actions="end-effector deltas", units="simulator")
@@ -111,8 +113,10 @@ def _no_moves(d:Declaration, folder)->str:
     return f"The actions of {folder} are declared as {d.actions}, and {wanted}; convert the dataset."
 
 # %% ../../nbs/data/11_formats.ipynb #98b158cb
-_ASKED = dict(gripper="which of the gripper's values opens", actions="that its numbers are moves of the hand", units="the units of its moves",
-              images="how its pictures lie (copies of a simulator's data are often “upside-down”)", fps="how many actions there are in a second")
+_ASKED = dict(gripper="which of the gripper's values opens", actions="that its numbers are moves of the hand",
+              units="the units of its moves",
+              images="how its pictures lie (copies of a simulator's data are often “upside-down”)",
+              fps="how many actions there are in a second")
 
 def _undeclared(d:Declaration, taken:Declaration, suite:str, folder)->str:
     "A sentence about what is declared nowhere, with the line that declares it."
@@ -159,7 +163,9 @@ def _settle(
 def _opened(folder, suite:str, faults:Faults)->tuple: # reader or nothing, suite
     "A dataset and what is declared of it."
     f = find_format(folder)
-    if suite and f.suite not in ("", suite): raise UserError(f"{folder} holds demonstrations of {f.suite} and the experiment is of {suite}; name the other suite's data in the recipe.")
+    if suite and f.suite not in ("", suite):
+        raise UserError(f"{folder} holds demonstrations of {f.suite} and the experiment is of {suite}; name the other suite's data in "
+                        f"the recipe.")
     r, suite = f.read(folder, faults), suite or f.suite
     if r is None: return None, suite
     n = len(faults); r = _settle(r, folder, suite, faults)
@@ -205,7 +211,8 @@ class Report:
 def _volume(folder)->int:
     "Bytes of a dataset."
     folder = Path(folder)
-    return folder.stat().st_size if folder.is_file() else sum(e.stat().st_size for top, _, names in os.walk(folder) for n in names if (e := Path(top)/n).is_file())
+    return folder.stat().st_size if folder.is_file() else sum(e.stat().st_size for top, _,
+                                                              names in os.walk(folder) for n in names if (e := Path(top)/n).is_file())
 
 def _size_text(n:int)->str:
     "Bytes, for a reader."
@@ -244,7 +251,8 @@ def _facts(r:Reader, shapes:set)->dict:
     f, d = formats[r.format], r.declared; c = conventions[f.suite] if f.suite else None
     size = ", ".join(f"{s[0]} × {s[1]}" for s in sorted(shapes)) or "none could be read"
     moves, opens = ", ".join(filter(None, (d.actions or "kind not declared", d.units))), d.gripper
-    facts = dict(episodes=f"{len(r.lengths):,}, of {r.lengths.min()} to {r.lengths.max()} frames", frames=f"{len(r):,}", instructions=f"{len(r.instructions):,}: {_list_text(r.instructions)}",
+    facts = dict(episodes=f"{len(r.lengths):,}, of {r.lengths.min()} to {r.lengths.max()} frames", frames=f"{len(r):,}",
+                 instructions=f"{len(r.instructions):,}: {_list_text(r.instructions)}",
                  image=f"{size}, {d.images or 'orientation not declared'}", moves=moves,
                  rate=f"{d.fps:g} actions per second" if d.fps else "not declared",
                  gripper=f"{opens[0]:g} is open, {opens[1]:g} closed" if opens else "not declared")
@@ -265,7 +273,8 @@ def check_data(
         if not faults: faults.append(f"No episode of {folder} can be used.")
         return Report(faults=list(faults))
     shapes = _pictures(r, every, faults)
-    facts = _facts(r, shapes) | dict(size=_size_text(_volume(folder)), hash=r.hash[:16] + ("" if r.exact else " (pictures by name and size)"))
+    facts = _facts(r, shapes) | dict(size=_size_text(_volume(folder)),
+                                     hash=r.hash[:16] + ("" if r.exact else " (pictures by name and size)"))
     return Report(facts, _ranges(r), list(faults))
 
 def declare(

@@ -201,5 +201,6 @@ def _reader(folder, files:list, demos:list, texts:list, moves:list, some)->Reade
     whole, known = digest(contents([f["path"] for f in files], base), *texts, actions), all(f["lies"] for f in files)
     return Reader(folder=folder, format="libero", actions=actions[rows], lengths=lengths[some], instructions=tuple(said),
                   texts=np.array([said.index(t) for t in used]), numbers=np.flatnonzero(some), rows=rows, on_disk=len(actions),
-                  image=images, hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper, declared=Declaration(images="upright" if known else ""),
+                  image=images, hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
+                  declared=Declaration(images="upright" if known else ""),
                   notes=(f"{len(files)} files, one per task.",))

@@ -33,7 +33,8 @@ def as_rgb(
         if a.shape[2] == 1: return a.repeat(3, 2)
         if a.shape[2] == 4 and (a[..., 3] == 255).all(): return np.ascontiguousarray(a[..., :3])
         if a.shape[2] == 4:
-            raise UserError(f"{where} has four channels, and the fourth is not opaque (least {a[..., 3].min()}); a policy sees three, so say "
+            raise UserError(f"{where} has four channels, and the fourth is not opaque (least {a[..., 3].min()}); a policy sees three, "
+                            f"so say "
                           "what is behind the picture and write it without the fourth.")
     raise UserError(f"{where} is {_described(a)}, and a picture is height × width × 3 in uint8; convert the dataset's pictures.")
 

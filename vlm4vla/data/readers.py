@@ -280,7 +280,9 @@ class Handles(threading.local):
 def digest(*parts)->str: # Bytes, arrays or anything with a string
     "A name for exactly these contents."
     h = hashlib.sha256()
-    for p in parts: h.update(p if isinstance(p, bytes) else np.ascontiguousarray(p).tobytes() if isinstance(p, np.ndarray) else str(p).encode()); h.update(b"\0")
+    for p in parts:
+        h.update(p if isinstance(p, bytes) else np.ascontiguousarray(p).tobytes() if isinstance(p, np.ndarray) else str(p).encode())
+        h.update(b"\0")
     return h.hexdigest()
 
 def stamp_of(s:os.stat_result)->tuple:

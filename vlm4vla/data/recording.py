@@ -22,7 +22,8 @@ from .store import block_path, block_paths, check_dataset, finish_dataset, read_
 def _settings_of(make_block)->dict:
     "The name and arguments of a function that makes blocks."
     args, kwargs = (), {}
-    while isinstance(make_block, functools.partial): make_block, args, kwargs = make_block.func, make_block.args + args, make_block.keywords | kwargs
+    while isinstance(make_block, functools.partial):
+        make_block, args, kwargs = make_block.func, make_block.args + args, make_block.keywords | kwargs
     return to_jsonable(dict(make=f"{make_block.__module__}.{make_block.__qualname__}", args=args, kwargs=kwargs))
 
 def is_whole(folder, block:int, settings:dict)->bool:
@@ -45,7 +46,9 @@ def clean(folder, n_blocks:int):
     try: known = json.loads(path.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError): known = {}
     for name, want in known.items():
-        if name.startswith("data/") and (folder/name).is_file() and (folder/"meta"/"info.json").is_file() and file_hash(folder/name) != want: (folder/name).unlink()
+        if name.startswith("data/") and (folder/name).is_file() and (folder/"meta"/"info.json").is_file() and file_hash(
+            folder/name) != want:
+            (folder/name).unlink()
 
 # %% ../../nbs/data/06_recording.ipynb #93dd999c
 def _end_with_parent():
@@ -113,5 +116,6 @@ def record(
             bar.update(n_blocks - len(todo))
             try: _make_all(folder, make_block, todo, settings, workers, bar)
             except BrokenProcessPool:
-                raise UserError(f"A process that recorded {folder} died (out of memory?); run again with fewer workers, whole blocks are kept.") from None
+                raise UserError(f"A process that recorded {folder} died (out of memory?); run again with fewer workers, whole blocks "
+                                f"are kept.") from None
         return finish_dataset(folder, fps, robot_type)

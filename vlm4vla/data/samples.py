@@ -157,7 +157,8 @@ class Samples:
         gripper:tuple=(1., 0.), # Values that open and close in its simulator
     ):
         reader, self.size, self.chunk_size = open_data(folder, suite, gripper), size, chunk_size
-        if reader is None or not len(reader): raise UserError(f"No frame of {folder} is left to learn from; `vlm4vla data check {folder}` says why.")
+        if reader is None or not len(reader):
+            raise UserError(f"No frame of {folder} is left to learn from; `vlm4vla data check {folder}` says why.")
         self.frames = image_cache(reader, size, via, workers) if fits_cache(reader, size) else StreamedImages(reader, size, via, workers)
         self._take(reader if kinds is None else self._of(reader, kinds))
 
@@ -174,14 +175,17 @@ from fastcore.basics import patch
 @patch
 def _of(self:Samples, reader, kinds):
     "The episodes of some kinds."
-    if not set(kinds) & set(reader.kinds): raise UserError(f"The dataset {reader.folder} has no episodes of the kinds {', '.join(kinds)}; it has {', '.join(sorted(set(reader.kinds)))}.")
+    if not set(kinds) & set(reader.kinds):
+        raise UserError(f"The dataset {reader.folder} has no episodes of the kinds {', '.join(kinds)}; it has "
+                        f"{', '.join(sorted(set(reader.kinds)))}.")
     return select_rows(reader, np.isin(reader.kinds, kinds)[reader.episode])
 
 @patch
 def _take(self:Samples, reader):
     "Everything but the images."
     self.reader, self.rows, self.actions, self.last = reader, reader.rows, reader.actions, reader.last
-    self.episode_ids, self.instruction_ids, self.instructions = reader.numbers[reader.episode], reader.texts[reader.episode], list(reader.instructions)
+    self.episode_ids, self.instruction_ids, self.instructions = reader.numbers[reader.episode], reader.texts[reader.episode], list(
+        reader.instructions)
     self.mask = np.arange(len(self))[:, None] + np.arange(self.chunk_size) <= self.last[:, None]
 
 @patch

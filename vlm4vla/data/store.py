@@ -24,7 +24,8 @@ IMAGE = "observation.images.primary"
 _DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _PER_CHUNK = 1000 # files in a chunk folder
-_NUMBERING = {"frame_index": pa.int64(), "timestamp": pa.float32(), "episode_index": pa.int64(), "index": pa.int64(), "task_index": pa.int64()}
+_NUMBERING = {"frame_index": pa.int64(), "timestamp": pa.float32(), "episode_index": pa.int64(), "index": pa.int64(),
+              "task_index": pa.int64()}
 AXES = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
 def block_path(folder, block:int)->Path:
@@ -136,7 +137,8 @@ def _datasets_features(info:dict)->dict:
 def _block_facts(episodes:list[dict], settings:dict)->dict:
     "A block's part of the episode table."
     rows = [dict(task=e["task"], kind=e.get("kind", "demo"), length=len(e["actions"]), detail=e.get("detail") or {},
-                 histogram=_histogram(np.asarray(e["images"])), columns={k: _column_stats(c) for k, c in _episode_columns(e).items()}) for e in episodes]
+                 histogram=_histogram(np.asarray(e["images"])), columns={k: _column_stats(c) for k, c in _episode_columns(e).items()})
+                 for e in episodes]
     return to_jsonable(dict(settings=settings or {}, shape=np.asarray(episodes[0]["images"]).shape[1:], episodes=rows))
 
 def _save_table(table:pa.Table, path):
@@ -171,7 +173,8 @@ def _number_block(path, facts:dict, first:dict, tasks:dict, fps:float):
     "Give the frames of a block their places in the whole dataset, unless they have them."
     lengths = [e["length"] for e in facts["episodes"]]
     frame, n = np.concatenate([np.arange(n) for n in lengths]), sum(lengths)
-    want = dict(frame_index=frame, timestamp=(frame/fps).astype(np.float32), episode_index=first["episode"] + np.repeat(np.arange(len(lengths)), lengths),
+    want = dict(frame_index=frame, timestamp=(frame/fps).astype(np.float32),
+                episode_index=first["episode"] + np.repeat(np.arange(len(lengths)), lengths),
                 index=first["index"] + np.arange(n), task_index=np.repeat([tasks[e["task"]] for e in facts["episodes"]], lengths))
     want = pa.table({k: pa.array(want[k], t) for k, t in _NUMBERING.items()})
     if pq.read_table(path, columns=list(_NUMBERING)).replace_schema_metadata(None).equals(want): return
@@ -184,7 +187,8 @@ def _number_stats(e:dict, first:int, episode:int, task:int, fps:float)->dict:
     "Statistics of the numbering columns of one episode."
     t = np.arange(e["length"])
     same = lambda v: np.full(e["length"], v)
-    return {k: _column_stats(v) for k, v in dict(frame_index=t, timestamp=t/fps, episode_index=same(episode), index=first + t, task_index=same(task)).items()}
+    return {k: _column_stats(v) for k,
+            v in dict(frame_index=t, timestamp=t/fps, episode_index=same(episode), index=first + t, task_index=same(task)).items()}
 
 def _episode_rows(blocks:list[dict], tasks:dict, fps:float)->list[dict]:
     "The episode table, one dict per episode."
@@ -193,9 +197,12 @@ def _episode_rows(blocks:list[dict], tasks:dict, fps:float)->list[dict]:
         for e in facts["episodes"]:
             n, task = len(rows), tasks[e["task"]]
             stats = {IMAGE: _image_stats(np.array(e["histogram"]), e["length"])} | e["columns"] | _number_stats(e, at, n, task, fps)
-            rows.append({"episode_index": n, "tasks": [e["task"]], "length": e["length"], "data/chunk_index": b//_PER_CHUNK, "data/file_index": b % _PER_CHUNK,
-                "dataset_from_index": at, "dataset_to_index": at + e["length"], "kind": e["kind"], "detail": json.dumps(e["detail"], ensure_ascii=False, sort_keys=True),
-                **{f"stats/{c}/{k}": v for c, s in stats.items() for k, v in s.items()}, "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+            rows.append({"episode_index": n, "tasks": [e["task"]], "length": e["length"], "data/chunk_index": b//_PER_CHUNK,
+                         "data/file_index": b % _PER_CHUNK,
+                "dataset_from_index": at, "dataset_to_index": at + e["length"], "kind": e["kind"],
+                "detail": json.dumps(e["detail"], ensure_ascii=False, sort_keys=True),
+                **{f"stats/{c}/{k}": v for c, s in stats.items() for k, v in s.items()}, "meta/episodes/chunk_index": 0,
+                "meta/episodes/file_index": 0})
             at += e["length"]
     return rows
 
@@ -215,11 +222,15 @@ def _write_meta(folder, blocks:list[dict], tasks:dict, fps:float, robot_type:str
         pd.DataFrame({"task_index": list(tasks.values())}, index=pd.Index(list(tasks), name="task")).to_parquet(tmp)
     _save_table(pa.Table.from_pylist(rows), folder/_EPISODES_PATH.format(chunk_index=0, file_index=0))
     write_json(folder/"meta"/"stats.json", _total_stats(folder, blocks))
-    info = dict(codebase_version=VERSION, robot_type=robot_type, total_episodes=len(rows), total_frames=rows[-1]["dataset_to_index"], total_tasks=len(tasks),
-        chunks_size=_PER_CHUNK, data_files_size_in_mb=100, video_files_size_in_mb=200, fps=fps, splits={"train": f"0:{len(rows)}"}, data_path=_DATA_PATH,
+    info = dict(codebase_version=VERSION, robot_type=robot_type, total_episodes=len(rows), total_frames=rows[-1]["dataset_to_index"],
+                total_tasks=len(tasks),
+        chunks_size=_PER_CHUNK, data_files_size_in_mb=100, video_files_size_in_mb=200, fps=fps, splits={"train": f"0:{len(rows)}"},
+        data_path=_DATA_PATH,
         video_path=None, features=features(pq.read_schema(block_paths(folder)[0]), blocks[0]["shape"]))
-    paths = [*block_paths(folder), folder/"meta"/"tasks.parquet", folder/"meta"/"stats.json", folder/_EPISODES_PATH.format(chunk_index=0, file_index=0)]
-    write_json(folder/"meta"/"hashes.json", dict(settings=blocks[0]["settings"], info=info, files={p.relative_to(folder).as_posix(): file_hash(p) for p in paths}))
+    paths = [*block_paths(folder), folder/"meta"/"tasks.parquet", folder/"meta"/"stats.json",
+             folder/_EPISODES_PATH.format(chunk_index=0, file_index=0)]
+    write_json(folder/"meta"/"hashes.json",
+               dict(settings=blocks[0]["settings"], info=info, files={p.relative_to(folder).as_posix(): file_hash(p) for p in paths}))
     write_json(folder/"meta"/"info.json", info)
 
 # %% ../../nbs/data/05_store.ipynb #067abf3d
@@ -235,7 +246,8 @@ def finish_dataset(
         raise UserError(f"{folder} lacks blocks ({len(paths)} there, not in a row from 0); record again, finished blocks are kept.")
     blocks = [read_facts(p) for p in paths]
     if len({(tuple(b["shape"]), str(pq.read_schema(p).remove_metadata())) for p, b in zip(paths, blocks)}) > 1:
-        raise UserError(f"The blocks of {folder} differ in image size or columns; delete the folder and record again with one `make_block`.")
+        raise UserError(f"The blocks of {folder} differ in image size or columns; delete the folder and record again with one "
+                        f"`make_block`.")
     tasks = {t: i for i, t in enumerate(dict.fromkeys(e["task"] for b in blocks for e in b["episodes"]))}
     first = dict(episode=0, index=0)
     for path, facts in zip(paths, blocks):
@@ -245,7 +257,8 @@ def finish_dataset(
     return check_dataset(folder)
 
 # %% ../../nbs/data/05_store.ipynb #f6e00b61
-INFO = (Entry("codebase_version", "text"), Entry("data_path", "text"), *(Entry(f"total_{k}", "whole", least=0) for k in ("frames", "episodes")))
+INFO = (Entry("codebase_version", "text"), Entry("data_path", "text"),
+        *(Entry(f"total_{k}", "whole", least=0) for k in ("frames", "episodes")))
 _AGAIN = "record it again (`vlm4vla demo`, or the call of `record` that made it): whole blocks are kept"
 
 def _read(path, entries)->dict:
@@ -262,7 +275,8 @@ def _read_info(folder)->dict:
                       else f"There is no dataset in {folder}: {_AGAIN}.")
     info = _read(path, INFO)
     if info["codebase_version"] == VERSION: return info
-    raise UserError(f"The dataset {folder} is in version {info['codebase_version']}, and {VERSION} is what `record` writes; `vlm4vla data check` reads others.")
+    raise UserError(f"The dataset {folder} is in version {info['codebase_version']}, and {VERSION} is what `record` writes; `vlm4vla "
+                    f"data check` reads others.")
 
 def _check_hashes(folder, info:dict)->str:
     "Compare every file with the hash written down for it; return the hash of the whole."
@@ -282,7 +296,8 @@ def _check_counts(folder, info:dict):
     try:
         frames = sum(pq.read_metadata(p).num_rows for p in block_paths(folder))
         episodes = sum(pq.read_metadata(p).num_rows for p in Path(folder).glob("meta/episodes/chunk-*/file-*.parquet"))
-    except (pa.ArrowInvalid, OSError) as e: raise UserError(f"A parquet file of {folder} is damaged ({str(e).splitlines()[0][:80]}): {_AGAIN}.") from None
+    except (pa.ArrowInvalid, OSError) as e:
+        raise UserError(f"A parquet file of {folder} is damaged ({str(e).splitlines()[0][:80]}): {_AGAIN}.") from None
     for what, n, want in (("frames", frames, info["total_frames"]), ("episodes", episodes, info["total_episodes"])):
         if n != want: raise UserError(f"The dataset {folder} holds {n} {what} where meta/info.json counts {want}: {_AGAIN}.")
 

@@ -53,8 +53,11 @@ def check_gpu()->dict:
         return _finding("GPU", False, asked.trouble, "see what the driver says: dmesg | grep -i nvrm")
     try: import torch; usable = torch.cuda.is_available()
     except (ImportError, OSError): usable = False
-    if devices and not usable: return _finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA", _how("rm -rf .venv && make setup", "--force-reinstall torch"))
-    return _finding("GPU", usable, ", ".join(devices) or "none: the mini and tiny backbones run on the CPU", "run hub backbones on a machine with an NVIDIA driver")
+    if devices and not usable:
+        return _finding("GPU", False, f"{', '.join(devices)}, but this torch has no CUDA",
+                        _how("rm -rf .venv && make setup", "--force-reinstall torch"))
+    return _finding("GPU", usable, ", ".join(devices) or "none: the mini and tiny backbones run on the CPU",
+                    "run hub backbones on a machine with an NVIDIA driver")
 
 # %% ../../nbs/launch/06_doctor.ipynb #c998bbfa
 def kernel_state()->dict:
@@ -76,7 +79,8 @@ def _check_assets()->list:
     rows = [_finding("emoji sheet", (assets_dir()/"emoji"/"emoji.png").is_file(), "", again, needed=True)]
     for b in (b for b in backbones.values() if b.kind == "mini"):
         needed = any(e.backbone == b.name for e in studies["demo"].rows)
-        rows.append(_finding(f"backbone {b.name}", (assets_dir()/b.folder/"config.json").is_file(), b.label, f"{again}, or make it with the run notebook pretrain_mini", needed))
+        rows.append(_finding(f"backbone {b.name}", (assets_dir()/b.folder/"config.json").is_file(), b.label,
+                             f"{again}, or make it with the run notebook pretrain_mini", needed))
     return rows
 
 def _check_hub()->list:
@@ -84,7 +88,8 @@ def _check_hub()->list:
     from vlm4vla.catalog.backbones import backbones
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home()/".cache"/"huggingface")/"hub")
     there = lambda b: (Path(b.repo_id)/"config.json").is_file() or (hub/f"models--{b.repo_id.replace('/', '--')}"/"snapshots").is_dir()
-    return [_finding(f"backbone {b.name}", there(b), f"{b.params_b:g} B parameters", f"hf download {b.repo_id}") for b in backbones.values() if b.kind == "hub"]
+    return [_finding(f"backbone {b.name}", there(b), f"{b.params_b:g} B parameters", f"hf download {b.repo_id}")
+            for b in backbones.values() if b.kind == "hub"]
 
 # %% ../../nbs/launch/06_doctor.ipynb #fd5ff6f7
 def _check_simulator(
@@ -108,7 +113,9 @@ def _installed(s)->tuple: # is it there, and where or why not
     if find_spec(s.needs): return True, f"in this Python, {s.needs} {versions([s.needs]).get(s.needs, '')}".rstrip()
     if (s.folder/MADE).is_file(): return False, f"{s.folder} is of an older recipe"
     exe, v = base_python()
-    if v != (3, 11): return False, "not installed" + (f"; no Python 3.11 was found, so {s.built} would be built, more than 15 minutes" if s.built else "")
+    if v != (3, 11):
+        return False, "not installed" + (f"; no Python 3.11 was found, so {s.built} would be built, more than 15 minutes" if s.built
+                                         else "")
     return False, "not installed" + (f"; {exe} would run it" if exe != sys.executable else "")
 
 def _demo_suites()->set:

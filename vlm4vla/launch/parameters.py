@@ -19,7 +19,8 @@ def _assigned(
     source:str, # Of a cell
 )->list:
     "Names that a cell assigns, in order."
-    targets = [t for n in ast.parse(source).body for t in (n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AnnAssign) else [])]
+    targets = [t for n in ast.parse(source).body
+               for t in (n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AnnAssign) else [])]
     return [t.id for t in targets if isinstance(t, ast.Name)]
 
 def parameters_of(
@@ -30,7 +31,8 @@ def parameters_of(
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise UserError(f"{path} cannot be read as a notebook ({type(e).__name__}).") from None
     tagged = ["".join(c["source"]) for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1: raise UserError(f"{path} has {len(tagged)} cells tagged `parameters`; tag exactly one, or its defaults win over what it is given.")
+    if len(tagged) != 1:
+        raise UserError(f"{path} has {len(tagged)} cells tagged `parameters`; tag exactly one, or its defaults win over what it is given.")
     return _assigned(tagged[0])
 
 # %% ../../nbs/launch/01_parameters.ipynb #83eb6de6
@@ -86,7 +88,8 @@ class Head:
     def __repr__(self): return "\n".join(f"{k}: {v}" for k, v in {**self.values, **self.account}.items())
     def _repr_markdown_(self):
         rows = [f"| {k} | {f'`{v}`' if v != '' else ''} | {'given' if k in self.given else 'default'} |" for k, v in self.values.items()]
-        return "\n".join(["| parameter | value | |", "|---|---|---|", *rows, "", " · ".join(f"{k} {v}" for k, v in self.account.items() if v)])
+        return "\n".join(["| parameter | value | |", "|---|---|---|", *rows, "",
+                          " · ".join(f"{k} {v}" for k, v in self.account.items() if v)])
 
 # %% ../../nbs/launch/01_parameters.ipynb #31faa82c
 _SHOWN = ("python", "vlm4vla", "torch", "transformers") # versions in the head; provenance has them all
@@ -94,7 +97,8 @@ _SHOWN = ("python", "vlm4vla", "torch", "transformers") # versions in the head; 
 def _account()->dict:
     "Under what a notebook runs, from what is cheap to ask."
     found, machine = versions(_SHOWN[1:]), hardware()
-    return dict(commit=git_sha(), **{k: found[k] for k in _SHOWN if k in found}, on=", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['cpu']}",
+    return dict(commit=git_sha(), **{k: found[k] for k in _SHOWN if k in found},
+                on=", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['cpu']}",
                 started=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"))
 
 def check_parameters(

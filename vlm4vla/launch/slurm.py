@@ -21,7 +21,8 @@ from ..results.executed import clean
 from ..catalog.experiments import experiments as registry
 from .needs import check_needs, doubled
 from ..results.tables import PART, compact
-from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed, read_failure, leftovers,
+from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed,
+                                  read_failure, leftovers,
                            why_missing, of_share, plan_sweep, start)
 
 # %% ../../nbs/launch/04_slurm.ipynb #5fc8f2a7
@@ -79,8 +80,10 @@ def executor(
     import submitit
     ex = submitit.SlurmExecutor(folder_of(out), max_num_timeout=r.requeues)
     known = dict(gpus_per_node=gpus or None, partition=r.partition or None, constraint=r.constraint or None)
-    ex.update_parameters(job_name=name, time=max(1, round(60*r.hours)), nodes=nodes, ntasks_per_node=1, cpus_per_task=r.cpus, signal_delay_s=r.warning, stderr_to_stdout=True,
-                         array_parallelism=r.array or 100_000, srun_args=["--nodes=1", "--ntasks=1"], additional_parameters={"requeue": True, **r.more, **more}, **{k: v for k, v in known.items() if v})
+    ex.update_parameters(job_name=name, time=max(1, round(60*r.hours)), nodes=nodes, ntasks_per_node=1, cpus_per_task=r.cpus,
+                         signal_delay_s=r.warning, stderr_to_stdout=True,
+                         array_parallelism=r.array or 100_000, srun_args=["--nodes=1", "--ntasks=1"],
+                         additional_parameters={"requeue": True, **r.more, **more}, **{k: v for k, v in known.items() if v})
     return ex
 
 def folder_of(out)->Path:
@@ -172,7 +175,8 @@ def finish(out):
 def find_page(name:str)->Path: # such as 60_mini_study
     "A page of the analysis, or a `UserError`."
     path = workbook_file("nbs/analysis")/f"{name}.ipynb"
-    if not path.is_file(): raise UserError(f"There is no page {name!r} in {path.parent}{near_miss(name, [p.stem for p in path.parent.glob('*.ipynb')])}")
+    if not path.is_file():
+        raise UserError(f"There is no page {name!r} in {path.parent}{near_miss(name, [p.stem for p in path.parent.glob('*.ipynb')])}")
     return path
 
 def _run_page(name:str, out):
@@ -233,7 +237,8 @@ def _result(out, job:str)->tuple: # state, reason
     except Exception as e: return "FAILED", f"{path} cannot be read ({type(e).__name__})"
     return ("COMPLETED", "") if what == "success" else ("FAILED", (str(value).strip().splitlines() or ["it failed without a word"])[-1])
 
-_ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
+_ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT",
+          "STOPPED")
 
 def jobs(
     out=None, # Folder of the tables; `results/` if not given
@@ -411,7 +416,8 @@ def _reported(out, n)->dict:
     cell, tries, error = said.groups() if said else (0, 1, n.reason)
     status = "done" if n.state == "COMPLETED" else "failed" if n.state == "FAILED" else "ended"
     seconds = _seconds(executed(t, out)) if status == "done" else 0.
-    return dict(run_id=n.run_id, notebook=n.notebook, status=status, seconds=seconds, tries=int(tries), cell=int(cell), error=error, executed=str(executed(t, out)))
+    return dict(run_id=n.run_id, notebook=n.notebook, status=status, seconds=seconds, tries=int(tries), cell=int(cell), error=error,
+                executed=str(executed(t, out)))
 
 def _seconds(path)->float:
     try: return round(json.loads(Path(path).read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"] or 0., 1)

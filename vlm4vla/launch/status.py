@@ -34,7 +34,8 @@ def is_running(
     return {SHARE.sub("", p.name[1:-len(".lock")]) for p in (Path(out)/"executed").glob(".*.lock") if number(p) in taken}
 
 # %% ../../nbs/launch/05_status.ipynb #f6d53869
-BAR = re.compile(r"(?P<what>[^\r\n]*?):\s+\d+%\|[^|\r\n]*\|\s*(?P<step>\d+)/(?P<total>\d+) \[[\d:]+<[^,\]]*,\s*(?P<rate>[\d.]+|\?)\s*(?P<unit>it/s|s/it)(?P<rest>[^\]\r\n]*)")
+BAR = re.compile(r"(?P<what>[^\r\n]*?):\s+\d+%\|[^|\r\n]*\|\s*(?P<step>\d+)/(?P<total>\d+) "
+                 r"\[[\d:]+<[^,\]]*,\s*(?P<rate>[\d.]+|\?)\s*(?P<unit>it/s|s/it)(?P<rest>[^\]\r\n]*)")
 
 def bars(
     path, # Text of a notebook's progress bars
@@ -46,7 +47,8 @@ def bars(
             if tail: f.seek(max(0, os.fstat(f.fileno()).st_size - tail))
             text = f.read().decode("utf-8", "replace")
     except OSError: return []
-    def rate(m): return None if m["rate"] == "?" or not float(m["rate"]) else float(m["rate"]) if m["unit"] == "it/s" else 1/float(m["rate"])
+    def rate(m):
+        return None if m["rate"] == "?" or not float(m["rate"]) else float(m["rate"]) if m["unit"] == "it/s" else 1/float(m["rate"])
     return [dict(what=m["what"], step=int(m["step"]), total=int(m["total"]), rate=rate(m), rest=m["rest"]) for m in BAR.finditer(text)]
 
 # %% ../../nbs/launch/05_status.ipynb #35546be4
@@ -88,7 +90,8 @@ def curve(
     return pd.DataFrame([*rows, *_drawn(out/"executed"/f"{run_id}.train.progress", run_id, step)], columns=["step", "name", "value"])
 
 # %% ../../nbs/launch/05_status.ipynb #4fac6d5d
-_SLURM = dict(RUNNING="running", COMPLETING="running", STAGE_OUT="running", PENDING="queued", CONFIGURING="queued", REQUEUED="queued", REQUEUE_FED="queued", REQUEUE_HOLD="queued", RESIZING="queued", SUSPENDED="queued", PREEMPTED="queued", COMPLETED="")
+_SLURM = dict(RUNNING="running", COMPLETING="running", STAGE_OUT="running", PENDING="queued", CONFIGURING="queued", REQUEUED="queued",
+              REQUEUE_FED="queued", REQUEUE_HOLD="queued", RESIZING="queued", SUSPENDED="queued", PREEMPTED="queued", COMPLETED="")
 JOBS = ["run_id", "notebook", "job", "state", "reason", "node"]
 
 def _job_of(
@@ -189,7 +192,8 @@ def _of(e, row, out, locked, jobs, runs, episodes)->list:
         there = [] if done and not locked else _read(out, e, n)
         job = _job_of(jobs, e.run_id, n)
         state, cell, error = _verdict(done, locked, ahead and not done, there, job, _raised(out, runs, e, n), _left(row[n], there))
-        path = next((t.path for s in ("failed", "unfinished") for t in there if t.state == s), min((Path(out)/"executed").glob(f"{e.run_id}.{n}*.ipynb"), default=None))
+        path = next((t.path for s in ("failed", "unfinished") for t in there if t.state == s),
+                    min((Path(out)/"executed").glob(f"{e.run_id}.{n}*.ipynb"), default=None))
         rows.append(dict(run_id=e.run_id, notebook=n, state=state, **_pace(out, e, n, state, episodes, there), cell=cell, error=error,
                          executed=str(path or ""), job=job["job"], node=job["node"]))
         ahead = ahead and done
@@ -227,7 +231,8 @@ def bar(
 
 def _line(r)->list:
     speed = "" if r.rate != r.rate else f"{r.rate:.2g}/s" if r.rate >= 1 else f"{1/r.rate:.2g} s each"
-    return [r.run_id, r.notebook, r.state, f"{bar(r.step, r.total)} {r.step}/{r.total}" if r.state == "running" else f"{r.step}/{r.total}", speed, duration(r.left), f"{r.job} {r.node}".strip()]
+    return [r.run_id, r.notebook, r.state, f"{bar(r.step, r.total)} {r.step}/{r.total}" if r.state == "running" else f"{r.step}/{r.total}",
+            speed, duration(r.left), f"{r.job} {r.node}".strip()]
 
 # %% ../../nbs/launch/05_status.ipynb #dc1f7c88
 HEAD = ["experiment", "notebook", "state", "step", "speed", "left", "job"]
@@ -242,10 +247,13 @@ def _status_text(
     use = [i for i in range(len(HEAD)) if any(r[i] for r in rows[1:])]
     wide = [max(len(r[i]) for r in rows) for i in use]
     lines = ["  ".join(r[i].ljust(w) for i, w in zip(use, wide)).rstrip() for r in rows]
-    notes = [f"{r.run_id} {r.notebook}: {f'cell {r.cell}: ' if r.cell else ''}{r.error}{f'  ({os.path.relpath(r.executed)})' if r.executed else ''}" for r in df.itertuples() if r.error]
+    notes = [f"{r.run_id} {r.notebook}: "
+             f"{f'cell {r.cell}: ' if r.cell else ''}{r.error}{f'  ({os.path.relpath(r.executed)})' if r.executed else ''}"
+             for r in df.itertuples() if r.error]
     counts = ", ".join(f"{n} {s}" for s in _STATES if (n := int((df.state == s).sum())))
     if most and len(lines) + len(notes) + 3 > most:
-        room = max(2, most - 3 - min(len(notes), 3)); lines, notes = [*lines[:room], *([f"… and {len(lines) - room} more"] if len(lines) > room else [])], notes[:3]
+        room = max(2, most - 3 - min(len(notes), 3))
+        lines, notes = [*lines[:room], *([f"… and {len(lines) - room} more"] if len(lines) > room else [])], notes[:3]
     return "\n".join([*(lines if len(df) else []), *([""] + notes if notes else []), counts or "Nothing has been started here yet."])
 
 # %% ../../nbs/launch/05_status.ipynb #b6e624d5
@@ -280,7 +288,8 @@ def status_markdown(
     df = table.sort_values("state", key=lambda s: s.map(_STATES.index), kind="stable")
     def link(r): return f"[{r.notebook}]({os.path.relpath(r.executed, here)})" if r.executed else r.notebook
     def clean(s): return s.replace("|", "\\|").replace("\n", " ")
-    cells = [[r.run_id, link(r), r.state, *_line(r)[3:], clean(f"cell {r.cell}: {r.error}" if r.cell else r.error)] for r in df.itertuples()]
+    cells = [[r.run_id, link(r), r.state, *_line(r)[3:], clean(f"cell {r.cell}: {r.error}" if r.cell else r.error)]
+             for r in df.itertuples()]
     use = [i for i in range(len(HEAD) + 1) if i < 4 or any(c[i] for c in cells)]
     rows = [[*HEAD, "what happened"], ["---"]*(len(HEAD) + 1), *cells]
     return "\n".join(f"| {' | '.join(r[i] for i in use)} |" for r in rows)

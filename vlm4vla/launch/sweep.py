@@ -80,7 +80,8 @@ def why_missing(
     row = plan_sweep([e], out, chunk_mode).loc[e.run_id]
     if row[notebook] == "done": return ""
     if notebook == "train": return f"its weights in {weights(e, out).parent}" if row.train == "weights are gone" else "its row in runs.csv"
-    return "its row in runs.csv" if row.episodes >= expected_episodes(e) else f"{expected_episodes(e) - row.episodes} of {expected_episodes(e)} episodes"
+    return "its row in runs.csv" if row.episodes >= expected_episodes(
+        e) else f"{expected_episodes(e) - row.episodes} of {expected_episodes(e)} episodes"
 
 def _todo(row, only): return [w for w in WORK if w in only and row[w] != "done"]
 
@@ -92,7 +93,8 @@ def check_weights(
 ):
     "A `UserError` when an evaluation is asked for, without its training, and there is nothing to evaluate."
     for e in (e for e in rows if "train" not in only and _todo(state.loc[e.run_id], only) and not weights(e, out).is_file()):
-        raise UserError(f"{e.run_id} has no weights in {weights(e, out).parent}; train it first with `{typed('train', e.run_id, out=out)}`.")
+        raise UserError(f"{e.run_id} has no weights in {weights(e, out).parent}; train it first with "
+                        f"`{typed('train', e.run_id, out=out)}`.")
 
 # %% ../../nbs/launch/03_sweep.ipynb #f4b54854
 MARK = "VLM4VLA_RUN"
@@ -176,7 +178,8 @@ def start(t:Task, out, given:dict, notebooks):
            "--start-timeout", "180", "--stderr-file", str(executed(t, out, "progress"))]
     for k, v in given.items(): cmd += ["-p" if isinstance(v, int) else "-r", k, str(v)]
     with open(executed(t, out, "log"), "w") as log:
-        t.process = subprocess.Popen([sys.executable, "-c", _TIED, str(os.getpid()), *cmd], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        t.process = subprocess.Popen([sys.executable, "-c", _TIED, str(os.getpid()), *cmd], stdout=log, stderr=log,
+                                     stdin=subprocess.DEVNULL,
                                      cwd=path.parent, env=job_environment(t.e, out, t.share))
     t.started, t.tries = time.time(), t.tries + 1
 
@@ -232,7 +235,8 @@ from fastcore.basics import patch
 @patch
 def note(self:Sweep, t, status, cell=0, error="", seconds=0.):
     "A row of the report."
-    self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell, error=error,
+    self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell,
+                            error=error,
                             executed=str(executed(t, self.out)) if t.tries else ""))
 
 # %% ../../nbs/launch/03_sweep.ipynb #700a189c
@@ -282,7 +286,8 @@ def look(self:Sweep):
     for t in [t for t in self.running if t.process.poll() is not None]: self.ended(t)
     if self.running:
         t = self.running[-1]
-        self.bar.set_postfix_str(f"{t.todo[0]} {t.e.variant} s{t.e.seed}: {_last(executed(t, self.out, 'progress'))}", refresh=sys.stderr.isatty())
+        self.bar.set_postfix_str(f"{t.todo[0]} {t.e.variant} s{t.e.seed}: {_last(executed(t, self.out, 'progress'))}",
+                                 refresh=sys.stderr.isatty())
 
 @patch
 def stop(self:Sweep):
@@ -303,7 +308,8 @@ def sweep(
 )->pd.DataFrame: # One row per notebook: status, seconds, what went wrong where
     "Run whatever is not done yet."
     out, jobs, retries = Path(out or results_dir()).resolve(), check_int("--jobs", jobs), check_int("--retries", retries, 0)
-    given = dict(follow=",".join(check_loggers(follow)), workers=workers if workers is None else check_int("--workers", workers), chunk_mode=chunk_mode)
+    given = dict(follow=",".join(check_loggers(follow)), workers=workers if workers is None else check_int("--workers", workers),
+                 chunk_mode=chunk_mode)
     only, rows = (only,) if isinstance(only, str) else only, _rows(experiments)
     check_needs(out, only, notebooks)
     state = plan_sweep(rows, out, chunk_mode)

@@ -73,21 +73,25 @@ def task_rates()->pd.DataFrame: # row × task, shares
 def _list(names): return ", ".join(map(str, names)) or "none"
 
 # %% ../../nbs/paper/03_audit.ipynb #ff59c624
-@claim("new parameters", "The pipeline adds fewer than 1 % new parameters.", "§1, §3.2", "count head and query on our modules at real sizes")
+@claim("new parameters", "The pipeline adds fewer than 1 % new parameters.", "§1, §3.2",
+       "count head and query on our modules at real sizes")
 def _():
     s = load("sizes").pivot(index="backbone", columns="part", values="parameters")
     share = 100*(s["head"] + s["query"])/(s.backbone + s["head"] + s["query"])
     return bool(share.max() < 1), f"{share.min():.2f} to {share.max():.2f} %"
 
-@claim("backbone sizes", "The nine backbones have 1664 to 31071 M parameters.", "Table 9", "build the architectures without memory and count")
+@claim("backbone sizes", "The nine backbones have 1664 to 31071 M parameters.", "Table 9",
+       "build the architectures without memory and count")
 def _():
-    s, t = load("sizes").query("part == 'backbone'").set_index("backbone").parameters/1e6, reported("table9").query("metric == 'parameters'").set_index("backbone").value
+    s, t = load("sizes").query("part == 'backbone'").set_index("backbone").parameters/1e6, reported("table9").query(
+        "metric == 'parameters'").set_index("backbone").value
     off = (s - t).abs()
     return bool(off.max() <= 1), f"largest difference {off.max():.1f} M ({off.idxmax()})"
 
 @claim("head sizes", "The heads have 6.58 to 13.92 M parameters.", "Table 9", "count our head at chunk 10")
 def _():
-    s, t = load("sizes").query("part == 'head'").set_index("backbone").parameters/1e6, reported("table9").query("metric == 'policy head parameters'").set_index("backbone").value
+    s, t = load("sizes").query("part == 'head'").set_index("backbone").parameters/1e6, reported("table9").query(
+        "metric == 'policy head parameters'").set_index("backbone").value
     return bool((s - t).abs().max() < .1), f"{_list(f'{v:.2f}' for v in sorted(set(s.round(2))))} M counted; 11.69 is printed as 11.6"
 
 @claim("head layers", "The head is two linear layers to 1024 and a last one to 7.", "Table 9", "count just these")
@@ -99,12 +103,14 @@ def _():
 @claim("Paligemma-2's head", "The head of Paligemma-2 has a layer of 1502.", "Table 9", "half of its width, as in every other row")
 def _():
     t = reported("table9").query("backbone == 'paligemma-2'").set_index("metric").value
-    return bool(t["layer 1 outputs"] == t["hidden size"]/2), f"width {t['hidden size']:.0f}, half is {t['hidden size']/2:.0f}, printed {t['layer 1 outputs']:.0f}; the printed size needs {t['hidden size']/2:.0f}"
+    return bool(t["layer 1 outputs"] == t[
+        "hidden size"]/2), f"width {t['hidden size']:.0f}, half is {t['hidden size']/2:.0f}, printed {t['layer 1 outputs']:.0f}; the printed size needs {t['hidden size']/2:.0f}"
 
 @claim("loss", "The loss is MSE plus BCE, unweighted.", "§3.2", "read in the released code, commit 20fedc9")
 def _(): return False, "the code takes Huber plus 0.01 BCE"
 
-@claim("learning rate on SimplerEnv", "One learning rate, 5e-5, for all models on SimplerEnv and LIBERO.", "A.2.1", "read in the released configurations, commit 20fedc9")
+@claim("learning rate on SimplerEnv", "One learning rate, 5e-5, for all models on SimplerEnv and LIBERO.", "A.2.1",
+       "read in the released configurations, commit 20fedc9")
 def _(): return False, "2e-5 for Qwen and InternVL, 5e-5 for PaliGemma, Kosmos-2 and pi0"
 
 # %% ../../nbs/paper/03_audit.ipynb #6602c3cf
@@ -122,15 +128,19 @@ def _():
 
 @claim("over 100 experiments", "Over 100 training and evaluation experiments.", "§5", "count rows that need a training of their own")
 def _():
-    rows = {(r.backbone, r.variant, r.benchmark) for t in ("table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "table10") for r in reported(t).itertuples() if r.task == "all"}
+    rows = {(r.backbone, r.variant, r.benchmark)
+            for t in ("table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "table10")
+            for r in reported(t).itertuples() if r.task == "all"}
     return None, f"{len(rows)} different cells of backbone, variant and benchmark are printed; runs behind them were not published"
 
-@claim("published episodes", "Rates are over 24 rollouts per task on SimplerEnv.", "§3.3", "is every printed rate of Table 2's nine VLMs a count of 24?")
+@claim("published episodes", "Rates are over 24 rollouts per task on SimplerEnv.", "§3.3",
+       "is every printed rate of Table 2's nine VLMs a count of 24?")
 def _():
     bad = [r for r in uncountable("table2").itertuples() if r.n == 24]
     return not bad, f"{36 - len(bad)} of 36 task rates are multiples of 1/24"
 
-@claim("SimplerEnv totals", "Total rates on SimplerEnv are over 96 rollouts.", "Tables 2, 3, 4, 6, 8", "is every printed total a count of 96, at its own decimals?")
+@claim("SimplerEnv totals", "Total rates on SimplerEnv are over 96 rollouts.", "Tables 2, 3, 4, 6, 8",
+       "is every printed total a count of 96, at its own decimals?")
 def _():
     bad = pd.concat([uncountable(t).query("n == 96").assign(table=t) for t in ("table2", "table3", "table4", "table6", "table8")])
     far = bad[(bad.printed - bad.nearest).abs() > .15]
@@ -140,15 +150,18 @@ def _():
 @claim("sums of Table 1", "The average length is the sum of the five rates.", "Table 1", "add them up")
 def _():
     d = rebuilt("table1"); bad = d[~d.agrees]
-    return not len(bad), f"{len(d) - len(bad)} of {len(d)} rows; " + _list(f"{r.row}: printed {r.printed:.3f}, sum {r.rebuilt:.3f}" for r in bad.itertuples())
+    return not len(bad), f"{len(d) - len(bad)} of {len(d)} rows; " + _list(f"{r.row}: printed {r.printed:.3f}, sum {r.rebuilt:.3f}"
+        for r in bad.itertuples())
 
-@claim("QwenVL leads CALVIN", "The QwenVL models are significantly better than the other VLMs on CALVIN.", "§4.1.2", "worst Qwen against best other, in standard errors")
+@claim("QwenVL leads CALVIN", "The QwenVL models are significantly better than the other VLMs on CALVIN.", "§4.1.2",
+       "worst Qwen against best other, in standard errors")
 def _():
     t = _nine()[CAL]; q = t[t.index.str.startswith("Qwen")].idxmin(); o = t[~t.index.str.startswith("Qwen")].idxmax()
     d, z = z_score("table1", CAL, q, o)
     return z > 1.96, f"{q} − {o} = {d:.3f} tasks, {z:.1f} standard errors of the episodes' draw"
 
-@claim("pi0 and Paligemma-1", "pi0 does about as well as Paligemma-1 on CALVIN.", "§4.1.2", "difference in standard errors, printed total and sum of rates")
+@claim("pi0 and Paligemma-1", "pi0 does about as well as Paligemma-1 on CALVIN.", "§4.1.2",
+       "difference in standard errors, printed total and sum of rates")
 def _():
     d, z = z_score("table1", CAL, "pi0* (Paligemma-1)", "Paligemma-1")
     real = rebuilt("table1").query("not agrees").rebuilt.iloc[0] - _totals("table1").loc["Paligemma-1", CAL]
@@ -176,10 +189,12 @@ def _():
     return t.idxmax() == "KosMos-2", f"KosMos-2 {t['KosMos-2']:.1f} %, {t.idxmax()} {t.max():.1f} %"
 
 # %% ../../nbs/paper/03_audit.ipynb #3b598195
-@claim("Paligemma over Qwen2.5VL", "Paligemma models are better than Qwen2.5VL models on SimplerEnv.", "§4.1.2", "lowest Paligemma against highest Qwen2.5VL, in standard errors")
+@claim("Paligemma over Qwen2.5VL", "Paligemma models are better than Qwen2.5VL models on SimplerEnv.", "§4.1.2",
+       "lowest Paligemma against highest Qwen2.5VL, in standard errors")
 def _():
     d, z = z_score("table2", SIM, "Paligemma-1", "Qwen2.5VL-3B")
-    return (True if z > 1.96 else None if d > 0 else False), f"{d:+.1f} points, {z:.1f} standard errors: the order of the printed values, within noise"
+    return (True if z > 1.96 else None if d > 0
+            else False), f"{d:+.1f} points, {z:.1f} standard errors: the order of the printed values, within noise"
 
 @claim("LIBERO is comparable", "On LIBERO the backbones perform comparably.", "§4.1.2", "chi-square test of nine rates of 500")
 def _():
@@ -187,9 +202,11 @@ def _():
     k = (_nine()[LIB]*5).round(); p = chi2_contingency([k, 500 - k]).pvalue
     return bool(p > .05), f"{_nine()[LIB].min():.1f} to {_nine()[LIB].max():.1f} %, p = {p:.1g} for no difference"
 
-@claim("ThinkAct on SimplerEnv", "ThinkAct does about as well as Qwen2.5VL-7B on SimplerEnv.", "§4.1.2", "difference, with 96 episodes assumed for both")
+@claim("ThinkAct on SimplerEnv", "ThinkAct does about as well as Qwen2.5VL-7B on SimplerEnv.", "§4.1.2",
+       "difference, with 96 episodes assumed for both")
 def _():
-    a, b = _totals("table2").loc[["ThinkAct (Qwen2.5VL-7B)", "Qwen2.5VL-7B"], SIM]; z = (a - b)/100/np.sqrt(sum(p/100*(1 - p/100)/96 for p in (a, b)))
+    a, b = _totals("table2").loc[["ThinkAct (Qwen2.5VL-7B)", "Qwen2.5VL-7B"], SIM]
+    z = (a - b)/100/np.sqrt(sum(p/100*(1 - p/100)/96 for p in (a, b)))
     return bool(abs(z) < 1.96), f"{a:.1f} and {b:.1f} %, {z:+.1f} standard errors"
 
 @claim("ThinkAct on LIBERO", "ThinkAct is far better than all others on LIBERO.", "§4.1.2", "compare")
@@ -209,18 +226,21 @@ def noise()->list: # (benchmark, fit of Figure 3, reliability)
     "The two columns in which episodes are few, with their correlation and their reliability."
     return [(b, _fit(b), _noise(b)) for b in (SIM, LIB)]
 
-@claim("noise of SimplerEnv", "SimplerEnv's column tells backbones apart.", "Table 2, Figure 3 (implied)", "observed against sampling variance, episodes counted task by task")
+@claim("noise of SimplerEnv", "SimplerEnv's column tells backbones apart.", "Table 2, Figure 3 (implied)",
+       "observed against sampling variance, episodes counted task by task")
 def _():
     r = _noise(SIM)
     return bool(r["reliability"] > .5), f"reliability {r['reliability']:.2f}: observed sd {100*r['observed_sd']:.1f} points, {100*r['sampling_sd']:.1f} from the draw of episodes; {_noise(SIM, True)['reliability']:.2f} if 96 episodes had one rate"
 
-@claim("noise of LIBERO", "LIBERO's column tells backbones apart.", "Table 2, Figure 3 (implied)", "observed against sampling variance of 500 episodes with one rate")
+@claim("noise of LIBERO", "LIBERO's column tells backbones apart.", "Table 2, Figure 3 (implied)",
+       "observed against sampling variance of 500 episodes with one rate")
 def _():
     r = _noise(LIB)
     return bool(r["reliability"] > .5), f"reliability at least {r['reliability']:.2f}; the rates of its ten tasks were not published"
 
 # %% ../../nbs/paper/03_audit.ipynb #9da9e670
-@claim("peak capability", "Reporting the best of several checkpoints and chunk modes reflects a model's peak capability.", "A.2.2", "expected best of 30 equally good configurations of 4 × 24 episodes")
+@claim("peak capability", "Reporting the best of several checkpoints and chunk modes reflects a model's peak capability.", "A.2.2",
+       "expected best of 30 equally good configurations of 4 × 24 episodes")
 def _():
     rates = task_rates().mean().tolist()
     b, one, m = best_of(rates, 24, 30), best_of_models(rates, 24, 1, 9), best_of_models(rates, 24, 30, 9)
@@ -262,10 +282,12 @@ def _():
     f = _fit(CAL, keep="Qwen")
     return (True if f.fisher[0] > 0 else None), f"r = {f.r:.2f} [{f.fisher[0]:.2f}, {f.fisher[1]:.2f}], n = {f.n}"
 
-@claim("none on SimplerEnv and LIBERO", "On SimplerEnv and LIBERO there is no apparent correlation.", "§4.1.2", "do the intervals exclude a strong relation?")
+@claim("none on SimplerEnv and LIBERO", "On SimplerEnv and LIBERO there is no apparent correlation.", "§4.1.2",
+       "do the intervals exclude a strong relation?")
 def _():
     a, b = _fit(SIM), _fit(LIB)
-    return (None if max(abs(v) for f in (a, b) for v in f.fisher) > .5 else True), f"[{a.fisher[0]:.2f}, {a.fisher[1]:.2f}] and [{b.fisher[0]:.2f}, {b.fisher[1]:.2f}]: neither none nor strong is excluded"
+    return (None if max(abs(v) for f in (a, b) for v in f.fisher) > .5
+            else True), f"[{a.fisher[0]:.2f}, {a.fisher[1]:.2f}] and [{b.fisher[0]:.2f}, {b.fisher[1]:.2f}]: neither none nor strong is excluded"
 
 @claim("poor predictors", "General capability is a poor predictor of control.", "abstract", "the three fits together")
 def _():
@@ -278,11 +300,14 @@ def _():
     f = fit_line(_nine()[CAL], _nine()[SIM])
     return f.r < .5, f"r = {f.r:.2f}, permutation p = {f.p_permutation:.2f}: the orders are opposed"
 
-@claim("x axis", "The x axis is the mean of 18 officially reported benchmarks.", "A.4", "how many of them are published by the vendor, per model")
+@claim("x axis", "The x axis is the mean of 18 officially reported benchmarks.", "A.4",
+       "how many of them are published by the vendor, per model")
 def _():
-    s = load("vqa_scores").query("kind == 'primary' and official == 'yes' and backbone.str.startswith('qwen') and vqa_benchmark in @CAPABILITY")
+    s = load("vqa_scores").query(
+        "kind == 'primary' and official == 'yes' and backbone.str.startswith('qwen') and vqa_benchmark in @CAPABILITY")
     n = s.groupby("backbone").vqa_benchmark.nunique()
-    return (None if n.min() < 18 else True), f"{n.min()} to {n.max()} of 18; PaliGemma and Kosmos-2 use other lists with a down-weighting that is not stated"
+    return (None if n.min() < 18
+            else True), f"{n.min()} to {n.max()} of 18; PaliGemma and Kosmos-2 use other lists with a down-weighting that is not stated"
 
 # %% ../../nbs/paper/03_audit.ipynb #e8e1d4a2
 def _boxes(): return steadiness(checkpoints()).query("group != 'Baseline'")
@@ -306,12 +331,14 @@ def _():
     return b.idxmax() == "Vica332k", _list(f"{k} {v:.3f}" for k, v in b.items())
 
 # %% ../../nbs/paper/03_audit.ipynb #c8b70c95
-@claim("VQA-Mix is best of 7B", "Of the 7B's fine-tunings VQA-Mix degrades least, to nearly the baseline.", "§4.2", "mean of the recovered checkpoints")
+@claim("VQA-Mix is best of 7B", "Of the 7B's fine-tunings VQA-Mix degrades least, to nearly the baseline.", "§4.2",
+       "mean of the recovered checkpoints")
 def _():
     b = _boxes().query("panel == 'Qwen2.5VL-7B'").set_index("group").difference
     return b.idxmax() == "VQA-Mix", _list(f"{k} {v:.3f}".replace("-0", "−0") for k, v in b.items())
 
-@claim("best results in Table 10", "Table 10 prints the best result of each setting.", "caption of Table 10", "against the highest recovered checkpoint")
+@claim("best results in Table 10", "Table 10 prints the best result of each setting.", "caption of Table 10",
+       "against the highest recovered checkpoint")
 def _():
     f = reported("figure4").query("task == 'all'"); top = (5*f.groupby(["backbone", "variant"]).value.max())
     t = reported("table10").query("task == 'all' and metric == 'average length'").set_index(["backbone", "variant"]).value
@@ -321,15 +348,18 @@ def _():
 @claim("sums of Table 10", "The totals are the sums of the five rates.", "Table 10", "add them up")
 def _():
     d = rebuilt("table10").query("how == 'sum of five rates'"); bad = d[~d.agrees]
-    return not len(bad), f"{len(d) - len(bad)} of {len(d)}; " + _list(f"{r.row}: printed {r.printed:.3f}, sum {r.rebuilt:.3f}" for r in bad.itertuples())
+    return not len(bad), f"{len(d) - len(bad)} of {len(d)}; " + _list(f"{r.row}: printed {r.printed:.3f}, sum {r.rebuilt:.3f}"
+                                                                      for r in bad.itertuples())
 
 @claim("BridgeVQA, task 1", "BridgeVQA solves the first task in 0.945 of sequences.", "Table 10", "against Figure 4")
 def _():
-    t = reported("table10").query("variant == 'bridgevqa' and task == 'Task-1'").value.iloc[0]; f = reported("figure4").query("variant == 'bridgevqa' and task == 'Task-1'").value
+    t = reported("table10").query("variant == 'bridgevqa' and task == 'Task-1'").value.iloc[0]
+    f = reported("figure4").query("variant == 'bridgevqa' and task == 'Task-1'").value
     return bool((f - t).abs().min() < .0005), f"printed {t:.3f}, checkpoints in the figure {_list(f'{v:.3f}' for v in f)}"
 
 # %% ../../nbs/paper/03_audit.ipynb #4e1e8344
-@claim("freezing vision", "Freezing the vision encoder degrades every model on both benchmarks.", "§4.3", "changes of Table 3 in standard errors")
+@claim("freezing vision", "Freezing the vision encoder degrades every model on both benchmarks.", "§4.3",
+       "changes of Table 3 in standard errors")
 def _():
     z = _against_base("table3", "vision").values()
     return max(z) < -1.96, f"{len(z)} changes, each beyond {-max(z):.1f} standard errors"
@@ -338,7 +368,8 @@ def _():
 def _():
     z = _against_base("table3", "word")
     far = {k: v for k, v in z.items() if abs(v) > 1.96}
-    return not far, f"{len(z) - len(far)} of {len(z)} within 1.96 standard errors" + "".join(f"; {r} on {b}: {v:+.1f}" for (r, b), v in far.items())
+    return not far, f"{len(z) - len(far)} of {len(z)} within 1.96 standard errors" + "".join(f"; {r} on {b}: {v:+.1f}" for (r, b),
+        v in far.items())
 
 @claim("7B frozen against 3B", "Qwen2.5VL-7B with a frozen vision encoder is worse than Qwen2.5VL-3B.", "§4.3", "Table 3")
 def _():
@@ -348,22 +379,30 @@ def _():
 @claim("changes of Table 3", "The changes in parentheses follow from the rates.", "Table 3", "subtract")
 def _(): d = _changes("table3"); return bool(d.agrees.all()), f"{d.agrees.sum()} of {len(d)}"
 
-@claim("action tokens, frozen", "Teaching action tokens with a trained vision encoder helps a policy whose encoder is frozen.", "§4.4", "Table 4 in standard errors")
-def _(): d, z = z_score("table4", SIM, "Unfreeze Vision FT (frozen vision encoder)", "Baseline (frozen vision encoder)"); return z > 1.96, f"{d:+.1f} points, {z:.1f} standard errors"
+@claim("action tokens, frozen", "Teaching action tokens with a trained vision encoder helps a policy whose encoder is frozen.", "§4.4",
+       "Table 4 in standard errors")
+def _():
+    d, z = z_score("table4", SIM, "Unfreeze Vision FT (frozen vision encoder)", "Baseline (frozen vision encoder)")
+    return z > 1.96, f"{d:+.1f} points, {z:.1f} standard errors"
 
 # %% ../../nbs/paper/03_audit.ipynb #1be084c5
 @claim("action tokens, trained", "It also helps a policy whose encoder is trained.", "abstract, Table 4", "Table 4 in standard errors")
-def _(): d, z = z_score("table4", SIM, "Unfreeze Vision FT (trained vision encoder)", "Baseline (trained vision encoder)"); return (True if z > 1.96 else None), f"{d:+.1f} points, {z:.1f} standard errors"
+def _():
+    d, z = z_score("table4", SIM, "Unfreeze Vision FT (trained vision encoder)", "Baseline (trained vision encoder)")
+    return (True if z > 1.96 else None), f"{d:+.1f} points, {z:.1f} standard errors"
 
 @claim("learning rate and order", "The order of the models is the same at every learning rate.", "A.2.2", "Table 5")
 def _():
-    u = uncertain("table5"); w = u.assign(m=u.row.str.split(" at ").str[0], lr=u.row.str.split(" at ").str[1]).pivot(index="m", columns="lr", values="value")
-    return bool((w.rank().nunique(axis=1) == 1).all()), f"three models, four rates; a model moves by at most {(w.max(axis=1) - w.min(axis=1)).max():.3f} tasks"
+    u = uncertain("table5")
+    w = u.assign(m=u.row.str.split(" at ").str[0], lr=u.row.str.split(" at ").str[1]).pivot(index="m", columns="lr", values="value")
+    return bool((w.rank().nunique(axis=1) == 1).all(
+        )), f"three models, four rates; a model moves by at most {(w.max(axis=1) - w.min(axis=1)).max():.3f} tasks"
 
 @claim("long prompt", "The full prompt does marginally better than the short one.", "A.2.3", "Table 6 in standard errors")
 def _():
     z = [z_score("table6", b, f"{m} Short", f"{m} Long")[1] for m in ("Qwen2.5VL-3B", "Qwen2.5VL-7B") for b in (CAL, SIM)]
-    return (True if max(z) < -1.96 else None if max(z) < 0 else False), f"four differences of one sign, {-max(z):.1f} to {-min(z):.1f} standard errors: the direction, within noise"
+    return (True if max(z) < -1.96 else None if max(z) < 0
+            else False), f"four differences of one sign, {-max(z):.1f} to {-min(z):.1f} standard errors: the direction, within noise"
 
 @claim("resolution", "Larger images do not help a trained encoder.", "A.2.4", "Table 7, 224 against 768")
 def _():
@@ -373,7 +412,8 @@ def _():
 @claim("resolution and freezing", "With larger images freezing costs more.", "A.2.4", "printed changes of Table 7")
 def _():
     c = _changes("table7").rebuilt.to_numpy().reshape(2, 3)
-    return bool((np.diff(c) < 0).all()), "; ".join(f"{m}: {_list(f'{v:.3f}' for v in r)}" for m, r in zip(("3B", "7B"), c)) + " at 224, 512, 768"
+    return bool((np.diff(c) < 0).all()), "; ".join(f"{m}: {_list(f'{v:.3f}' for v in r)}" for m,
+                                                   r in zip(("3B", "7B"), c)) + " at 224, 512, 768"
 
 # %% ../../nbs/paper/03_audit.ipynb #0aed36e6
 @claim("from scratch", "Pretraining helps every model on both benchmarks.", "A.2.5", "changes of Table 8 in standard errors")
@@ -384,7 +424,8 @@ def _():
 @claim("changes of Table 8", "The changes in parentheses follow from the rates.", "Table 8", "subtract")
 def _():
     d = _changes("table8"); bad = d[~d.agrees]
-    return not len(bad), f"{d.agrees.sum()} of {len(d)}; " + _list(f"{r.row}: printed {r.printed:.2f}, difference {r.rebuilt:.2f}" for r in bad.itertuples())
+    return not len(bad), f"{d.agrees.sum()} of {len(d)}; " + _list(f"{r.row}: printed {r.printed:.2f}, difference {r.rebuilt:.2f}"
+                                                                   for r in bad.itertuples())
 
 # %% ../../nbs/paper/03_audit.ipynb #f2e70720
 def audit()->pd.DataFrame: # claim, where, how, verdict, numbers

@@ -65,11 +65,13 @@ def training(
     c, r = counts(e, out), e.recipe
     if hardware == CPU:
         rate, reached = cpu(out); wall = c.flops*r.batch_size*r.steps/(rate*(share or reached))/3600
-        return dict(gpus=1, mode="", recompute=False, micro=r.batch_size, memory_gb=math.nan, exchanging=0., train_hours=wall, train_gpu_hours=wall)
+        return dict(gpus=1, mode="", recompute=False, micro=r.batch_size, memory_gb=math.nan, exchanging=0., train_hours=wall,
+                    train_gpu_hours=wall)
     d = devices[hardware]; s = fitting(c, d, r.batch_size, gpus, share=share or SHARE)
     if not s: raise UserError(f"{e.run_id} does not fit on 64 {d.label}; freeze parts of the VLM or choose a smaller one.")
     computing, exchanging = step_seconds(c, d, s, r.batch_size, share or SHARE); wall = r.steps*max(computing, exchanging)/3600
-    return dict(**{k: v for k,v in vars(s).items() if k != "n"}, gpus=s.n, memory_gb=memory_gb(c, s.micro, s.n, s.mode, s.recompute), exchanging=exchanging/computing, train_hours=wall, train_gpu_hours=wall*s.n)
+    return dict(**{k: v for k,v in vars(s).items() if k != "n"}, gpus=s.n, memory_gb=memory_gb(c, s.micro, s.n, s.mode, s.recompute),
+                exchanging=exchanging/computing, train_hours=wall, train_gpu_hours=wall*s.n)
 
 # %% ../../nbs/paper/04_cost.ipynb #0d0a5a6e
 def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second
@@ -77,7 +79,9 @@ def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second
     t = _table("bench", out); of = {m.name: m for m in benchmarks.values() if m.suite == b.suite}
     names = [f"simulate {n}" for n in of] + (["simulate"] if b.suite == "grinningface" else []) # the oldest rows name no simulator
     t = t[t.name.isin(names) & (t.unit == "actions/s")]
-    if not len(t): raise UserError(f"results/bench.csv holds no timing of {b.label}; run the pages nbs/bench/82*.ipynb where its simulator is installed.")
+    if not len(t):
+        raise UserError(f"results/bench.csv holds no timing of {b.label}; run the pages nbs/bench/82*.ipynb where its simulator is "
+                        f"installed.")
     return t[(t.git_sha == t.git_sha.iloc[-1]) & (t.name == t.name.iloc[-1])].set_index("subject").value
 
 def speed(
@@ -109,7 +113,8 @@ def evaluation(
     episodes = r.eval_episodes*len(b.tasks)*len(b.splits); actions = r.eval_episodes*len(b.splits)*sum(map(b.limit, b.tasks))
     physics, picture = speed(b, out); call = _call(counts(e, out), hardware, workers, share, out)
     simulator, policy = physics + picture/k, call/k # seconds an action
-    return dict(episodes=episodes, actions=actions, call_seconds=call, simulator=simulator/(simulator + policy), eval_hours=actions*(simulator + policy)/workers/3600)
+    return dict(episodes=episodes, actions=actions, call_seconds=call, simulator=simulator/(simulator + policy),
+                eval_hours=actions*(simulator + policy)/workers/3600)
 
 # %% ../../nbs/paper/04_cost.ipynb #2fd313f7
 def hours(
@@ -126,7 +131,8 @@ def hours(
     e = experiments[experiment] if isinstance(experiment, str) else experiment
     t = training(e, hardware, gpus, share, out)
     rolled = checkpoints*sum(evaluation(e, hardware, workers, m, share, out)["eval_hours"] for m in modes)
-    return dict(run_id=e.run_id, hardware=hardware, gpus=t["gpus"], train_gpu_hours=t["train_gpu_hours"], train_hours=t["train_hours"], eval_hours=rolled)
+    return dict(run_id=e.run_id, hardware=hardware, gpus=t["gpus"], train_gpu_hours=t["train_gpu_hours"], train_hours=t["train_hours"],
+                eval_hours=rolled)
 
 # %% ../../nbs/paper/04_cost.ipynb #f3e60054
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +144,10 @@ class Dataset:
     source:str # Who says so
 
 datasets = Registry("dataset")
-for d in (Dataset(name="calvin-abc", label="CALVIN, split ABC→D", gb=517, source="https://github.com/mees/calvin/blob/main/dataset/README.md"),
-          Dataset(name="bridge", label="BridgeData V2, as RLDS", gb=124, source="https://github.com/openvla/openvla/blob/main/README.md")): datasets.add(d)
+for d in (Dataset(name="calvin-abc", label="CALVIN, split ABC→D", gb=517,
+                  source="https://github.com/mees/calvin/blob/main/dataset/README.md"),
+          Dataset(name="bridge", label="BridgeData V2, as RLDS", gb=124,
+                  source="https://github.com/openvla/openvla/blob/main/README.md")): datasets.add(d)
 
 def storage(
     e:Experiment,
@@ -179,8 +187,10 @@ class Training:
 trainings = Registry("published training")
 _openvla = dict(device="a100", gpu_hours=21_500, batch=2048, language=6.6e9, tokens=285, vision=.8e9, patches=256)
 _named = 295_000 # steps, in 40 passes
-for t in (Training(name="openvla-27", label="OpenVLA 7B, 27 passes as in its paper", steps=_named*27//40, source="arXiv 2406.09246, sections 3.4 and 3.5", **_openvla),
-          Training(name="openvla-40", label="OpenVLA 7B, 40 passes as in its checkpoint's name", steps=_named, source="https://huggingface.co/openvla/openvla-7b-prismatic/tree/main/checkpoints", **_openvla)): trainings.add(t)
+for t in (Training(name="openvla-27", label="OpenVLA 7B, 27 passes as in its paper", steps=_named*27//40,
+                   source="arXiv 2406.09246, sections 3.4 and 3.5", **_openvla),
+          Training(name="openvla-40", label="OpenVLA 7B, 40 passes as in its checkpoint's name", steps=_named,
+                   source="https://huggingface.co/openvla/openvla-7b-prismatic/tree/main/checkpoints", **_openvla)): trainings.add(t)
 
 # %% ../../nbs/paper/04_cost.ipynb #17599e58
 MAIN, _ABLATIONS, _TAUGHT = ("table1", "table2", "headtohead"), ("table3", "table5", "table6", "table7", "table8"), ("table4", "table10")
@@ -202,6 +212,9 @@ def paper_study(
     for r in _cells(_ABLATIONS, out).itertuples():
         recipe = Experiment(r.backbone, r.benchmark, r.variant, 0).recipe
         if recipe in seen[r.backbone, r.benchmark]: continue
-        seen[r.backbone, r.benchmark].append(recipe); rows.append(dict(table=r.table, backbone=r.backbone, benchmark=r.benchmark, variant=r.variant, taught=""))
+        seen[r.backbone, r.benchmark].append(recipe)
+        rows.append(dict(table=r.table, backbone=r.backbone, benchmark=r.benchmark, variant=r.variant, taught=""))
     later = [r for r in _cells(_TAUGHT, out).itertuples() if r.variant not in variants]
-    return pd.DataFrame(rows + [dict(table=r.table, backbone=r.backbone, benchmark=r.benchmark, variant="base", taught=r.variant) for r in later])
+    return pd.DataFrame(rows
+                        + [dict(table=r.table, backbone=r.backbone, benchmark=r.benchmark, variant="base", taught=r.variant)
+                           for r in later])

@@ -60,7 +60,8 @@ def write(
 )->list: # Paths
     "Write a published table, its intervals and its recomputed cells."
     again = rebuilt(name, out)
-    files = [write_table(name, printed(name, out).rename_axis("row").reset_index(), out), write_table(f"{name}_intervals", uncertain(name, out), out)]
+    files = [write_table(name, printed(name, out).rename_axis("row").reset_index(), out),
+             write_table(f"{name}_intervals", uncertain(name, out), out)]
     return files + ([write_table(f"{name}_recomputed", again, out)] if len(again) else [])
 
 def show(
@@ -155,7 +156,10 @@ def radar(
         ax = fig.add_subplot(projection="polar"); ax.set_theta_offset(np.pi/2); ax.set_theta_direction(-1)
         for i, (name, r) in enumerate(df.iterrows()):
             ax.plot(np.r_[at, at[:1]], np.r_[r, r[:1]], color=(colors or {}).get(name, f"C{i}"), lw=1.3, label=name, marker="o", ms=2.5)
-        ax.set_xticks(at, df.columns, fontsize=8); ax.tick_params(axis="x", pad=9); ax.set_yticks([.25, .5, .75, 1], ["", "", "", ""]); ax.set_ylim(0, 1.02)
+        ax.set_xticks(at, df.columns, fontsize=8)
+        ax.tick_params(axis="x", pad=9)
+        ax.set_yticks([.25, .5, .75, 1], ["", "", "", ""])
+        ax.set_ylim(0, 1.02)
         ax.grid(True, color="#e6e6e6"); ax.spines["polar"].set_color("#e6e6e6")
         fig.legend(loc="outside right center", fontsize=8)
     return fig
@@ -173,7 +177,8 @@ def profile(
             y = [v + .42*shift.setdefault((c, v), 0) for c, v in enumerate(r)]
             for c, v in enumerate(r): shift[c, v] += 1
             ax.plot(range(len(r)), y, color=f"C{i}", marker="o", ms=6, lw=1.6)
-            for at, x, ha in ((0, -.06, "right"), (len(r) - 1, len(r) - .94, "left")): ax.annotate(name, (x, y[at]), ha=ha, va="center", fontsize=9, color=f"C{i}")
+            for at, x, ha in ((0, -.06, "right"), (len(r) - 1, len(r) - .94, "left")):
+                ax.annotate(name, (x, y[at]), ha=ha, va="center", fontsize=9, color=f"C{i}")
         ax.set_xticks(range(len(ranks.columns)), ranks.columns); ax.set_xlim(-.6, len(ranks.columns) - .4)
         ax.set_ylim(len(ranks) + .6, .4); ax.set_yticks([]); ax.spines[["left", "bottom"]].set_visible(False); ax.xaxis.tick_top()
     return fig

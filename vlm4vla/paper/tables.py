@@ -42,10 +42,12 @@ for name, label, about in (
         ("figure4", "Figure 4", "three checkpoints of every auxiliary task, recovered from the image"),
         ("appendix4", "A.4", "the fits that the appendix prints")):
     paper_tables.add(PaperTable(name=name, label=label, about=about))
-paper_tables.add(PaperTable(name="headtohead", label="Main results", about="the later version's table, with one more backbone", source="OpenReview tc2UsBeODW, summary page"))
+paper_tables.add(PaperTable(name="headtohead", label="Main results", about="the later version's table, with one more backbone",
+                            source="OpenReview tc2UsBeODW, summary page"))
 
 # %% ../../nbs/paper/01_tables.ipynb #692f9713
-CAPABILITY = ("MMBench v1.1 (en)", "MMStar", "BLINK", "HallusionBench", "AI2D", "OCRBench", "MVBench", "VideoMME", "MMMU", "MathVista", "MathVision", "CountBenchQA", "RefCOCO",
+CAPABILITY = ("MMBench v1.1 (en)", "MMStar", "BLINK", "HallusionBench", "AI2D", "OCRBench", "MVBench", "VideoMME", "MMMU", "MathVista",
+              "MathVision", "CountBenchQA", "RefCOCO",
               "GPQA", "OmniSpatial", "RealWorldQA", "ERQA", "VSI-Bench") # whose mean is the x axis of Figure 3, by A.4 of the paper
 
 def reported(
@@ -55,7 +57,8 @@ def reported(
     "The published cells of a table, in printed order."
     t, df = paper_tables[name], load("reported", out)
     rows = df[(df.source == t.source) & (df.table == t.label)]
-    if not len(rows): raise UserError(f"reported.csv holds no cell of {t.label} ({t.source}); restore it with `git checkout results/reported.csv`.")
+    if not len(rows):
+        raise UserError(f"reported.csv holds no cell of {t.label} ({t.source}); restore it with `git checkout results/reported.csv`.")
     return rows.reset_index(drop=True).assign(value=lambda d: round_steady(d.value))
 
 # %% ../../nbs/paper/01_tables.ipynb #96599563
@@ -95,10 +98,12 @@ def _recompute(r, df):
     "What a cell should be, how far rounding may take it, and how it was recomputed; None when nothing says."
     unit = lambda cells: .5*10.**-decimals(cells.value)
     if r.metric == "change":
-        other = df[(df.row_label == r.note.removeprefix("change from ")) & (df.benchmark == r.benchmark) & (df.metric != "change") & (df.metric != "parameters")]
+        other = df[(df.row_label == r.note.removeprefix("change from ")) & (df.benchmark == r.benchmark) & (df.metric != "change")
+                   & (df.metric != "parameters")]
         mine = df[(df.row_label == r.row_label) & (df.benchmark == r.benchmark) & (df.metric.isin(PARTS)) & (df.task == "all")]
         total = other[other.task == "all"]
-        return mine.value.iloc[0] - total.value.iloc[0], 3*unit(df[df.benchmark == r.benchmark]), f"difference from {total.row_label.iloc[0]}"
+        return mine.value.iloc[0] - total.value.iloc[0], 3*unit(
+            df[df.benchmark == r.benchmark]), f"difference from {total.row_label.iloc[0]}"
     parts, how = _parts(r, df)
     if not len(parts): return None
     whole = parts.value.sum() if r.metric == "average length" else parts.value.mean()
@@ -114,7 +119,8 @@ def rebuilt(
     for r in df.itertuples():
         if found := _recompute(r, df):
             value, slack, how = found
-            rows.append(dict(row=r.row_label, column=heading(r), printed=r.value, rebuilt=round(value, 4), difference=round(r.value - value, 4), agrees=bool(abs(r.value - value) <= slack + 1e-9), how=how))
+            rows.append(dict(row=r.row_label, column=heading(r), printed=r.value, rebuilt=round(value, 4),
+                             difference=round(r.value - value, 4), agrees=bool(abs(r.value - value) <= slack + 1e-9), how=how))
     return pd.DataFrame(rows, columns=["row", "column", "printed", "rebuilt", "difference", "agrees", "how"])
 
 # %% ../../nbs/paper/01_tables.ipynb #57a3aa7b
@@ -136,8 +142,11 @@ def uncountable(
     "The printed rates that are no count of their episodes."
     df = reported(name, out)
     df = df[(df.metric == "success rate") & df.n.notna()]
-    bad = [r for r in df.itertuples() if not _countable(r.value, r.n, 100 if r.unit == "%" else 1, decimals(df[df.benchmark == r.benchmark].value))]
-    return pd.DataFrame([dict(row=r.row_label, column=heading(r), printed=r.value, n=r.n, nearest=round(round(r.value/100*r.n)/r.n*100, 2)) for r in bad], columns=["row", "column", "printed", "n", "nearest"])
+    bad = [r for r in df.itertuples()
+           if not _countable(r.value, r.n, 100 if r.unit == "%" else 1, decimals(df[df.benchmark == r.benchmark].value))]
+    return pd.DataFrame([
+        dict(row=r.row_label, column=heading(r), printed=r.value, n=r.n, nearest=round(round(r.value/100*r.n)/r.n*100, 2)) for r in bad],
+        columns=["row", "column", "printed", "n", "nearest"])
 
 # %% ../../nbs/paper/01_tables.ipynb #05e2b608
 def _length_sd(
@@ -148,7 +157,8 @@ def _length_sd(
     return float(np.sqrt(max(0., ((2*k - 1)*p).sum() - p.sum()**2)))
 
 def _spread(r, df): # standard deviation of an average length, and how it is known
-    p = df[(df.row_label == r.row_label) & (df.benchmark == r.benchmark) & df.task.str.startswith("Task-") & (df.metric == "success rate")].value
+    p = df[(df.row_label == r.row_label) & (df.benchmark == r.benchmark) & df.task.str.startswith("Task-")
+           & (df.metric == "success rate")].value
     return (_length_sd(p), "from the five rates") if len(p) == 5 else (np.sqrt(r.value*(5 - r.value)), "widest possible")
 
 def _interval(r, df): # lower end, upper end, how
@@ -211,8 +221,10 @@ def beside(
     ours = load("scores", out).merge(load("runs", out).query("kind == 'eval'")[["run_id", "backbone", "variant", "seed"]], on="run_id")
     rows = []
     for r in df.itertuples():
-        m = ours[(ours.backbone == r.backbone) & (ours.variant == r.variant) & (ours.benchmark == key.get(r.benchmark)) & (ours.task == "all") & (ours.metric == _primary(key.get(r.benchmark)))]
-        rows += [dict(row=r.row_label, benchmark=r.benchmark, reported=r.value, measured=x.value, ci_low=x.ci_low, ci_high=x.ci_high, n=x.n, seed=x.seed) for x in m.itertuples()] or [dict(row=r.row_label, benchmark=r.benchmark, reported=r.value)]
+        m = ours[(ours.backbone == r.backbone) & (ours.variant == r.variant) & (ours.benchmark == key.get(r.benchmark))
+                 & (ours.task == "all") & (ours.metric == _primary(key.get(r.benchmark)))]
+        rows += [dict(row=r.row_label, benchmark=r.benchmark, reported=r.value, measured=x.value, ci_low=x.ci_low, ci_high=x.ci_high,
+                      n=x.n, seed=x.seed) for x in m.itertuples()] or [dict(row=r.row_label, benchmark=r.benchmark, reported=r.value)]
     return pd.DataFrame(rows, columns=["row", "benchmark", "reported", "measured", "ci_low", "ci_high", "n", "seed"])
 
 def _primary(benchmark): return benchmarks[benchmark].metric.name if benchmark else ""

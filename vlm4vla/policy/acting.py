@@ -27,7 +27,8 @@ class PrefixCache:
         now = sum(p._version for p in self.vlm.parameters()), w.device, w.dtype, torch.is_autocast_enabled(w.device.type)
         if self.known[0] != now:
             cache = self.vlm.get_decoder()(inputs_embeds=emb(torch.tensor([self.ids], device=w.device)), use_cache=True).past_key_values
-            if not all(hasattr(l, "keys") for l in cache.layers): raise UserError(f"{self.enc.b.name!r} has layers that keep a state, not keys and values; its prefix cannot be remembered.")
+            if not all(hasattr(l, "keys") for l in cache.layers):
+                raise UserError(f"{self.enc.b.name!r} has layers that keep a state, not keys and values; its prefix cannot be remembered.")
             self.known = now, [(l.keys, l.values) for l in cache.layers]
         return self.known[1]
 
@@ -68,8 +69,10 @@ def quick(self:Policy,
     "Make a policy act faster; its actions change by rounding errors."
     for h in how:
         if h not in ACT_SPEEDUPS: raise UserError(f"There is no way {h!r} to act faster{near_miss(h, ACT_SPEEDUPS)}")
-    if len(how) > 1: raise UserError(f"One of {', '.join(ACT_SPEEDUPS)} at a time: with a prefix beside it, every layer would be compiled anew.")
-    if "graphs" in how and self.device.type != "cuda": raise UserError("CUDA graphs need a GPU; move the policy there with `policy.to('cuda')`, or choose 'compiled'.")
+    if len(how) > 1:
+        raise UserError(f"One of {', '.join(ACT_SPEEDUPS)} at a time: with a prefix beside it, every layer would be compiled anew.")
+    if "graphs" in how and self.device.type != "cuda":
+        raise UserError("CUDA graphs need a GPU; move the policy there with `policy.to('cuda')`, or choose 'compiled'.")
     if half: self.vlm.to(self.dtype)
     if "prefix" in how: self.remember_prefix()
     elif how: self.compile_layers("reduce-overhead" if "graphs" in how else None)

@@ -155,8 +155,10 @@ def counts_of(
     forward, back = operations(e, tokens); seen = patches if learn["vision"] else 0
     layers = _layer(real_config(b).get_text_config())[2]
     made = 4*_folded(b, r)[0]/min(b.micro_batch, r.batch_size) # bytes, a sample's share
-    return Counts(backbone=b.name, benchmark=e.benchmark, variant=e.variant, parameters=sum(parts.values()), trained=sum(learn.values()), tokens=tokens, patches=patches, forward=forward, flops=forward + back,
-                  kept=_activation_bytes(b, tokens, seen) + made, thin=_activation_bytes(b, tokens, seen, True) + made/layers, layers=layers)
+    return Counts(backbone=b.name, benchmark=e.benchmark, variant=e.variant, parameters=sum(parts.values()), trained=sum(learn.values()),
+                  tokens=tokens, patches=patches, forward=forward, flops=forward + back,
+                  kept=_activation_bytes(b, tokens, seen) + made, thin=_activation_bytes(b, tokens, seen, True) + made/layers,
+                  layers=layers)
 
 # %% ../../nbs/policy/06_plan.ipynb #6546f7c9
 def cost(e:Experiment,
@@ -169,9 +171,12 @@ def cost(e:Experiment,
 )->Cost:
     "Memory and hours of an experiment; nothing is loaded."
     b, r, d, c = backbones[e.backbone], e.recipe, devices[device], counts_of(e)
-    micro = min(micro_batch or b.micro_batch, -(-r.batch_size//processes)); s = Setting(n=processes, mode=mode, recompute=recompute, micro=micro)
-    return Cost(run_id=e.run_id, device=device, processes=processes, mode=mode, recompute=recompute, micro_batch=micro, parts=_parts(b, r), trained=c.trained, tokens=c.tokens,
-                memory_gb=memory_gb(c, micro, processes, mode, recompute), flops=c.flops + (c.forward if recompute else 0), mfu=mfu, hours=r.steps*max(step_seconds(c, d, s, r.batch_size, mfu))/3600)
+    micro = min(micro_batch or b.micro_batch, -(-r.batch_size//processes))
+    s = Setting(n=processes, mode=mode, recompute=recompute, micro=micro)
+    return Cost(run_id=e.run_id, device=device, processes=processes, mode=mode, recompute=recompute, micro_batch=micro, parts=_parts(b, r),
+                trained=c.trained, tokens=c.tokens,
+                memory_gb=memory_gb(c, micro, processes, mode, recompute), flops=c.flops + (c.forward if recompute else 0), mfu=mfu,
+                hours=r.steps*max(step_seconds(c, d, s, r.batch_size, mfu))/3600)
 
 # %% ../../nbs/policy/06_plan.ipynb #bf87c90a
 def advise(
@@ -183,5 +188,6 @@ def advise(
 )->Cost: # One that fits
     "The cost of the fastest setting that fits; a `UserError` where none does."
     first = cost(e, device, processes, mode, **kwargs)
-    if s := fitting(counts_of(e), devices[device], e.recipe.batch_size, processes, first.micro_batch, mode, first.mfu): return cost(e, device, s.n, s.mode, s.recompute, s.micro, first.mfu)
+    if s := fitting(counts_of(e), devices[device], e.recipe.batch_size, processes, first.micro_batch, mode, first.mfu):
+        return cost(e, device, s.n, s.mode, s.recompute, s.micro, first.mfu)
     raise UserError(f"{e.run_id} does not fit on 64 {devices[device].label}; freeze parts of the VLM or choose a smaller one.")

@@ -24,7 +24,7 @@ from ..catalog.experiments import Experiment, choices
 from ..vlm.loading import Encoder, load_model
 from ..vlm.family import frozen_parts, part_of
 from ..data.metadata import Entry, check_entries, read_json, clean_text
-from .origin import Origin
+from ..training.origin import Origin
 from .query import ActionQuery, query_states
 
 # %% ../../nbs/policy/04_policy.ipynb #e262d8c5
@@ -63,7 +63,8 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
 class Policy(nn.Module):
     "Backbone, action query and head."
-    def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper", precision:str="float32",
+    def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper",
+                 precision:str="float32",
                  image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=(), augment:str="none",
                  text_mask:str="causal", query_scale:str="none"): # fields of a `Recipe`
         super().__init__()
@@ -73,7 +74,9 @@ class Policy(nn.Module):
                           text_mask=text_mask, query_scale=query_scale)
         self.dtype = getattr(torch, precision)
         self.encoder = Encoder(backbone, model_size or image_size, text_mask)
-        if model_size and self.encoder.facts["size"] != model_size: raise UserError(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
+        if model_size and self.encoder.facts["size"] != model_size:
+            raise UserError(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave "
+                            f"model_size at 0.")
         self.vlm = load_model(backbone, init)
         if lora_rank: self._check_adapters(adapter_targets(self.vlm, lora_targets))
         self.adapted = _adapt(self.vlm, lora_rank, lora_targets) if lora_rank else {}
@@ -213,7 +216,8 @@ def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query
     family, parts = self.encoder.family, frozen_parts(self.encoder.family, parts)
     for p in parts:
         if p not in family.parts: raise UserError(f"There is no part {p!r} to freeze; the parts of a VLM are {', '.join(family.parts)}.")
-    for n,w in self.vlm.named_parameters(): w.requires_grad_(part_of(family, n) not in parts and ("lora_" in n or not self.facts["lora_rank"]))
+    for n,w in self.vlm.named_parameters():
+        w.requires_grad_(part_of(family, n) not in parts and ("lora_" in n or not self.facts["lora_rank"]))
     return self.learning()
 
 @patch
@@ -222,7 +226,8 @@ def _check_adapters(self:Policy, targets:dict): # of `adapter_targets`
     for t, names in targets.items():
         parts = {part_of(self.encoder.family, f"{n}.") for n in names}
         if parts <= frozen_parts(self.encoder.family, self.facts["freeze"]):
-            raise UserError(f"No adapter would learn{f' of {t}' if t else ''}: what it stands beside lies in {' and '.join(sorted(parts))}, "
+            raise UserError(f"No adapter would learn{f' of {t}' if t else ''}: what it stands beside lies in "
+                            f"{' and '.join(sorted(parts))}, "
                           f"which stands still; let that learn, or leave the adapters out.")
 
 # %% ../../nbs/policy/04_policy.ipynb #345fb590
@@ -270,7 +275,8 @@ def _put(policy:Policy, folder):
     odd = [n for n in (*have, *weights) if size(have, n) != size(weights, n)]
     last = max((n for n in have if n.startswith("head.arm.") and n.endswith(".weight")), key=lambda n: int(n.split(".")[2]))
     if odd and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0]) for n in odd):
-        raise UserError(f"policy.json in {folder} says chunks of {k} actions, and the weights beside it are for {len(weights[last])//6}; put "
+        raise UserError(f"policy.json in {folder} says chunks of {k} actions, and the weights beside it are for "
+                        f"{len(weights[last])//6}; put "
                       f"the two of one training together, or {_RETRAIN}.")
     if odd:
         raise UserError(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as "

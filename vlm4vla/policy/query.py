@@ -46,6 +46,7 @@ class ActionQuery(nn.Module):
 def query_states(model, inputs:dict, query_id:int)->torch.Tensor: # (B, Q, D)
     "Last hidden states at the query's places."
     at = inputs["input_ids"] == query_id; n = at.sum(1)
-    if (n != n[0]).any() or n[0] == 0: raise UserError("Every row needs the same number of action queries, at least one; build rows with `Encoder.prompt`.")
+    if (n != n[0]).any() or n[0] == 0:
+        raise UserError("Every row needs the same number of action queries, at least one; build rows with `Encoder.prompt`.")
     h_BTD = model(**inputs, use_cache=False).last_hidden_state
     return h_BTD[at].view(len(at), int(n[0]), -1)

@@ -30,7 +30,7 @@ from ..tasks.bridge.demonstrations import bridge_sets, make_bridge_demonstration
 from ..tasks.tabletop.demonstrations import demo_sets, make_demonstrations
 from .policy import Policy
 from ..training.processes import World, init_process_group, barrier, model_state, only_last, wrap, all_reduce_sum
-from .origin import Origin
+from ..training.origin import Origin
 from ..training.state import FiniteWatch, group_hash, save_state, restore_state, find_non_finite
 
 # %% ../../nbs/policy/07_train.ipynb #18a15937
@@ -137,7 +137,8 @@ def fit(module:torch.nn.Module, # trained in place
             norm = torch.nn.utils.clip_grad_norm_(module.parameters(), grad_clip or math.inf)
             opt.step(); opt.zero_grad(set_to_none=True); keep.watch(step, facts["loss"], norm)
             if step%log_every == 0 or step == steps-1:
-                keep.look(); _note(log, bar, step, all_reduce_sum(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
+                keep.look()
+                _note(log, bar, step, all_reduce_sum(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
             bar.update()
             if (step+1)%checkpoint_every == 0 or step == steps-1:
                 keep(step+1, log)
@@ -188,7 +189,8 @@ def with_text(samples:Samples, indices,
              )->dict:
     "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
     b = samples.batch(indices); images = torch.from_numpy(augment(b["images"], kind, [(*seed, i) for i in indices]))
-    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], images=images.pin_memory() if device != "cpu" else images)
+    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]],
+                    images=images.pin_memory() if device != "cpu" else images)
 
 # %% ../../nbs/policy/07_train.ipynb #0e2b9774
 def _samples(e:Experiment, folder, size:int)->Samples:
@@ -199,7 +201,8 @@ def _samples(e:Experiment, folder, size:int)->Samples:
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
     r, b = e.recipe, benchmarks[e.benchmark]; gripper = dict(opened=b.action_hi[6], closed=b.action_lo[6])
-    return narrow(dataset_stats(samples.reader, **gripper) if r.action_range == "quantiles" else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
+    return narrow(dataset_stats(samples.reader, **gripper) if r.action_range == "quantiles"
+                  else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
 
 # %% ../../nbs/policy/07_train.ipynb #781b4ad2
 @contextmanager
@@ -257,14 +260,16 @@ def train(experiment:Experiment|str, # a row of `experiments`
     net = wrap(policy, world)
     def prepared(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]
-        return [with_text(samples, mine[i:i+micro], world.device, r.augment, (stable_seed("augment", e.seed), step)) for i in range(0, len(mine), micro)], samples.mask[idx].sum()
+        return [with_text(samples, mine[i:i+micro], world.device, r.augment, (stable_seed("augment", e.seed), step))
+                for i in range(0, len(mine), micro)], samples.mask[idx].sum()
     def keep(step):
         if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
     with open_loggers(follow, e, folder, _meter(e, policy, samples, world)) as tell, _early(prepared, r.steps) as batch_at:
         def loss_at(step):
             parts, n = batch_at(step)
             return [partial(policy.loss, b, n, net) for b in parts]
-        log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule, weight_decay=r.weight_decay,
+        log = fit(policy, loss_at, steps=r.steps, lr=r.lr, folder=folder, warmup=r.warmup_steps, schedule=r.schedule,
+                  weight_decay=r.weight_decay,
                   grad_clip=r.grad_clip, groups=_groups(policy, r), checkpoint_every=r.checkpoint_every, desc=e.run_id, stop_at=stop_at,
                   world=world, net=net, on_checkpoint=keep, on_log=tell, origin=origin)
     if stop_at is None: _write(policy, folder, world)

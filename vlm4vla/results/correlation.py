@@ -27,11 +27,13 @@ def _r(x, y):
 def _points(x, y):
     "Both as arrays, refused where no correlation can be had from them."
     x, y = np.asarray(x, float), np.asarray(y, float)
-    if x.ndim != 1 or x.shape != y.shape: raise UserError(f"A correlation needs one y for every x, but there are {x.size} and {y.size}; match them first.")
+    if x.ndim != 1 or x.shape != y.shape:
+        raise UserError(f"A correlation needs one y for every x, but there are {x.size} and {y.size}; match them first.")
     if len(x) < 4: raise UserError(f"{len(x)} points say nothing about a correlation; give at least 4.")
     if not np.isfinite([x, y]).all(): raise UserError("A value of x or y is missing or infinite; leave that point out.")
     for name, v in (("x", x), ("y", y)):
-        if np.ptp(v) <= 1e-12*abs(v).max(): raise UserError(f"{name} is the same at every point, so it cannot go along with anything; choose other values.")
+        if np.ptp(v) <= 1e-12*abs(v).max():
+            raise UserError(f"{name} is the same at every point, so it cannot go along with anything; choose other values.")
     return round_steady(x), round_steady(y)
 
 # %% ../../nbs/results/05_correlation.ipynb #23c1799f
@@ -142,7 +144,8 @@ def leave_one_out(
 # %% ../../nbs/results/05_correlation.ipynb #54a3deb6
 def _shares(rates):
     rates = np.asarray(round_steady(rates))
-    if not rates.size or not ((0 <= rates) & (rates <= 1)).all(): raise UserError("A rate is missing or lies outside 0 … 1; give shares, not percent.")
+    if not rates.size or not ((0 <= rates) & (rates <= 1)).all():
+        raise UserError("A rate is missing or lies outside 0 … 1; give shares, not percent.")
     return rates
 
 def _scores(rates, n, choices):
@@ -197,9 +200,12 @@ def reliability(
 )->dict:
     "Share of the variance of measured rates that is not sampling, and the two standard deviations it comes from."
     rates, variances = np.asarray(rates, float), np.asarray(variances, float)
-    if len(rates) < 2 or variances.shape not in ((), rates.shape): raise UserError(f"{len(rates)} rates and {variances.size} variances do not go together; give two rates or more, and one variance for each.")
+    if len(rates) < 2 or variances.shape not in ((), rates.shape):
+        raise UserError(f"{len(rates)} rates and {variances.size} variances do not go together; give two rates or more, and one "
+                        f"variance for each.")
     observed, sampling = rates.var(ddof=1), variances.mean()
-    if not observed > 0: raise UserError("All rates are the same or one is missing, so no share of their variance can be named; give rates that differ.")
+    if not observed > 0:
+        raise UserError("All rates are the same or one is missing, so no share of their variance can be named; give rates that differ.")
     found = dict(reliability=max(0., float(1 - sampling/observed)), observed_sd=np.sqrt(observed), sampling_sd=np.sqrt(sampling))
     return {k: round_steady(v) for k, v in found.items()} | dict(n=len(rates))
 
@@ -210,5 +216,6 @@ def disattenuated(
     reliability_y:float=1., # Of the other
 )->float:
     "The correlation there would be without noise, by Spearman's correction; past ±1 where the reliabilities are too low for it."
-    if not (0 < reliability_x <= 1 and 0 < reliability_y <= 1): raise UserError("A reliability must lie above 0 and be at most 1; a column of noise alone cannot be corrected for.")
+    if not (0 < reliability_x <= 1 and 0 < reliability_y <= 1):
+        raise UserError("A reliability must lie above 0 and be at most 1; a column of noise alone cannot be corrected for.")
     return float(r/np.sqrt(reliability_x*reliability_y))

@@ -41,7 +41,8 @@ def parse_name(path)->tuple: # run_id, notebook, share
 def read_notebook(path)->dict:
     "A notebook's JSON, or a `UserError`."
     try: nb = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: raise UserError(f"{path} cannot be read as a notebook ({type(e).__name__}); give the path of an .ipynb file.") from None
+    except (OSError, ValueError) as e:
+        raise UserError(f"{path} cannot be read as a notebook ({type(e).__name__}); give the path of an .ipynb file.") from None
     return nb
 
 def read_executed(path)->Executed:
@@ -51,7 +52,8 @@ def read_executed(path)->Executed:
     timings = [c["metadata"].get("execution") for c in nb["cells"]]
     lost = any(t and "shell.execute_reply" not in t for t in timings)
     state = "unfinished" if not facts.get("end_time") else "failed" if facts.get("exception") or lost else "done"
-    return Executed(Path(path), *parse_name(path), facts.get("parameters", {}), (facts.get("start_time") or "")[:19], None if state == "unfinished" else facts.get("duration"), state)
+    return Executed(Path(path), *parse_name(path), facts.get("parameters", {}), (facts.get("start_time") or "")[:19],
+                    None if state == "unfinished" else facts.get("duration"), state)
 
 # %% ../../nbs/results/07_executed.ipynb #d0d5494c
 BAR = re.compile(r"[^\r\n]*?(?:\d+%\||\d+it )[^\r\n]*?\[\d+:\d+[^\]\r\n]*\]") # a bar of tqdm, with a total or without

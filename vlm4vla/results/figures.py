@@ -25,9 +25,11 @@ from .stats import EARLY, compare, difference_text, rates, round_steady, test_te
 # %% ../../nbs/results/06_figures.ipynb #e8315ec1
 style = {
     "font.family": "DejaVu Sans", "font.size": 10, "axes.labelsize": 10, "xtick.labelsize": 10, "ytick.labelsize": 9, "legend.fontsize": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": "#222222", "text.color": "#222222",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666", "axes.labelcolor": "#222222",
+    "text.color": "#222222",
     "xtick.color": "#222222", "ytick.color": "#444444", "xtick.major.size": 0, "ytick.major.size": 3, "axes.axisbelow": True,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e6e6e6", "grid.linewidth": .8, "legend.frameon": False, "lines.linewidth": 1.6,
+    "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e6e6e6", "grid.linewidth": .8, "legend.frameon": False,
+    "lines.linewidth": 1.6,
     "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "svg.fonttype": "path", "axes.unicode_minus": False,
 }
 
@@ -83,7 +85,9 @@ def _one(ax, at, width, y, arm, label):
         ax.boxplot([y], positions=[at], widths=width*.56, patch_artist=True, showfliers=False, manage_ticks=False, zorder=1,
             boxprops=dict(facecolor=arm.color, alpha=.18, edgecolor=arm.color), medianprops=dict(color=arm.color, lw=1.6),
             whiskerprops=dict(color=arm.color, alpha=.6), capprops=dict(color=arm.color, alpha=.6))
-    if len(y): ax.scatter(at + _spread(len(y), width*.3), y, s=34, color=arm.color, marker=arm.marker, edgecolor="white", lw=.8, zorder=3, label=label)
+    if len(y):
+        ax.scatter(at + _spread(len(y), width*.3), y, s=34, color=arm.color, marker=arm.marker, edgecolor="white", lw=.8, zorder=3,
+                   label=label)
 
 # %% ../../nbs/results/06_figures.ipynb #d5b93898
 def _points(v): return round_steady(np.ma.filled(np.ma.asarray(v, float), np.nan), 6)
@@ -148,7 +152,8 @@ def _canonical(svg, name):
 def _producer(name:str)->str:
     "The notebook that a figure's leading number belongs to, from the workbook's folder."
     number = name.split("_")[0]
-    found = sorted(p for p in (home()/"nbs").rglob(f"{number}_*.ipynb") if ".ipynb_checkpoints" not in p.parts) if number[:1].isdigit() else []
+    found = sorted(p for p in (home()/"nbs").rglob(f"{number}_*.ipynb")
+                   if ".ipynb_checkpoints" not in p.parts) if number[:1].isdigit() else []
     return found[0].relative_to(home()).as_posix() if found else ""
 
 # %% ../../nbs/results/06_figures.ipynb #85596c7c
@@ -164,7 +169,8 @@ def save(
     if not caption or not alt: raise UserError(f"The figure {name!r} has no caption or no alt text; give both to save.")
     out = Path(out or home()/"figures").resolve()
     tables = [Path(t).resolve() for t in tables]
-    if gone := [t for t in tables if not t.is_file()]: raise UserError(f"The figure {name!r} was drawn from {gone[0]}, which is not there; write that table first.")
+    if gone := [t for t in tables if not t.is_file()]:
+        raise UserError(f"The figure {name!r} was drawn from {gone[0]}, which is not there; write that table first.")
     base = home() if out.is_relative_to(home()) else out
     _settle(fig)
     for fmt in ("svg", "png"):
@@ -212,7 +218,8 @@ def comparison(
     study, rows = studies[study], {e.run_id: e for e in studies[study].rows}
     done, lost = (df[df.run_id.isin(rows)] for df in (load("episodes", out), load("failures", out)))
     df = attempted(done, lost)
-    df = df.assign(arm=[rows[r].recipe.init for r in df.run_id], seed=[rows[r].seed for r in df.run_id], variant=[rows[r].variant for r in df.run_id])
+    df = df.assign(arm=[rows[r].recipe.init for r in df.run_id], seed=[rows[r].seed for r in df.run_id],
+                   variant=[rows[r].variant for r in df.run_id])
     return Comparison(study, df.sort_values("arm", kind="stable", key=lambda c: c.map(list(arms).index), ignore_index=True))
 
 def comparison_table(
@@ -223,7 +230,8 @@ def comparison_table(
     cells = {(r.split, arms[r.arm].label, r.metric): estimate_text(r, of[r.metric]) for r in c.rates.itertuples()}
     index = [(s, arms[a].label) for s in c.splits for a in arms if ((c.episodes.split == s) & (c.episodes.arm == a)).any()]
     rows = [[cells.get((*i, m.name), "–") for m in c.metrics] for i in index]
-    return pd.DataFrame(rows, columns=[m.label for m in c.metrics], index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
+    return pd.DataFrame(rows, columns=[m.label for m in c.metrics],
+                        index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
 
 # %% ../../nbs/results/06_figures.ipynb #e31436d2
 def draw_comparison(
@@ -250,7 +258,8 @@ def _frame(ax, m):
     if m.unit == "share": ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     if m.chance is not None:
         ax.axhline(m.chance, color="#666666", lw=1, ls=(0, (4, 3)), zorder=0)
-        ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points", color="#666666", fontsize=8)
+        ax.annotate("chance", (0, m.chance), xycoords=("axes fraction", "data"), xytext=(4, 3), textcoords="offset points",
+                    color="#666666", fontsize=8)
 
 # %% ../../nbs/results/06_figures.ipynb #6aa1f83d
 def _luck(r, chance):
@@ -292,7 +301,8 @@ def caption(c:Comparison)->str:
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
     return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); "
-            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: the cube was placed on any card. "
+            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: the cube was "
+            f"placed on any card. "
             "Right: on the right one, given that it was placed; the dashed line is chance." + _lost(c))
 
 def _alt_text(c:Comparison)->str:
@@ -333,7 +343,9 @@ def example_comparison(
         for split in b.splits:
             for i in range(episodes):
                 placed, hit = rng.random() < .93, rng.random() < right[init]
-                rows.append(dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task=b.tasks[0], episode=i, chunk_mode="5 of 10", success=bool(placed and hit),
-                    n_steps=30, seconds=1., detail=dict(cards=["owl", "fox", "pear"], named="fox", chosen="fox" if placed and hit else "owl" if placed else None,
+                rows.append(dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task=b.tasks[0], episode=i, chunk_mode="5 of 10",
+                                 success=bool(placed and hit),
+                    n_steps=30, seconds=1., detail=dict(cards=["owl", "fox", "pear"], named="fox",
+                                                        chosen="fox" if placed and hit else "owl" if placed else None,
                     execution=bool(placed), recognition=bool(hit) if placed else None, unseen_triple=i % 2 == 0)))
         append("episodes", rows, out)

@@ -34,9 +34,12 @@ def track_run(e:Experiment, kind:str, # train or eval
     started, note = time.time(), SimpleNamespace(step=e.recipe.steps, checkpoint="", inputs={})
     def close(status, exception=None):
         if not out: return
-        s = write_provenance(f"{e.run_id}.{part}" if part else e.run_id, kind=kind, parameters=parameters, resolved=_resolved(e), inputs=note.inputs, out=out, started=started, exception=exception, notebook=notebook)
-        append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=note.step,
-            checkpoint=note.checkpoint, status=status, git_sha=s["git_sha"], started=s["started"], seconds=s["seconds"])], out, replace=True)
+        s = write_provenance(f"{e.run_id}.{part}" if part else e.run_id, kind=kind, parameters=parameters, resolved=_resolved(e),
+                             inputs=note.inputs, out=out, started=started, exception=exception, notebook=notebook)
+        append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed,
+                             step=note.step,
+            checkpoint=note.checkpoint, status=status, git_sha=s["git_sha"], started=s["started"], seconds=s["seconds"])], out,
+            replace=True)
     try: yield note
     except BaseException as x: close("failed", f"{type(x).__name__}: {x}"); raise
     close("done")
@@ -53,7 +56,8 @@ def _packages(python)->str: # empty: not known
 def _origin(e, given)->dict:
     "What the episodes of an experiment are made from."
     b = benchmarks[e.benchmark]
-    return to_jsonable(dict(**given, simulator=_packages(b.python), recipe={k: v for k, v in asdict(e.recipe).items() if k != "eval_episodes"},
+    return to_jsonable(dict(**given, simulator=_packages(b.python),
+                            recipe={k: v for k, v in asdict(e.recipe).items() if k != "eval_episodes"},
                       benchmark={k: v for k, v in asdict(b).items() if k in _ROLLED}))
 
 def _older(known, run_id, runs)->dict:
@@ -86,7 +90,8 @@ def check_origin(
         if not (episodes.run_id == e.run_id).any(): was = {}
         elif not was: was = _older(known, e.run_id, load("runs", out))
         if what := _differs(was, now):
-            raise UserError(f"{e.run_id} has {(episodes.run_id == e.run_id).sum()} episodes in {out} that were rolled out with another {what}; "
+            raise UserError(f"{e.run_id} has {(episodes.run_id == e.run_id).sum()} episodes in {out} that were rolled out with another "
+                            f"{what}; "
                           "evaluate into another folder with --out, or bring back what they were made from.")
         code, before = git_sha(), was.get("code") or []
         if before and code and code not in before:

@@ -58,7 +58,8 @@ def scores(
         for task, h in parts:
             for m in benchmarks[bench].metrics:
                 if found := _score(h, m):
-                    rows.append(dict(run_id=run_id, benchmark=bench, split=split, task=task, method=f"{found[1]} 95 %, chunk {mode}", **found[0]))
+                    rows.append(dict(run_id=run_id, benchmark=bench, split=split, task=task, method=f"{found[1]} 95 %, chunk {mode}",
+                                     **found[0]))
     df = frame("scores", rows)
     return df.sort_values(list(tables["scores"].key), ignore_index=True)
 
@@ -133,12 +134,14 @@ def check(
         if not path.is_file() or kind not in json.loads(path.read_text(encoding="utf-8")):
             problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
     for name in ("train_log", "vqa_measured"):
-        problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again." for r in sorted(set(found[name][0].run_id) - known)]
+        problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again."
+                     for r in sorted(set(found[name][0].run_id) - known)]
     if not kept.equals(scores(eps, found["failures"][0])):
         problems.append(f"{out/'scores.csv'} differs from what the episodes say; rebuild it with scores.rebuild_scores.")
     for name in ("scores", "vqa_measured"):
         problems += [f"{tables[name].file} has a rate outside 0 … 1 or an n of 0 for {r.run_id}; correct it." for r in _odd(found[name][0])]
-    problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it." for r in _odd_cells(found["reported"][0])]
+    problems += [f"reported.csv has {r.value:g} {r.unit} of {r.n} episodes for {r.row_label} ({r.table}), which is no rate; correct it."
+                 for r in _odd_cells(found["reported"][0])]
     return problems
 
 # %% ../../nbs/results/04_scores.ipynb #e3c4ec40

@@ -223,7 +223,8 @@ def _together(metric, a, b, clusters):
     else: least, most = low, high
     test = mcnemar_exact if share else paired_permutation
     return dict(n=len(d), rate_a=float(a.mean()), rate_b=float(b.mean()), difference=float(a.mean() - b.mean()),
-                ci_low=min(low, least), ci_high=max(high, most), only_a=int((better*d > 0).sum()), only_b=int((better*d < 0).sum()), p=test(a, b), test="McNemar" if share else "sign-flip")
+                ci_low=min(low, least), ci_high=max(high, most), only_a=int((better*d > 0).sum()), only_b=int((better*d < 0).sum()),
+                p=test(a, b), test="McNemar" if share else "sign-flip")
 
 def _steadied(found): return {k: round_steady(v) if isinstance(v, float) else v for k, v in found.items()}
 

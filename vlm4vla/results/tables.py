@@ -183,10 +183,14 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
           Table(name="failures", file="failures.csv", row=_FailureRow, key=(*episode_key, "attempt")),
           Table(name="runs", file="runs.csv", row=RunRow, key=("run_id", "kind", "step")),
           Table(name="train_log", file="train_log.parquet", row=LogRow, key=("run_id", "name", "step")),
-          Table(name="scores", file="scores.csv", row=ScoreRow, key=("run_id", "benchmark", "split", "task", "metric", "method"), derived=True),
-          Table(name="vqa_measured", file="vqa_measured.csv", row=VqaMeasuredRow, key=("run_id", "vqa_benchmark", "split", "kind", "metric")),
-          Table(name="reported", file="reported.csv", row=ReportedRow, key=("source", "table", "row_label", "benchmark", "task", "metric"), ordered=True),
-          Table(name="vqa_scores", file="vqa_scores.csv", row=VqaScoreRow, key=("backbone", "vqa_benchmark", "split", "metric", "variant", "source"), ordered=True),
+          Table(name="scores", file="scores.csv", row=ScoreRow, key=("run_id", "benchmark", "split", "task", "metric", "method"),
+                derived=True),
+          Table(name="vqa_measured", file="vqa_measured.csv", row=VqaMeasuredRow,
+                key=("run_id", "vqa_benchmark", "split", "kind", "metric")),
+          Table(name="reported", file="reported.csv", row=ReportedRow, key=("source", "table", "row_label", "benchmark", "task", "metric"),
+                ordered=True),
+          Table(name="vqa_scores", file="vqa_scores.csv", row=VqaScoreRow,
+                key=("backbone", "vqa_benchmark", "split", "metric", "variant", "source"), ordered=True),
           Table(name="sizes", file="sizes.csv", row=SizeRow, key=("backbone", "part"), ordered=True),
           Table(name="counts", file="counts.csv", row=Counts, key=("backbone", "benchmark", "variant"), ordered=True),
           Table(name="bench", file="bench.csv", row=BenchRow, key=("name", "subject", "hardware", "git_sha", "date"), ordered=True)):
@@ -202,7 +206,8 @@ def _dtype(f):
     return {str: "str", int: "Int64" if optional else "int64", float: "float64", bool: "bool"}[kind]
 
 def _typed(t, df): # a frame that this page wrote
-    return list(df) == list(t.columns) and all(df[f.name].dtype == _dtype(f) and (_kind(f)[1] or df[f.name].notna().all()) for f in fields(t.row))
+    return list(df) == list(t.columns) and all(df[f.name].dtype == _dtype(f) and (_kind(f)[1] or df[f.name].notna().all())
+                                               for f in fields(t.row))
 
 def _absent(v): return v is None or v is pd.NA or isinstance(v, str) and v == "" or isinstance(v, float) and math.isnan(v)
 
@@ -248,7 +253,8 @@ def frame(
         if c not in t.columns: raise UserError(f"{where}: there is no column {c!r}{near_miss(c, t.columns)}")
     given = {}
     for f in fields(t.row):
-        if f.default is MISSING and (any(f.name not in r for r in rows) or names and f.name not in names): raise UserError(f"{where}: column {f.name!r} is missing; add it.")
+        if f.default is MISSING and (any(f.name not in r for r in rows) or names and f.name not in names):
+            raise UserError(f"{where}: column {f.name!r} is missing; add it.")
         given[f.name] = _column(t, f, [r.get(f.name, f.default) for r in rows], where)
     return pd.DataFrame(given)
 
@@ -427,14 +433,20 @@ def compact(
 def dictionary()->str:
     "The data dictionary, in Markdown."
     from fastcore.docments import docments
-    lines = ["# results", "", "Tidy tables; labels, colours and units are looked up in the registries by key. This page is printed from `vlm4vla.results.tables`.",
-             "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds what the analysis pages show.",
-             "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla compact` does.", ""]
+    lines = ["# results", "",
+             "Tidy tables; labels, colours and units are looked up in the registries by key. This page is printed from "
+             "`vlm4vla.results.tables`.",
+             "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds "
+             "what the analysis pages show.",
+             "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla compact` does.",
+             ""]
     for t in tables.values():
         about = docments(t.row)
-        lines += [f"## {t.file}", "", t.row.__doc__ + (" Derived: rebuilt, never edited." if t.derived else ""), "", "Key: " + ", ".join(f"`{k}`" for k in t.key), "",
+        lines += [f"## {t.file}", "", t.row.__doc__ + (" Derived: rebuilt, never edited." if t.derived else ""), "",
+                  "Key: " + ", ".join(f"`{k}`" for k in t.key), "",
                   "| column | type | meaning |", "|---|---|---|"]
-        lines += [f"| {f.name} | {_kind(f)[0].__name__}{', may be absent' if _kind(f)[1] else ''} | {about[f.name]} |" for f in fields(t.row)] + [""]
+        lines += [f"| {f.name} | {_kind(f)[0].__name__}{', may be absent' if _kind(f)[1] else ''} | {about[f.name]} |"
+                  for f in fields(t.row)] + [""]
     return "\n".join(lines)
 
 def write_dictionary(out=None):

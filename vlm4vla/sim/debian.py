@@ -23,7 +23,8 @@ def _mirror()->tuple: # its address, how its packages are signed
     "Where this machine gets its Debian packages from."
     for line in _lines("apt-get", "indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)"):
         uri, suite, part, key = line.split("|")
-        if suite == release() and part == "main": return uri, key if key.startswith("/") else "/usr/share/keyrings/debian-archive-keyring.gpg"
+        if suite == release() and part == "main":
+            return uri, key if key.startswith("/") else "/usr/share/keyrings/debian-archive-keyring.gpg"
     return ()
 
 def release()->str:
@@ -35,7 +36,8 @@ def release()->str:
 # %% ../../nbs/sim/06_debian.ipynb #10e4fb0e
 def apt(work, *args)->list: # lines
     "Run `apt-get` with its files in a folder."
-    options = {"Dir::Etc::SourceList": work/"sources.list", "Dir::Etc::SourceParts": "-", "Dir::State::Lists": work/"lists", "Dir::Cache": work/"cache"}
+    options = {"Dir::Etc::SourceList": work/"sources.list", "Dir::Etc::SourceParts": "-", "Dir::State::Lists": work/"lists",
+               "Dir::Cache": work/"cache"}
     cmd = ["apt-get", "--quiet", "--yes", *(f"-o{k}={v}" for k, v in options.items()), *args]
     done = subprocess.run(cmd, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode: raise UserError(f"`apt-get {args[0]}` failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")

@@ -64,7 +64,8 @@ simulators.add(Simulator(
     variables=dict(MS_ASSET_DIR="{assets}", MS_SKIP_ASSET_DOWNLOAD_PROMPT="1"),
     assets_setting="MS_ASSET_DIR",
     assets_proof=("data/tasks/bridge_v2_real2sim_dataset/real_inpainting/bridge_sink.png", "data/robots/widowx"),
-    assets_commands=tuple(("-m", "mani_skill.utils.download_asset", uid, "--non-interactive") for uid in ("bridge_v2_real2sim", "widowx250s")),
+    assets_commands=tuple(("-m", "mani_skill.utils.download_asset", uid, "--non-interactive")
+                          for uid in ("bridge_v2_real2sim", "widowx250s")),
     system="a Vulkan driver that SAPIEN can use: Mesa 24.3 or later, or NVIDIA's",
     debian=dict(bookworm=("mesa-vulkan-drivers/bookworm-backports",), trixie=("mesa-vulkan-drivers",)),
     debian_variables=dict(VK_ICD_FILENAMES="{system}/usr/share/vulkan/icd.d/lvp_icd.json", LD_LIBRARY_PATH="{libraries}"),
@@ -75,19 +76,23 @@ _fetch = "import os; from huggingface_hub import snapshot_download as get; get('
 
 simulators.add(Simulator(
     name="libero", label="LIBERO", needs="libero",
-    packages=("robosuite==1.4.0", "bddl==1.0.1", "mujoco<3.9", "easydict", "matplotlib", "cloudpickle", "gymnasium", "pyyaml", "termcolor", "future", "opencv-python-headless", "huggingface_hub"),
+    packages=("robosuite==1.4.0", "bddl==1.0.1", "mujoco<3.9", "easydict", "matplotlib", "cloudpickle", "gymnasium", "pyyaml", "termcolor",
+              "future", "opencv-python-headless", "huggingface_hub"),
     alone=("hf-libero==0.1.4",),
     variables=dict(VLM4VLA_LIBERO_ASSETS="{assets}", LIBERO_CONFIG_PATH="{env}/libero-config"),
     assets_setting="VLM4VLA_LIBERO_ASSETS",
-    assets_proof=("scenes/libero_living_room_tabletop_base_style.xml", "articulated_objects", "stable_scanned_objects", "turbosquid_objects", "stable_hope_objects"),
+    assets_proof=("scenes/libero_living_room_tabletop_base_style.xml", "articulated_objects", "stable_scanned_objects",
+                  "turbosquid_objects", "stable_hope_objects"),
     assets_commands=(("-c", _fetch),),
-    system="OpenGL through EGL, or OSMesa", debian=dict(bookworm=("libosmesa6",), trixie=("libosmesa6",)), debian_variables=dict(LD_LIBRARY_PATH="{libraries}"),
+    system="OpenGL through EGL, or OSMesa", debian=dict(bookworm=("libosmesa6",), trixie=("libosmesa6",)),
+    debian_variables=dict(LD_LIBRARY_PATH="{libraries}"),
     licences={"LIBERO code": "MIT", "LIBERO assets and data": "CC BY 4.0", "robosuite": "MIT", "MuJoCo": "Apache-2.0"}))
 
 # %% ../../nbs/sim/05_install.ipynb #a5a952ae
 simulators.add(Simulator(
     name="calvin", label="CALVIN", needs="hydra",
-    packages=("pybullet", "hydra-core", "omegaconf", "gym", "numpy", "opencv-python-headless", "scipy", "numpy-quaternion", "pandas", "cloudpickle", "gitpython", "numba", "matplotlib"),
+    packages=("pybullet", "hydra-core", "omegaconf", "gym", "numpy", "opencv-python-headless", "scipy", "numpy-quaternion", "pandas",
+              "cloudpickle", "gitpython", "numba", "matplotlib"),
     variables=dict(VLM4VLA_CALVIN_ENV="{assets}"),
     assets_setting="VLM4VLA_CALVIN_ENV",
     assets_proof=("calvin_env/envs/play_table_env.py", "data/calvin_table_D", "conf"),
@@ -147,13 +152,17 @@ class Making:
             for line in p.stdout:
                 log.write(line)
                 if line.strip() and not last.startswith("ERROR"): last = line.strip(); self.bar.set_postfix_str(last[:50])
-        if p.wait(): raise UserError(f"{what.capitalize()} for {self.s.label} failed: {last.rstrip('.')}; all of it is in {self.log}, and the same command goes on from here.")
+        if p.wait():
+            raise UserError(f"{what.capitalize()} for {self.s.label} failed: {last.rstrip('.')}; all of it is in {self.log}, and the "
+                            f"same command goes on from here.")
         self.bar.set_postfix_str(""); self.bar.update(1)
 
     def pip(self, what:str, *args):
         "Install packages into the environment, with the pip of ours."
-        if not find_spec("pip"): raise UserError(f"This Python has no pip to install {self.s.label} with; run `{sys.executable} -m ensurepip`.")
-        self.run(what, sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--python", self.s.python, "install", "--constraint", exact(self.s), *args)
+        if not find_spec("pip"):
+            raise UserError(f"This Python has no pip to install {self.s.label} with; run `{sys.executable} -m ensurepip`.")
+        self.run(what, sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--python", self.s.python, "install",
+                 "--constraint", exact(self.s), *args)
 
 # %% ../../nbs/sim/05_install.ipynb #7bb247ca
 TESTED = (3, 11) # Python that the exact versions were tested together with
@@ -197,7 +206,8 @@ def _filled(s:Simulator, x, assets:Path=None):
     if isinstance(x, dict): return {k: _filled(s, v, assets) for k, v in x.items()}
     if isinstance(x, tuple): return tuple(_filled(s, v, assets) for v in x)
     site, system = s.folder/"lib"/"python{}.{}".format(*base_python()[1])/"site-packages", s.folder/"system"
-    for place, path in dict(env=s.folder, site=site, assets=assets, system=system, libraries=libraries(system)).items(): x = x.replace(f"{{{place}}}", str(path))
+    for place, path in dict(env=s.folder, site=site, assets=assets, system=system, libraries=libraries(system)).items():
+        x = x.replace(f"{{{place}}}", str(path))
     return x
 
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu" # where PyTorch keeps builds without CUDA
@@ -254,7 +264,8 @@ def _add_assets(m:Making, assets:Path):
     s = m.s
     if not lacks(s, assets): m.bar.update(1); return
     remedy = f"give their folder with --assets or {s.assets_setting}"
-    if not s.assets_commands: raise UserError(f"{s.label} needs its assets, and {assets} has no {lacks(s, assets)[0]}: {s.assets_how}, then {remedy}.")
+    if not s.assets_commands:
+        raise UserError(f"{s.label} needs its assets, and {assets} has no {lacks(s, assets)[0]}: {s.assets_how}, then {remedy}.")
     try:
         env = worker_environment(s.python, _filled(s, s.variables, assets))
         for command in s.assets_commands: m.run("getting assets", s.python, *command, env=env)
@@ -283,8 +294,11 @@ def _take_picture(m:Making, variables:dict)->Path:
     if not b: raise UserError(f"{m.s.label} is installed in {m.s.folder}, but no benchmark uses it yet.")
     with tempfile.TemporaryDirectory() as d:
         said = json.dumps([b.module, dict(split=b.splits[0]), dict(task=b.tasks[0]) if len(b.tasks) > 1 else {}, f"{d}/first.npy"])
-        try: m.run("looking", m.s.python, "-c", _LOOK, said, env=worker_environment(m.s.python, variables, PYTHONPATH=str(shown_package(d))))
-        except UserError as e: raise UserError(f"{str(e).split('; all of it')[0]}; it needs {m.s.system or 'nothing but its packages'}, and all that was said is in {m.log}.") from None
+        try:
+            m.run("looking", m.s.python, "-c", _LOOK, said, env=worker_environment(m.s.python, variables, PYTHONPATH=str(shown_package(d))))
+        except UserError as e:
+            raise UserError(f"{str(e).split('; all of it')[0]}; it needs {m.s.system or 'nothing but its packages'}, and all that was "
+                            f"said is in {m.log}.") from None
         Image.fromarray(np.load(f"{d}/first.npy")).save(m.s.folder/"first.png")
     return m.s.folder/"first.png"
 

@@ -75,8 +75,11 @@ def start(self:WorkerPool, slot:int):
     env = worker_environment(self.python, OMP_NUM_THREADS="1", PYTHONPATH=path, **{SETTING: json.dumps(said)})
     log = self.folder/f"{slot}.log"
     with open(log, "wb") as f:
-        try: process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.sim.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
-        except OSError as e: raise UserError(f"The simulator's interpreter {self.python} does not start ({e.strerror}); set it right or unset it.") from None
+        try:
+            process = subprocess.Popen([self.python, "-u", "-m", "vlm4vla.sim.worker"], env=env, stdin=subprocess.DEVNULL, stdout=f,
+                                       stderr=f)
+        except OSError as e:
+            raise UserError(f"The simulator's interpreter {self.python} does not start ({e.strerror}); set it right or unset it.") from None
     self.workers[slot] = WorkerHandle(slot, process, log, deadline=time.monotonic() + self.start_limit)
 
 @patch

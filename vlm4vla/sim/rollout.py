@@ -89,7 +89,8 @@ def _row_of(job:EpisodeJob, info:dict, **known)->dict:
     detail, solved = {k: v for k, v in info.items() if k not in _COLUMNS}, info.get("n_subtasks")
     return dict(**known, task=job.task, episode=job.episode, success=bool(info["success"]),
         n_subtasks=None if solved is None else int(solved), n_steps=int(info.get("n_steps", job.sent)),
-        seconds=round(time.monotonic() - job.began, 3), failure="", detail=json.dumps(to_jsonable(detail), ensure_ascii=False, sort_keys=True))
+        seconds=round(time.monotonic() - job.began, 3), failure="",
+        detail=json.dumps(to_jsonable(detail), ensure_ascii=False, sort_keys=True))
 
 def _failure_of(job:EpisodeJob, why:str, **known)->dict:
     "An attempt in which nothing was measured, as a row of `_failures`."
@@ -135,7 +136,8 @@ class Run:
     "A rollout under way."
     def __init__(self, crew:WorkerPool, policy, jobs:list[EpisodeJob], known:dict, benchmark, *, workers:int, n:int, size:int,
                  on_row, on_failure, on_film, video:dict, bar):
-        self.crew, self.policy, self.todo, self.known, self.benchmark, self.n, self.size = crew, policy, deque(jobs), known, benchmark, n, size
+        self.crew, self.policy, self.todo, self.known, self.benchmark, self.n, self.size = crew, policy, deque(
+            jobs), known, benchmark, n, size
         self.on_row, self.on_failure, self.on_film, self.video, self.bar = on_row, on_failure, on_film, video, bar
         self.rows, self.lost, self.streak, self.bad_starts, self.left = [], [], [], 0, len(jobs)
         for slot in range(min(workers, len(jobs))): crew.start(slot)

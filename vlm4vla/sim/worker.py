@@ -30,7 +30,9 @@ def check_action(
 )->np.ndarray: # (n, 7)
     "A chunk of actions, or a `UserError`."
     a = np.atleast_2d(np.asarray(actions))
-    if a.ndim != 2 or a.shape[1] != 7: raise UserError(f"{simulator} takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape {np.shape(actions)}.")
+    if a.ndim != 2 or a.shape[1] != 7:
+        raise UserError(f"{simulator} takes actions of 7 numbers (6 of the arm, 1 of the gripper), not an array of shape "
+                        f"{np.shape(actions)}.")
     if not np.isfinite(a).all(): raise UserError(f"{simulator} was given an action that is not finite.")
     return a
 

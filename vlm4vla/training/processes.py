@@ -57,7 +57,8 @@ def barrier(world:World):
 def wrap(module, world:World): # what is called in its place
     "Spread a model over the processes."
     if world.size == 1: return module
-    if world.mode == "ddp": return DistributedDataParallel(module, device_ids=None if world.device == "cpu" else [world.device], gradient_as_bucket_view=True)
+    if world.mode == "ddp":
+        return DistributedDataParallel(module, device_ids=None if world.device == "cpu" else [world.device], gradient_as_bucket_view=True)
     for m in module.modules():
         if isinstance(m, GradientCheckpointingLayer): fully_shard(m)
     return fully_shard(module)
@@ -105,10 +106,13 @@ def launcher(processes:int, # on each machine
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     if nodes == 1: return [*run, "--standalone", "--no-python"]
     job, here = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_JOB_NUM_NODES") or 1)
-    if not job: raise UserError(f"{nodes} nodes need a Slurm job that has them; use `vlm4vla sweep … --executor slurm --nodes {nodes}`, or nodes = 1.")
+    if not job:
+        raise UserError(f"{nodes} nodes need a Slurm job that has them; use `vlm4vla sweep … --executor slurm --nodes {nodes}`, or "
+                        f"nodes = 1.")
     if here < nodes: raise UserError(f"{nodes} nodes were asked for, but the Slurm job {job} has {here}; submit it with as many.")
     meet_at = f"{socket.gethostname()}:{20000 + int(job)%20000}"
-    return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *run, f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meet_at}", f"--rdzv-id={job}", "--no-python"]
+    return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *run, f"--nnodes={nodes}",
+            "--rdzv-backend=c10d", f"--rdzv-endpoint={meet_at}", f"--rdzv-id={job}", "--no-python"]
 
 def launch(code:str,      # Python, the same for each
            processes:int, # on each machine
@@ -116,7 +120,8 @@ def launch(code:str,      # Python, the same for each
           ):
     "Run code in several processes that can `init_process_group`; what they say is shown as they say it."
     cmd = [*launcher(processes, nodes), sys.executable, "-c", code]
-    p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | dict(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")))
+    p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         env=os.environ | dict(OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")))
     lines = []
     for line in p.stdout: lines.append(line); print(line, end="")
     if not p.wait(): return

@@ -56,7 +56,8 @@ def part_of(family:Family, name:str)->str: # name of a parameter, with or withou
     "The part of a VLM that a parameter belongs to."
     name = name.removeprefix("model.")
     fits = [(len(p), part) for part,prefixes in family.parts.items() for p in prefixes if name.startswith(p)]
-    if not fits and not name.startswith("lm_head."): raise UserError(f"The parameter {name} belongs to no part of the family {family.name!r}; add its prefix to `parts`.")
+    if not fits and not name.startswith("lm_head."):
+        raise UserError(f"The parameter {name} belongs to no part of the family {family.name!r}; add its prefix to `parts`.")
     return max(fits)[1] if fits else "language"
 
 # %% ../../nbs/vlm/01_family.ipynb #765328ac
@@ -83,7 +84,8 @@ def _check_words(words, what:str="instruction")->str:
     "`words` themselves, or a `UserError`."
     if not isinstance(words, str):
         raise UserError(f"The {what} is {str(words)[:40]} ({type(words).__name__}), not text; give its words, such as 'open the drawer'.")
-    if len(words) > _LONG: raise UserError(f"The {what} {words[:40]!r}… has {len(words)} characters, more than {_LONG}; say it in fewer words.")
+    if len(words) > _LONG:
+        raise UserError(f"The {what} {words[:40]!r}… has {len(words)} characters, more than {_LONG}; say it in fewer words.")
     odd = next((c for c in words if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t\r"), "")
     if odd: raise UserError(f"The {what} {words[:40]!r} holds {odd!r}, which is no character of a text; leave it out.")
     return words
@@ -147,11 +149,13 @@ def small_tokenizer(texts, # to learn the words of
     "A byte-level BPE tokenizer with a family's special tokens (Qwen's by default), learnt from `texts`."
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     tok = Tokenizer(models.BPE())
-    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tok.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tok.decoder = decoders.ByteLevel()
     tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, special_tokens=list(specials), show_progress=False,
                             initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    return transformers.Qwen2TokenizerFast(tokenizer_object=tok, eos_token=eos, pad_token=pad, unk_token=None, additional_special_tokens=list(specials))
+    return transformers.Qwen2TokenizerFast(tokenizer_object=tok, eos_token=eos, pad_token=pad, unk_token=None,
+                                           additional_special_tokens=list(specials))
 
 # %% ../../nbs/vlm/01_family.ipynb #d7c84e64
 def _last(l): # where a layer's attention and its feed-forward part end

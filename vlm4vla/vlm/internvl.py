@@ -18,19 +18,25 @@ _SPECIALS = (*QWEN, "<img>", "</img>", "<IMG_CONTEXT>")
 def _internvl_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=448):
     "An InternVL of any size; four patches make a visual token."
     return transformers.InternVLConfig(
-        vision_config=dict(initializer_range=vision**-.5, hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1),
+        vision_config=dict(initializer_range=vision**-.5, hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth,
+                           num_attention_heads=max(vision//32,1),
             image_size=(image,image), patch_size=(patch,patch)),
-        text_config=dict(model_type="qwen3", initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
-            num_key_value_heads=max(heads//2,1), head_dim=head_dim, rope_parameters=dict(rope_type="default", rope_theta=5e6), pad_token_id=0, eos_token_id=2, bos_token_id=None, tie_word_embeddings=True),
+        text_config=dict(model_type="qwen3", initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff,
+                         num_hidden_layers=layers, num_attention_heads=heads,
+            num_key_value_heads=max(heads//2,1), head_dim=head_dim, rope_parameters=dict(rope_type="default", rope_theta=5e6),
+            pad_token_id=0, eos_token_id=2, bos_token_id=None, tie_word_embeddings=True),
         image_token_id=_SPECIALS.index("<IMG_CONTEXT>"), image_seq_length=(image//patch//2)**2, tie_word_embeddings=True)
 
 def _processor(f, size, patch):
     "The image processor of a small InternVL."
-    return transformers.GotOcr2ImageProcessorPil(size=dict(height=size, width=size), crop_to_patches=False, image_mean=list(f.mean), image_std=list(f.std))
+    return transformers.GotOcr2ImageProcessorPil(size=dict(height=size, width=size), crop_to_patches=False, image_mean=list(f.mean),
+                                                 image_std=list(f.std))
 
 # %% ../../nbs/vlm/05_internvl.ipynb #7d7397dd
 families.add(Family(
     name="internvl", model_type="internvl", image_token="<IMG_CONTEXT>", specials=_SPECIALS, pad="<|endoftext|>", eos="<|im_end|>",
-    parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)),
-    config=_internvl_config, processor=_processor, sizes=lambda c, p, want=0: dict(size=c.vision_config.image_size[0], n_visual=c.image_seq_length), pixels=normalise,
+    parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",),
+               embedding=("language_model.embed_tokens.",)),
+    config=_internvl_config, processor=_processor, sizes=lambda c, p,
+    want=0: dict(size=c.vision_config.image_size[0], n_visual=c.image_seq_length), pixels=normalise,
     mean=(.485,.456,.406), std=(.229,.224,.225), **chat_prompts("<img>{image}</img>")));

@@ -18,9 +18,11 @@ _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<image>", "</image>", "<phrase>",
 def _kosmos2_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224, latents=16):
     "A Kosmos-2 of any size; its heads share the width, so `head_dim` must be `hidden`/`heads`. `latents` are its visual tokens."
     return transformers.Kosmos2Config(
-        text_config=dict(init_std=hidden**-.5, vocab_size=vocab, embed_dim=hidden, layers=layers, ffn_dim=ff, attention_heads=heads, max_position_embeddings=2048, dropout=0., attention_dropout=0.,
+        text_config=dict(init_std=hidden**-.5, vocab_size=vocab, embed_dim=hidden, layers=layers, ffn_dim=ff, attention_heads=heads,
+                         max_position_embeddings=2048, dropout=0., attention_dropout=0.,
             bos_token_id=0, pad_token_id=1, eos_token_id=2),
-        vision_config=dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), image_size=image, patch_size=patch),
+        vision_config=dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1),
+                           image_size=image, patch_size=patch),
         latent_query_num=latents)
 
 def _processor(f, size, patch):
@@ -58,10 +60,15 @@ def _compare(a, latents, tell, sure):
 
 # %% ../../nbs/vlm/04_kosmos.ipynb #091abbe8
 families.add(Family(
-    name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"), image_token="<patch_index_0000>",
-    question="<s><image>{image}</image><grounding>Question: {question} Answer:", again="\nQuestion: {question} Answer:", words=("Question:", " Answer:", "\n"),
-    mini=dict(heads=2, patch=16, vision=192, latents=36), settle=_look_in_place, processor=_processor, specials=_SPECIALS, pad="<pad>", eos="</s>",
-    parts=dict(vision=("vision_model.",), projector=("image_to_text_projection.",), language=("text_model.",), embedding=("text_model.model.embed_tokens.",)),
+    name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"),
+    image_token="<patch_index_0000>",
+    question="<s><image>{image}</image><grounding>Question: {question} Answer:", again="\nQuestion: {question} Answer:",
+    words=("Question:", " Answer:", "\n"),
+    mini=dict(heads=2, patch=16, vision=192, latents=36), settle=_look_in_place, processor=_processor, specials=_SPECIALS, pad="<pad>",
+    eos="</s>",
+    parts=dict(vision=("vision_model.",), projector=("image_to_text_projection.",), language=("text_model.",),
+               embedding=("text_model.model.embed_tokens.",)),
     config=_kosmos2_config, features=lambda model, inputs: transformers.Kosmos2Model.get_image_features(model, inputs["pixel_values"]),
-    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p, want=0: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
+    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p,
+    want=0: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
     extra=lambda ids, enc: dict(image_embeds_position_mask=(ids==enc.image_id).long()), **CLIP));

@@ -29,9 +29,12 @@ os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1") # a repository with
 _WHY = [ # what stands behind a failure → what to say; the first that fits
     (hub.GatedRepoError, "{src} is gated: accept its licence on the hub and log in with `hf auth login`."),
     (hub.RevisionNotFoundError, "{src} has no revision {b.revision!r}: correct the revision of {b.name!r}."),
-    (hub.RepositoryNotFoundError, "The hub shows no repository {src}: correct the `repo_id` of {b.name!r}, or log in with `hf auth login` if it is private."),
+    (hub.RepositoryNotFoundError, "The hub shows no repository {src}: correct the `repo_id` of {b.name!r}, or log in with `hf auth "
+                                  "login` if it is private."),
     (hub.HFValidationError, "{src} is neither a folder here nor the name of a repository: correct the `repo_id` of {b.name!r}."),
-    ((hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled), "{src} is not on this machine and the hub is out of reach: run `hf download {src} --revision {b.revision}` where there is a network, or choose a mini backbone."),
+    ((hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled),
+     "{src} is not on this machine and the hub is out of reach: run `hf download {src} --revision {b.revision}` where there is a "
+     "network, or choose a mini backbone."),
     (hub.HfHubHTTPError, "The hub refused {src} ({said}): try again later."),
     ((SafetensorError, json.JSONDecodeError, FileNotFoundError), "A file of {src} is damaged or missing ({said}): {again}."),
     (OSError, "A file of {src} could not be read or kept ({said}): see to the disk's room and permissions.")]
@@ -46,7 +49,8 @@ def _behind(e):
 def _again(b:Backbone)->str:
     "How to get the files of a backbone once more."
     if b.kind == "mini": return "make it again with `papermill nbs/runs/pretrain_mini.ipynb`"
-    return "copy the folder once more" if os.path.isdir(b.source) else f"fetch it once more with `hf download {b.source} --revision {b.revision} --force-download`"
+    return "copy the folder once more" if os.path.isdir(
+        b.source) else f"fetch it once more with `hf download {b.source} --revision {b.revision} --force-download`"
 
 @contextmanager
 def _explained(b:Backbone,
@@ -71,11 +75,13 @@ def load_config(b:Backbone):
     f = families[b.family]
     if b.kind == "tiny": return f.config()
     src, kw = _source(b)
-    with _explained(b, "has no config.json of a model that transformers knows by itself, and code that comes with a checkpoint is never run", "choose a checkpoint in transformers' own format"):
+    with _explained(b, "has no config.json of a model that transformers knows by itself, and code that comes with a checkpoint is "
+                       "never run", "choose a checkpoint in transformers' own format"):
         config = transformers.AutoConfig.from_pretrained(src, trust_remote_code=False, **kw)
     text = config.get_text_config().model_type
     if config.model_type != f.model_type or f.text_type not in ("", text):
-        raise UserError(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct the family of {b.name!r}.")
+        raise UserError(f"{src} is a {config.model_type} ({text}), not a {f.model_type}{f.text_type and f' ({f.text_type})'}: correct "
+                        f"the family of {b.name!r}.")
     return config
 
 # %% ../../nbs/vlm/07_loading.ipynb #8047d8fe
@@ -84,17 +90,24 @@ _ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=
 def _check_attention(attn:str):
     "Refuse an attention implementation that is not here."
     if attn not in _ATTENTION: raise UserError(f"There is no attention implementation {attn!r}{near_miss(attn, _ATTENTION)}")
-    if _ATTENTION[attn] and not _ATTENTION[attn](): raise UserError(f"{attn} is asked for, but FlashAttention is not installed or finds no GPU here: install `flash-attn`, or choose 'sdpa'.")
+    if _ATTENTION[attn] and not _ATTENTION[attn]():
+        raise UserError(f"{attn} is asked for, but FlashAttention is not installed or finds no GPU here: install `flash-attn`, or "
+                        f"choose 'sdpa'.")
 
 def _pretrained(b:Backbone, auto, **kwargs):
     "A model with all the weights of its checkpoint."
     src, kw = _source(b)
-    with _explained(b, "has no complete weights in safetensors files, and pickled ones (.bin) are never read", "choose a checkpoint that has them, or save it anew with `save_pretrained`", (OSError,)):
-        try: model, info = auto.from_pretrained(src, use_safetensors=True, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs, **kw)
+    with _explained(b, "has no complete weights in safetensors files, and pickled ones (.bin) are never read",
+                    "choose a checkpoint that has them, or save it anew with `save_pretrained`", (OSError,)):
+        try:
+            model, info = auto.from_pretrained(src, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+                                               ignore_mismatched_sizes=True, **kwargs, **kw)
         except OSError: cached_file(src, "model.safetensors", **kw); raise # asked for by name, the hub says why there is none
     gaps = sorted({*info["missing_keys"], *(k for k,*_ in info["mismatched_keys"])})
     gaps = [k for k in gaps if not any(f"{u}." in k for u in families[b.family].unused)]
-    if gaps: raise UserError(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as {gaps[0]}): {_again(b)}.")
+    if gaps:
+        raise UserError(f"The weights of {src} are not those of its config.json ({len(gaps)} are missing or of another size, such as "
+                        f"{gaps[0]}): {_again(b)}.")
     return model
 
 # %% ../../nbs/vlm/07_loading.ipynb #4d52e070
@@ -112,10 +125,13 @@ def load_model(b:Backbone, # a backbone
     config, f = load_config(b), families[b.family]
     if init not in ("pretrained", "scratch"): raise UserError(f"init is 'pretrained' or 'scratch', not {init!r}.")
     _check_attention(attn)
-    auto, kwargs = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), dict(dtype=dtype, attn_implementation=attention(f, attn))
+    auto, kwargs = (transformers.AutoModel if headless else transformers.AutoModelForImageTextToText), dict(dtype=dtype,
+        attn_implementation=attention(f, attn))
     fresh = b.kind == "tiny" or init == "scratch"
     try: model = auto.from_config(config, **kwargs) if fresh else _pretrained(b, auto, **kwargs)
-    except ValueError as e: raise UserError(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or 'eager'.") from None
+    except ValueError as e:
+        raise UserError(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or "
+                        f"'eager'.") from None
     return fuse_ops(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
 
 # %% ../../nbs/vlm/07_loading.ipynb #0576ba22
@@ -124,7 +140,8 @@ def load_tokenizer(b:Backbone):
     f = families[b.family]
     if b.kind == "tiny": return small_tokenizer([], vocab=300, specials=f.specials, pad=f.pad, eos=f.eos)
     src, kw = _source(b)
-    with _explained(b, "has no tokenizer that transformers can read", kinds=(OSError, ValueError, KeyError, TypeError)): return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
+    with _explained(b, "has no tokenizer that transformers can read", kinds=(OSError, ValueError, KeyError, TypeError)):
+        return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
 
 @lru_cache
 def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and what its layout needs
@@ -132,7 +149,8 @@ def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and
     f, p, config = families[b.family], {}, load_config(b)
     if b.kind != "tiny":
         src, kw = _source(b)
-        with _explained(b, "has no preprocessor_config.json"): p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
+        with _explained(b, "has no preprocessor_config.json"):
+            p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
     return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(config, p, want))
 
 # %% ../../nbs/vlm/07_loading.ipynb #3a7cbd09
@@ -163,7 +181,9 @@ class Encoder:
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
         self.n_visual, self.marks, self._ids = self.facts["n_visual"], marks_of(self.tok), {}
-        if self.ids(self.family.image_token) != [self.image_id]: raise UserError(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a {self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
+        if self.ids(self.family.image_token) != [self.image_id]:
+            raise UserError(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a "
+                            f"{self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
     def ids(self, text:str, **said:str)->list[int]: # text with {image} and other slots; slot → words
         "Token ids of a sequence, with the image's places; what is said stays words."
         key = text, *said.items()
@@ -179,7 +199,8 @@ class Encoder:
         T = -(-max(map(len, rows))//multiple)*multiple; dev = images_BHWC.device
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
         mask = torch.tensor([[0]*(T-len(r))+[1]*len(r) for r in rows], device=dev)
-        return dict(input_ids=ids, attention_mask=mask, pixel_values=self.family.pixels(images_BHWC, self.facts), **self.family.extra(ids, self))
+        return dict(input_ids=ids, attention_mask=mask, pixel_values=self.family.pixels(images_BHWC, self.facts),
+                    **self.family.extra(ids, self))
 
 # %% ../../nbs/vlm/07_loading.ipynb #7edfa59d
 from fastcore.basics import patch
@@ -187,5 +208,6 @@ from fastcore.basics import patch
 @patch
 def prompt(self:Encoder, instruction:str, kind:str="long")->list[int]:
     "Token ids of an instruction, the action query last."
-    if kind not in self.family.prompts: raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
+    if kind not in self.family.prompts:
+        raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
     return self.ids(self.family.prompts[kind], instruction=instruction) + [self.query_id]

@@ -19,13 +19,17 @@ from .qwen import TOKENS
 # %% ../../nbs/vlm/06_more_families.ipynb #a3e073dc
 def _small(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224):
     "The sizes of a language model and of a tower, as most configs name them."
-    return (dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
-                 num_key_value_heads=max(heads//2,1), head_dim=head_dim, pad_token_id=0, bos_token_id=None, eos_token_id=None, tie_word_embeddings=True),
-            dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), patch_size=patch, image_size=image))
+    return (dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers,
+                 num_attention_heads=heads,
+                 num_key_value_heads=max(heads//2,1), head_dim=head_dim, pad_token_id=0, bos_token_id=None, eos_token_id=None,
+                 tie_word_embeddings=True),
+            dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1),
+                 patch_size=patch, image_size=image))
 
 def _chat(turn:str, again:str, words:tuple)->dict: # turns with {text}, the first with {image} too; the second follows an answer
     "What a chat model is told and asked."
-    return dict(prompts=dict(long=turn.replace("{text}", ASK)), question=turn.replace("{text}", "{question}"), again=again.replace("{text}", "{question}"), words=words)
+    return dict(prompts=dict(long=turn.replace("{text}", ASK)), question=turn.replace("{text}", "{question}"),
+                again=again.replace("{text}", "{question}"), words=words)
 
 def _one_size(n_visual): # config → visual tokens
     "Facts of a tower with one size, whatever is wanted."
@@ -40,14 +44,18 @@ def _siglip(f, size, patch):
     "The image processor of a tower that reads whole images."
     return transformers.SiglipImageProcessorPil(size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
 
-_square = dict(pixels=normalise, processor=_siglip, parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
+_square = dict(pixels=normalise, processor=_siglip,
+               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",),
+                          embedding=("language_model.embed_tokens.",)))
 
 # %% ../../nbs/vlm/06_more_families.ipynb #61b3dc16
 def _qwen2_vl_config(patch=14, **sizes):
     "A Qwen2-VL of any size."
     text, tower = _small(patch=patch, **sizes); k = text["head_dim"]//16
-    return transformers.Qwen2VLConfig(text_config=text | dict(rope_parameters=dict(rope_type="default", rope_theta=1e6, mrope_section=[2*k,3*k,3*k])),
-        vision_config=dict(embed_dim=tower["hidden_size"], hidden_size=text["hidden_size"], mlp_ratio=3, depth=tower["num_hidden_layers"], num_heads=tower["num_attention_heads"], patch_size=patch),
+    return transformers.Qwen2VLConfig(text_config=text
+                                      | dict(rope_parameters=dict(rope_type="default", rope_theta=1e6, mrope_section=[2*k,3*k,3*k])),
+        vision_config=dict(embed_dim=tower["hidden_size"], hidden_size=text["hidden_size"], mlp_ratio=3, depth=tower["num_hidden_layers"],
+                           num_heads=tower["num_attention_heads"], patch_size=patch),
         tie_word_embeddings=True, **TOKENS)
 
 _qwen2_5, _qwen3 = families["qwen2_5_vl"], families["qwen3_vl"]
@@ -57,12 +65,17 @@ families.add(replace(_qwen2_5, name="qwen2_vl", model_type="qwen2_vl", config=_q
 def _qwen3_5_config(patch=16, head_dim=32, **sizes):
     "A Qwen3.5 of any size; only its last layer attends to everything. A quarter of `head_dim` turns with the position."
     text, tower = _small(patch=patch, head_dim=head_dim, **sizes); n = text["num_hidden_layers"]
-    return transformers.Qwen3_5Config(text_config=text | dict(layer_types=["linear_attention"]*(n-1) + ["full_attention"], linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=2,
-            linear_num_value_heads=4, rope_parameters=dict(rope_type="default", rope_theta=1e7, partial_rotary_factor=.25, mrope_section=[head_dim*k//32 for k in (2,1,1)], mrope_interleaved=True)),
-        vision_config=tower | dict(out_hidden_size=text["hidden_size"], num_position_embeddings=(tower["image_size"]//patch)**2), tie_word_embeddings=True, **TOKENS)
+    return transformers.Qwen3_5Config(text_config=text
+                                      | dict(layer_types=["linear_attention"]*(n-1) + ["full_attention"], linear_key_head_dim=16,
+                                             linear_value_head_dim=16, linear_num_key_heads=2,
+            linear_num_value_heads=4, rope_parameters=dict(rope_type="default", rope_theta=1e7, partial_rotary_factor=.25,
+                                                           mrope_section=[head_dim*k//32 for k in (2,1,1)], mrope_interleaved=True)),
+        vision_config=tower | dict(out_hidden_size=text["hidden_size"], num_position_embeddings=(tower["image_size"]//patch)**2),
+        tie_word_embeddings=True, **TOKENS)
 
 _thought = "<think>\n\n</think>\n\n"
-families.add(replace(_qwen3, name="qwen3_5", model_type="qwen3_5", config=_qwen3_5_config, mini={}, question=_qwen3.question + _thought, again=_qwen3.again + _thought,
+families.add(replace(_qwen3, name="qwen3_5", model_type="qwen3_5", config=_qwen3_5_config, mini={}, question=_qwen3.question + _thought,
+                     again=_qwen3.again + _thought,
                      words=(*_qwen3.words, _thought), parts=dict(_qwen3.parts, projector=("visual.merger.",))));
 
 # %% ../../nbs/vlm/06_more_families.ipynb #aac07119
@@ -71,8 +84,10 @@ _GLM = ("<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|beg
 def _glm4v_config(patch=14, **sizes):
     "A GLM-4.1V of any size; half of `head_dim` turns with the position."
     text, tower = _small(patch=patch, **sizes); k = text["head_dim"]//16
-    return transformers.Glm4vConfig(vision_config=tower | dict(out_hidden_size=text["hidden_size"]), tie_word_embeddings=True, image_token_id=_GLM.index("<|image|>"),
-        text_config=text | dict(rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=.5, mrope_section=[k,k,2*k])))
+    return transformers.Glm4vConfig(vision_config=tower | dict(out_hidden_size=text["hidden_size"]), tie_word_embeddings=True,
+                                    image_token_id=_GLM.index("<|image|>"),
+        text_config=text | dict(
+            rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=.5, mrope_section=[k,k,2*k])))
 
 def _glm_sizes(config, p:dict, want:int=224)->dict:
     "As Qwen's, under half the limit."
@@ -81,40 +96,56 @@ def _glm_sizes(config, p:dict, want:int=224)->dict:
 
 def _glm_processor(f, size, patch):
     "The image processor of a small GLM-4.1V."
-    return transformers.Glm4vImageProcessorPil(patch_size=patch, image_mean=list(f.mean), image_std=list(f.std), size=dict(shortest_edge=2*size**2, longest_edge=2*size**2))
+    return transformers.Glm4vImageProcessorPil(patch_size=patch, image_mean=list(f.mean), image_std=list(f.std),
+                                               size=dict(shortest_edge=2*size**2, longest_edge=2*size**2))
 
-families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, sizes=_glm_sizes, processor=_glm_processor, image_token="<|image|>", specials=_GLM, eos="<|user|>",
-    parts=dict(vision=("visual.",), projector=("visual.merger.", "visual.downsample."), language=("language_model.",), embedding=("language_model.embed_tokens.",)),
+families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, sizes=_glm_sizes, processor=_glm_processor,
+                     image_token="<|image|>", specials=_GLM, eos="<|user|>",
+    parts=dict(vision=("visual.",), projector=("visual.merger.", "visual.downsample."), language=("language_model.",),
+               embedding=("language_model.embed_tokens.",)),
     **_chat("[gMASK]<sop><|user|>\n<|begin_of_image|>{image}<|end_of_image|>{text}<|assistant|>\n", "\n{text}<|assistant|>\n", ("\n",))));
 
 # %% ../../nbs/vlm/06_more_families.ipynb #79cbd91c
-_GEMMA = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
+_GEMMA = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>",
+          "<image_soft_token>")
 
 def _gemma3_config(**sizes):
     "A Gemma 3 of any size; its last layer sees everything, those before it a window. Four patches make a visual token."
     text, tower = _small(**sizes); n = text["num_hidden_layers"]
-    return transformers.Gemma3Config(text_config=text | dict(layer_types=["sliding_attention"]*(n-1) + ["full_attention"], sliding_window=1024, query_pre_attn_scalar=text["head_dim"]),
-        vision_config=tower | dict(model_type="siglip_vision_model", vision_use_head=False), mm_tokens_per_image=(tower["image_size"]//tower["patch_size"]//2)**2,
-        image_token_index=_GEMMA.index("<image_soft_token>"), boi_token_index=_GEMMA.index("<start_of_image>"), eoi_token_index=_GEMMA.index("<end_of_image>"))
+    return transformers.Gemma3Config(text_config=text
+                                     | dict(layer_types=["sliding_attention"]*(n-1) + ["full_attention"], sliding_window=1024,
+                                            query_pre_attn_scalar=text["head_dim"]),
+        vision_config=tower | dict(model_type="siglip_vision_model", vision_use_head=False),
+        mm_tokens_per_image=(tower["image_size"]//tower["patch_size"]//2)**2,
+        image_token_index=_GEMMA.index("<image_soft_token>"), boi_token_index=_GEMMA.index("<start_of_image>"),
+        eoi_token_index=_GEMMA.index("<end_of_image>"))
 
-families.add(Family(name="gemma3", model_type="gemma3", config=_gemma3_config, image_token="<image_soft_token>", specials=_GEMMA, pad="<pad>", eos="<end_of_turn>",
-    sizes=_one_size(lambda c: c.mm_tokens_per_image), extra=lambda ids, enc: dict(token_type_ids=(ids==enc.image_id).long()), text_attn=("sdpa", "eager", "flex_attention"), **_square,
-    **_chat("<bos><start_of_turn>user\n\n\n<start_of_image>{image}<end_of_image>\n\n{text}<end_of_turn>\n<start_of_turn>model\n", "\n<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n",
+families.add(Family(name="gemma3", model_type="gemma3", config=_gemma3_config, image_token="<image_soft_token>", specials=_GEMMA,
+                    pad="<pad>", eos="<end_of_turn>",
+    sizes=_one_size(lambda c: c.mm_tokens_per_image), extra=lambda ids, enc: dict(token_type_ids=(ids==enc.image_id).long()),
+    text_attn=("sdpa", "eager", "flex_attention"), **_square,
+    **_chat("<bos><start_of_turn>user\n\n\n<start_of_image>{image}<end_of_image>\n\n{text}<end_of_turn>\n<start_of_turn>model\n",
+            "\n<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n",
             ("user\n", "\n", "model\n"))));
 
 # %% ../../nbs/vlm/06_more_families.ipynb #18b46e60
 def _llava_onevision_config(**sizes):
     "A LLaVA-OneVision of any size; each patch is a visual token."
     text, tower = _small(**sizes); s = tower["image_size"]
-    return transformers.LlavaOnevisionConfig(text_config=text | dict(model_type="qwen2"), vision_config=tower | dict(model_type="siglip_vision_model", vision_use_head=False),
+    return transformers.LlavaOnevisionConfig(text_config=text | dict(model_type="qwen2"),
+                                             vision_config=tower | dict(model_type="siglip_vision_model", vision_use_head=False),
         image_token_index=len(QWEN), image_grid_pinpoints=[[s,s]], tie_word_embeddings=True)
 
-families.add(Family(name="llava_onevision", model_type="llava_onevision", config=_llava_onevision_config, image_token="<image>", specials=(*QWEN, "<image>"), pad="<|endoftext|>", eos="<|im_end|>",
-    sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size)**2 + 1), seen=_listed, unused=("vision_tower.post_layernorm",),
-    extra=lambda ids, enc: dict(image_sizes=torch.full((len(ids),2), enc.facts["size"], device=ids.device), batch_num_images=[max(len(ids), 2)]),
+families.add(Family(name="llava_onevision", model_type="llava_onevision", config=_llava_onevision_config, image_token="<image>",
+                    specials=(*QWEN, "<image>"), pad="<|endoftext|>", eos="<|im_end|>",
+    sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size)**2 + 1), seen=_listed,
+    unused=("vision_tower.post_layernorm",),
+    extra=lambda ids, enc: dict(image_sizes=torch.full((len(ids),2), enc.facts["size"], device=ids.device),
+                                batch_num_images=[max(len(ids), 2)]),
     features=lambda model, x: model.get_image_features(x["pixel_values"], x["image_sizes"], batch_num_images=x["batch_num_images"]),
     **dict(_square, parts=dict(_square["parts"], projector=("multi_modal_projector.", "image_newline"))),
-    **_chat("<|im_start|>user {image}\n{text}<|im_end|><|im_start|>assistant\n", "<|im_start|>user \n{text}<|im_end|><|im_start|>assistant\n", ("user \n", "\n", "assistant\n"))));
+    **_chat("<|im_start|>user {image}\n{text}<|im_end|><|im_start|>assistant\n",
+            "<|im_start|>user \n{text}<|im_end|><|im_start|>assistant\n", ("user \n", "\n", "assistant\n"))))
 
 # %% ../../nbs/vlm/06_more_families.ipynb #5b773604
 _IDEFICS = ("<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>", "<image>") # the first two go by other names
@@ -122,7 +153,8 @@ _IDEFICS = ("<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>",
 def _smolvlm_config(kind="SmolVLM", **sizes):
     "A SmolVLM of any size, or an Idefics3; four patches make a visual token."
     text, tower = _small(**sizes)
-    return getattr(transformers, f"{kind}Config")(text_config=text | dict(model_type="llama"), vision_config=tower, scale_factor=2, tie_word_embeddings=True, image_token_id=_IDEFICS.index("<image>"))
+    return getattr(transformers, f"{kind}Config")(text_config=text | dict(model_type="llama"), vision_config=tower, scale_factor=2,
+                                                  tie_word_embeddings=True, image_token_id=_IDEFICS.index("<image>"))
 
 def _idefics3_config(**sizes):
     "An Idefics3 of any size."
@@ -130,19 +162,24 @@ def _idefics3_config(**sizes):
 
 def _whole(f, size, patch):
     "The image processor of a SmolVLM or an Idefics3 without tiles."
-    return transformers.Idefics3ImageProcessorPil(do_image_splitting=False, size=dict(longest_edge=size), max_image_size=dict(longest_edge=size), image_mean=list(f.mean), image_std=list(f.std))
+    return transformers.Idefics3ImageProcessorPil(do_image_splitting=False, size=dict(longest_edge=size),
+                                                  max_image_size=dict(longest_edge=size), image_mean=list(f.mean), image_std=list(f.std))
 
 # %% ../../nbs/vlm/06_more_families.ipynb #7eed6157
 def _idefics(bos:str, pad:str)->dict:
     "What SmolVLM and Idefics3 share, given the token that begins a sequence and the one that fills it up."
     frame = "<fake_token_around_image>"
     return dict(image_token="<image>", specials=(pad, bos, *_IDEFICS[2:]), pad=pad, eos="<end_of_utterance>", processor=_whole,
-        pixels=lambda images, facts: normalise(images, facts)[:,None], sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size//c.scale_factor)**2),
-        parts=dict(vision=("vision_model.",), projector=("connector.",), language=("text_model.",), embedding=("text_model.embed_tokens.",)),
-        **_chat(f"{bos}User:{frame}<global-img>{{image}}{frame}{{text}}<end_of_utterance>\nAssistant:", "\nUser: {text}<end_of_utterance>\nAssistant:", ("User:", "\nAssistant:")))
+        pixels=lambda images, facts: normalise(images, facts)[:,None],
+        sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size//c.scale_factor)**2),
+        parts=dict(vision=("vision_model.",), projector=("connector.",), language=("text_model.",),
+                   embedding=("text_model.embed_tokens.",)),
+        **_chat(f"{bos}User:{frame}<global-img>{{image}}{frame}{{text}}<end_of_utterance>\nAssistant:",
+                "\nUser: {text}<end_of_utterance>\nAssistant:", ("User:", "\nAssistant:")))
 
 families.add(Family(name="smolvlm", model_type="smolvlm", config=_smolvlm_config, **_idefics("<|im_start|>", "<|im_end|>")))
-families.add(Family(name="idefics3", model_type="idefics3", config=_idefics3_config, **_idefics("<|begin_of_text|>", "<|reserved_special_token_0|>")));
+families.add(Family(name="idefics3", model_type="idefics3", config=_idefics3_config,
+                    **_idefics("<|begin_of_text|>", "<|reserved_special_token_0|>")))
 
 # %% ../../nbs/vlm/06_more_families.ipynb #fff3e179
 _LFM = ("<|pad|>", "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|image_start|>", "<|image_end|>", "<image>")
@@ -150,8 +187,11 @@ _LFM = ("<|pad|>", "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|image_sta
 def _lfm2_vl_config(patch=16, **sizes):
     "An LFM2-VL of any size; its first layers are convolutions, its last attends. Its heads share the width, so `head_dim` must be `hidden`/`heads`."
     text, tower = _small(patch=patch, **sizes); n = text["num_hidden_layers"]
-    return transformers.Lfm2VlConfig(text_config=text | dict(model_type="lfm2", layer_types=["conv"]*(n-1) + ["full_attention"], block_auto_adjust_ff_dim=False), projector_hidden_size=text["hidden_size"],
-        vision_config=tower | dict(model_type="siglip2_vision_model", num_patches=(tower["image_size"]//patch)**2, vision_use_head=False), image_token_id=_LFM.index("<image>"))
+    return transformers.Lfm2VlConfig(text_config=text
+                                     | dict(model_type="lfm2", layer_types=["conv"]*(n-1) + ["full_attention"],
+                                            block_auto_adjust_ff_dim=False), projector_hidden_size=text["hidden_size"],
+        vision_config=tower | dict(model_type="siglip2_vision_model", num_patches=(tower["image_size"]//patch)**2, vision_use_head=False),
+        image_token_id=_LFM.index("<image>"))
 
 def _lfm_sizes(config, p:dict, want:int=224)->dict:
     "Facts of its images: any size within the checkpoint's limits, rounded to whole visual tokens."
@@ -170,9 +210,14 @@ def _flat_patches(images_BHWC:torch.Tensor, # uint8, already of the model's size
 def _grid(ids, enc)->dict:
     "The grid of patches, all of them real."
     g = enc.facts["size"]//enc.facts["patch"]
-    return dict(spatial_shapes=torch.full((len(ids),2), g, device=ids.device), pixel_attention_mask=torch.ones(len(ids), g*g, device=ids.device, dtype=torch.long))
+    return dict(spatial_shapes=torch.full((len(ids),2), g, device=ids.device),
+                pixel_attention_mask=torch.ones(len(ids), g*g, device=ids.device, dtype=torch.long))
 
-families.add(Family(name="lfm2_vl", model_type="lfm2_vl", config=_lfm2_vl_config, image_token="<image>", specials=_LFM, pad="<|pad|>", eos="<|im_end|>", sizes=_lfm_sizes, extra=_grid, seen=_listed,
+families.add(Family(name="lfm2_vl", model_type="lfm2_vl", config=_lfm2_vl_config, image_token="<image>", specials=_LFM, pad="<|pad|>",
+                    eos="<|im_end|>", sizes=_lfm_sizes, extra=_grid, seen=_listed,
     features=lambda model, x: model.get_image_features(x["pixel_values"], x["spatial_shapes"], x["pixel_attention_mask"]),
-    **dict(_square, pixels=_flat_patches, processor=lambda f, size, patch: transformers.Siglip2ImageProcessorPil(patch_size=patch, max_num_patches=(size//patch)**2, image_mean=list(f.mean), image_std=list(f.std))),
-    **_chat("<|startoftext|><|im_start|>user\n<|image_start|>{image}<|image_end|>{text}<|im_end|>\n<|im_start|>assistant\n", "\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n", ("user\n", "\n", "assistant\n"))));
+    **dict(_square, pixels=_flat_patches, processor=lambda f, size,
+           patch: transformers.Siglip2ImageProcessorPil(patch_size=patch, max_num_patches=(size//patch)**2, image_mean=list(f.mean),
+                                                        image_std=list(f.std))),
+    **_chat("<|startoftext|><|im_start|>user\n<|image_start|>{image}<|image_end|>{text}<|im_end|>\n<|im_start|>assistant\n",
+            "\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n", ("user\n", "\n", "assistant\n"))))

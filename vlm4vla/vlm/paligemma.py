@@ -14,12 +14,16 @@ from .family import Family, families, normalise
 # %% ../../nbs/vlm/03_paligemma.ipynb #895b26ec
 _SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<image>")
 
-def _paligemma_config(text="gemma", hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224, **kwargs):
+def _paligemma_config(text="gemma", hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224,
+                      **kwargs):
     "A PaliGemma of any size; `text` is the model type of its language model, `kwargs` what that wants besides."
     return transformers.PaliGemmaConfig(
-        text_config=dict(model_type=text, initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
-            num_key_value_heads=max(heads//2,1), head_dim=head_dim, rope_parameters=dict(rope_type="default", rope_theta=5e6), pad_token_id=0, eos_token_id=1, bos_token_id=2, **kwargs),
-        vision_config=dict(model_type="siglip_vision_model", hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1), image_size=image,
+        text_config=dict(model_type=text, initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff,
+                         num_hidden_layers=layers, num_attention_heads=heads,
+            num_key_value_heads=max(heads//2,1), head_dim=head_dim, rope_parameters=dict(rope_type="default", rope_theta=5e6),
+            pad_token_id=0, eos_token_id=1, bos_token_id=2, **kwargs),
+        vision_config=dict(model_type="siglip_vision_model", hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth,
+                           num_attention_heads=max(vision//32,1), image_size=image,
             patch_size=patch, projection_dim=hidden, vision_use_head=False),
         image_token_index=_SPECIALS.index("<image>"), projection_dim=hidden, hidden_size=hidden, pad_token_id=0)
 
@@ -42,11 +46,14 @@ def _kinds(ids, enc)->dict:
     "What belongs to the prefix (0): the image, or the prompt too where the mask is the model's own."
     return dict(token_type_ids=(ids!=enc.image_id).long() if enc.text_mask == "causal" else torch.zeros_like(ids))
 
-_common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n", again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
+_common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n",
+               again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
               specials=_SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes,
               pixels=normalise, extra=_kinds, masks=("causal", "prefix"),
-              parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",), embedding=("language_model.embed_tokens.",)))
-families.add(Family(name="paligemma", text_type="gemma", config=_paligemma_config, text_attn=("sdpa", "eager", "flex_attention"), **_common))
+              parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",),
+                         embedding=("language_model.embed_tokens.",)))
+families.add(Family(name="paligemma", text_type="gemma", config=_paligemma_config, text_attn=("sdpa", "eager", "flex_attention"),
+                    **_common))
 families.add(Family(name="paligemma2", text_type="gemma2", config=_paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
 
 # %% ../../nbs/vlm/03_paligemma.ipynb #af62edfb

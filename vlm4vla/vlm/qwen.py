@@ -29,7 +29,8 @@ def _sizes(config, p:dict, want:int=224)->dict:
     v = config.vision_config; cell = v.patch_size*v.spatial_merge_size
     limit = p.get("size", {}).get("longest_edge") or p.get("max_pixels") or want**2
     size = round(min(want, limit**.5)/cell)*cell
-    return dict(size=size, patch=v.patch_size, merge=v.spatial_merge_size, temporal=v.temporal_patch_size, n_visual=(size//(v.patch_size*v.spatial_merge_size))**2)
+    return dict(size=size, patch=v.patch_size, merge=v.spatial_merge_size, temporal=v.temporal_patch_size,
+                n_visual=(size//(v.patch_size*v.spatial_merge_size))**2)
 
 def _seen(tokens, deep)->dict:
     "Features in the place of pixels, an entry per image."
@@ -47,10 +48,13 @@ TOKENS = {f"{k}_token_id": SPECIALS.index(f"<|{t}|>") for k,t in
 def _qwen3_vl_config(hidden=64, layers=2, ff=128, heads=4, vision=32, depth=2, patch=16, vocab=300, image=224, deepstack=(0,), head_dim=32):
     "A Qwen3-VL of any size; weights start at 1/√width, which small widths need to hold still under a usual learning rate."
     return transformers.Qwen3VLConfig(
-        text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
+        text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff,
+                         num_hidden_layers=layers, num_attention_heads=heads,
             num_key_value_heads=max(heads//2,1), head_dim=head_dim, tie_word_embeddings=True, max_position_embeddings=1024,
-            rope_parameters=dict(rope_type="default", rope_theta=5e6, mrope_section=[head_dim*k//32 for k in (6,5,5)], mrope_interleaved=True)),
-        vision_config=dict(initializer_range=vision**-.5, depth=depth, hidden_size=vision, intermediate_size=3*vision, num_heads=max(vision//32,1), out_hidden_size=hidden,
+            rope_parameters=dict(rope_type="default", rope_theta=5e6, mrope_section=[head_dim*k//32 for k in (6,5,5)],
+                                 mrope_interleaved=True)),
+        vision_config=dict(initializer_range=vision**-.5, depth=depth, hidden_size=vision, intermediate_size=3*vision,
+                           num_heads=max(vision//32,1), out_hidden_size=hidden,
             patch_size=patch, num_position_embeddings=(image//patch)**2, deepstack_visual_indexes=list(deepstack)),
         initializer_range=hidden**-.5, tie_word_embeddings=True, **TOKENS)
 
@@ -59,33 +63,43 @@ def _qwen3_vl_moe_config(ff=128, **sizes):
     "A Qwen3-VL whose layers choose two of four experts; DeepStack as in its dense siblings."
     c = _qwen3_vl_config(ff=ff, **sizes)
     text, vision = ({k: v for k,v in part.to_dict().items() if k != "model_type"} for part in (c.text_config, c.vision_config))
-    return transformers.Qwen3VLMoeConfig(text_config=dict(text, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=ff//4), vision_config=vision,
+    return transformers.Qwen3VLMoeConfig(text_config=dict(text, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=ff//4),
+                                         vision_config=vision,
                                          initializer_range=c.text_config.initializer_range, tie_word_embeddings=True, **TOKENS)
 
 def _qwen2_5_vl_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=14, vocab=300, image=224):
     "A Qwen2.5-VL; its last vision layer sees whole images, the others windows of half their width. Its heads share the width, so `head_dim` must be `hidden`/`heads`."
     return transformers.Qwen2_5_VLConfig(
-        text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
-            num_key_value_heads=max(heads//2,1), rope_parameters=dict(rope_type="default", rope_theta=5e6, mrope_section=[head_dim*k//16 for k in (2,3,3)]),
+        text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff,
+                         num_hidden_layers=layers, num_attention_heads=heads,
+            num_key_value_heads=max(heads//2,1), rope_parameters=dict(rope_type="default", rope_theta=5e6,
+                                                                      mrope_section=[head_dim*k//16 for k in (2,3,3)]),
             tie_word_embeddings=True, bos_token_id=None, eos_token_id=2, pad_token_id=0),
-        vision_config=dict(initializer_range=vision**-.5, depth=depth, hidden_size=vision, intermediate_size=3*vision, num_heads=max(vision//32,1), out_hidden_size=hidden,
+        vision_config=dict(initializer_range=vision**-.5, depth=depth, hidden_size=vision, intermediate_size=3*vision,
+                           num_heads=max(vision//32,1), out_hidden_size=hidden,
             patch_size=patch, window_size=image//2, fullatt_block_indexes=[depth-1]),
         initializer_range=hidden**-.5, tie_word_embeddings=True, **TOKENS)
 
 def _processor(f, size, patch):
     "The image processor of a small Qwen-VL."
-    return transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, image_mean=list(f.mean), image_std=list(f.std),
+    return transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, image_mean=list(f.mean),
+                                                 image_std=list(f.std),
                                                  size=dict(shortest_edge=size**2, longest_edge=size**2))
 
 # %% ../../nbs/vlm/02_qwen.ipynb #10178a2c
 CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the pictures that CLIP was trained on
-_common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>", eos="<|im_end|>",
+_common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>",
+               eos="<|im_end|>",
               sizes=_sizes, pixels=_patchify, extra=_extra, seen=_seen, encoder=("vision", "projector"),
-              features=lambda model, inputs: model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]), processor=_processor)
-_parts = dict(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), language=("language_model.",), embedding=("language_model.embed_tokens.",))
+              features=lambda model, inputs: model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]),
+              processor=_processor)
+_parts = dict(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), language=("language_model.",),
+              embedding=("language_model.embed_tokens.",))
 families.add(Family(name="qwen3_vl", model_type="qwen3_vl", config=_qwen3_vl_config, mini=dict(deepstack=(1,)), parts=_parts, **_common))
-families.add(Family(name="qwen3_vl_moe", model_type="qwen3_vl_moe", config=_qwen3_vl_moe_config, mini=dict(deepstack=(1,)), parts=_parts, **_common))
-families.add(Family(name="qwen2_5_vl", model_type="qwen2_5_vl", config=_qwen2_5_vl_config, mini=dict(heads=2), parts=dict(_parts, projector=("visual.merger.",)), **CLIP, **_common));
+families.add(Family(name="qwen3_vl_moe", model_type="qwen3_vl_moe", config=_qwen3_vl_moe_config, mini=dict(deepstack=(1,)), parts=_parts,
+                    **_common))
+families.add(Family(name="qwen2_5_vl", model_type="qwen2_5_vl", config=_qwen2_5_vl_config, mini=dict(heads=2),
+                    parts=dict(_parts, projector=("visual.merger.",)), **CLIP, **_common))
 
 # %% ../../nbs/vlm/02_qwen.ipynb #595a5105
 class _Patches(torch.nn.Conv3d):
@@ -104,7 +118,8 @@ class _Attention(qwen.Qwen3VLVisionAttention):
     "One attention call for all images, where they are of one size."
     def forward(self, x, cu_seqlens, position_embeddings=None, **kwargs):
         S, B = len(x), len(cu_seqlens)-1
-        if self.config._attn_implementation != "sdpa" or (cu_seqlens.diff() != S//B).any(): return super().forward(x, cu_seqlens, position_embeddings=position_embeddings, **kwargs)
+        if self.config._attn_implementation != "sdpa" or (cu_seqlens.diff() != S//B).any():
+            return super().forward(x, cu_seqlens, position_embeddings=position_embeddings, **kwargs)
         q, k, v = self.qkv(x).view(B, S//B, 3, self.num_heads, -1).permute(2,0,3,1,4)
         cos, sin = (t.view(B, 1, S//B, -1) for t in position_embeddings)
         o = F.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v)

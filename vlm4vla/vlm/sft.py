@@ -15,7 +15,7 @@ from ..core import to_jsonable
 from .loading import Encoder
 from .family import part_of
 from ..tasks.tabletop.questions import COLORS, SIDES, WEIGHTS, emoji, questions
-from ..policy.origin import Origin
+from ..training.origin import Origin
 from ..training.state import weights_hash
 from ..policy.train import epoch_indices, fit
 
@@ -43,13 +43,18 @@ EMOJI_NAMES = [e["name"] for e in emoji()]
 
 def _align_loss(words:Words, inputs:dict, states:list[dict])->torch.Tensor:
     "Cards are named; block, gripper and the block's colour are found."
-    sim = words(inputs); side = int(words.n**.5); B = torch.arange(len(states)); at = lambda k: torch.tensor([_cell(s[k], side) for s in states])
+    sim = words(inputs)
+    side = int(words.n**.5)
+    B = torch.arange(len(states))
+    at = lambda k: torch.tensor([_cell(s[k], side) for s in states])
     cards = torch.tensor([[_cell(p, side) for p in s["card_px"]] for s in states])
     named = sim[B[:,None], cards][...,:len(EMOJI_NAMES)].flatten(0,1)
     color, n, c = torch.tensor([list(COLORS).index(s["color"]) for s in states]), len(EMOJI_NAMES), len(COLORS)
     sides = (torch.arange(words.n)%side*len(SIDES)//side).expand(len(states), -1) # which third of the image a token lies in
-    return (F.cross_entropy(named, torch.tensor([c for s in states for c in s["cards"]])) + F.cross_entropy(sim[B, at("block")][:,n+2:n+2+c], color)
-            + F.cross_entropy(sim[...,n], at("block")) + F.cross_entropy(sim[...,n+1], at("hand")) + F.cross_entropy(sim[...,n+2+c:].flatten(0,1), sides.flatten()))
+    return (F.cross_entropy(named, torch.tensor([c for s in states for c in s["cards"]]))
+            + F.cross_entropy(sim[B, at("block")][:,n+2:n+2+c], color)
+            + F.cross_entropy(sim[...,n], at("block")) + F.cross_entropy(sim[...,n+1], at("hand"))
+            + F.cross_entropy(sim[...,n+2+c:].flatten(0,1), sides.flatten()))
 
 TABLETOP = (EMOJI_NAMES + ["block", "gripper", *COLORS, *SIDES], _align_loss) # words of the tabletop, and their loss
 

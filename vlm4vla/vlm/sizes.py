@@ -18,21 +18,32 @@ from .family import families, part_of, token_ids
 
 # %% ../../nbs/vlm/08_sizes.ipynb #7d40daaa
 def _qwen2_5(width, layers, inner, heads, kv, vocab, tied):
-    return Qwen2_5_VLConfig(tie_word_embeddings=tied, vision_config=dict(depth=32, hidden_size=1280, intermediate_size=3420, num_heads=16, out_hidden_size=width),
-        text_config=dict(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads, num_key_value_heads=kv, vocab_size=vocab, tie_word_embeddings=tied))
+    return Qwen2_5_VLConfig(tie_word_embeddings=tied,
+                            vision_config=dict(depth=32, hidden_size=1280, intermediate_size=3420, num_heads=16, out_hidden_size=width),
+        text_config=dict(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads,
+                         num_key_value_heads=kv, vocab_size=vocab, tie_word_embeddings=tied))
 
 def _qwen3(width, layers, inner, heads, tower, tied, config=Qwen3VLConfig, kv=8, **more):
     depth, hidden, vision_inner, deep = tower
-    return config(tie_word_embeddings=tied, vision_config=dict(depth=depth, hidden_size=hidden, intermediate_size=vision_inner, num_heads=16, out_hidden_size=width, deepstack_visual_indexes=deep, num_position_embeddings=2304),
-        text_config=dict(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads, num_key_value_heads=kv, head_dim=128, vocab_size=151936, tie_word_embeddings=tied, **more))
+    return config(tie_word_embeddings=tied,
+                  vision_config=dict(depth=depth, hidden_size=hidden, intermediate_size=vision_inner, num_heads=16, out_hidden_size=width,
+                                     deepstack_visual_indexes=deep, num_position_embeddings=2304),
+        text_config=dict(hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads,
+                         num_key_value_heads=kv, head_dim=128, vocab_size=151936, tie_word_embeddings=tied, **more))
 
 def _paligemma(text, width, layers, inner, kv):
-    return PaliGemmaConfig(projection_dim=width, text_config=dict(model_type=text, hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=8, num_key_value_heads=kv, head_dim=256, vocab_size=257216),
-        vision_config=dict(model_type="siglip_vision_model", hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16, patch_size=14, image_size=224, projection_dim=width, vision_use_head=False))
+    return PaliGemmaConfig(projection_dim=width,
+                           text_config=dict(model_type=text, hidden_size=width, num_hidden_layers=layers, intermediate_size=inner,
+                                            num_attention_heads=8, num_key_value_heads=kv, head_dim=256, vocab_size=257216),
+        vision_config=dict(model_type="siglip_vision_model", hidden_size=1152, intermediate_size=4304, num_hidden_layers=27,
+                           num_attention_heads=16, patch_size=14, image_size=224, projection_dim=width, vision_use_head=False))
 
 def _internvl(width, layers, inner, heads, kv):
-    return InternVLConfig(tie_word_embeddings=False, vision_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=(448,448), patch_size=(14,14), attention_bias=True),
-        text_config=dict(model_type="qwen3", hidden_size=width, num_hidden_layers=layers, intermediate_size=inner, num_attention_heads=heads, num_key_value_heads=kv, head_dim=128, vocab_size=151936, tie_word_embeddings=False))
+    return InternVLConfig(tie_word_embeddings=False,
+                          vision_config=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+                                             image_size=(448,448), patch_size=(14,14), attention_bias=True),
+        text_config=dict(model_type="qwen3", hidden_size=width, num_hidden_layers=layers, intermediate_size=inner,
+                         num_attention_heads=heads, num_key_value_heads=kv, head_dim=128, vocab_size=151936, tie_word_embeddings=False))
 
 # %% ../../nbs/vlm/08_sizes.ipynb #b7a12e3d
 _small, _large = (24, 1024, 4096, [5, 11, 17]), (27, 1152, 4304, [8, 16, 24]) # the two vision towers of Qwen3-VL
@@ -42,7 +53,8 @@ shapes = { # backbone → its published config
     "qwen3-vl-2b": lambda: _qwen3(2048, 28, 6144, 16, _small, True),
     "qwen3-vl-4b": lambda: _qwen3(2560, 36, 9728, 32, _small, True),
     "qwen3-vl-8b": lambda: _qwen3(4096, 36, 12288, 32, _large, False),
-    "qwen3-vl-30b-a3b": lambda: _qwen3(2048, 48, 6144, 32, _large, False, Qwen3VLMoeConfig, kv=4, num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768),
+    "qwen3-vl-30b-a3b": lambda: _qwen3(2048, 48, 6144, 32, _large, False, Qwen3VLMoeConfig, kv=4, num_experts=128, num_experts_per_tok=8,
+                                       moe_intermediate_size=768),
     "paligemma-1": lambda: _paligemma("gemma", 2048, 18, 16384, 1),
     "paligemma-2": lambda: _paligemma("gemma2", 2304, 26, 9216, 4),
     "kosmos-2": Kosmos2Config,
@@ -91,6 +103,7 @@ def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub o
     if kind not in f.prompts: raise UserError(f"There is no {kind!r} prompt for {b.name!r}, whose sequences are: {', '.join(f.prompts)}.")
     ids = token_ids(tok, f.prompts[kind], f.image_token, instruction=instruction)
     if ids.count(tok.convert_tokens_to_ids(f.image_token)) != 1:
-        raise UserError(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; correct "
+        raise UserError(f"The tokenizer of {b.name!r} does not read {f.image_token} as one token: it is not one of a {f.model_type}; "
+                        f"correct "
                       f"the family of the backbone.")
     return len(ids) - 1 + visual_tokens(b, size) + 1 # the image in the place of its one token; the query

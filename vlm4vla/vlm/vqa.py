@@ -23,7 +23,8 @@ def generate_answer(model, enc:Encoder, images:np.ndarray, asked:list[str], # (N
     for i in range(0, len(asked), batch_size):
         rows = [enc.ids(enc.family.question, question=q) for q in asked[i:i+batch_size]]
         inputs = enc(rows, torch.from_numpy(images[i:i+batch_size]))
-        new = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=enc.pad_id, eos_token_id=enc.tok_id(enc.family.eos))
+        new = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=enc.pad_id,
+                             eos_token_id=enc.tok_id(enc.family.eos))
         out += enc.tok.batch_decode(new[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
     return [a.strip() for a in out]
 

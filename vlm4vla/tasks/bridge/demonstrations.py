@@ -56,9 +56,11 @@ def _demonstrate(
     b, shown = replace(benchmarks["simpler-bridge"], splits=("train",)), {}
     keep = lambda job: shown.update({(job.task, job.episode): dict(task=job.obs[1], images=np.stack(job.frames[:-1]))})
     longest = max(map(b.limit, b.tasks))
-    rows = rollout(NoOpPolicy(longest), b, "train", numbers, workers=workers, n_action_steps=longest, tasks=tasks, time_limit=300., on_film=keep, env=dict(pilot="expert", shaky=shaky, stop_after=_STAY))
+    rows = rollout(NoOpPolicy(longest), b, "train", numbers, workers=workers, n_action_steps=longest, tasks=tasks, time_limit=300.,
+                   on_film=keep, env=dict(pilot="expert", shaky=shaky, stop_after=_STAY))
     acted = lambda r: {k: np.array(v, np.float32) for k, v in json.loads(r["detail"]).items() if k in ("actions", "executed")}
-    return [dict(**shown[r["task"], r["episode"]], **acted(r), kind="shaky" if shaky else "clean", detail=dict(scene=r["task"], episode=r["episode"], success=True)) for r in rows if r["success"]]
+    return [dict(**shown[r["task"], r["episode"]], **acted(r), kind="shaky" if shaky else "clean",
+                 detail=dict(scene=r["task"], episode=r["episode"], success=True)) for r in rows if r["success"]]
 
 def make_block(name:str, block:int)->list:
     "The episodes of one file of a demonstration set."
@@ -72,5 +74,6 @@ def make_bridge_demonstrations(
 )->Path: # The dataset's folder
     "Record a demonstration set, or go on recording it; one that is there and sound is left alone."
     s = bridge_sets[name]; folder = Path(folder or cache_dir()/"data"/name)
-    record(folder, len(s.blocks), partial(make_block, name), workers=workers, fps=5, robot_type="widowx", settings=dict(asdict(s), teaching=TEACHING))
+    record(folder, len(s.blocks), partial(make_block, name), workers=workers, fps=5, robot_type="widowx",
+           settings=dict(asdict(s), teaching=TEACHING))
     return folder

@@ -49,8 +49,10 @@ def perceive(env)->Seen: # env: `simpler.Bridge`
     scene, robot = env.scene, env.scene.agent.robot
     source, target = (scene.objs[n] for n in (scene.source_obj_name, scene.target_obj_name))
     base = pose(robot.pose)
-    return Seen(_THINGS[env.task], base, base@pose(scene.agent.controller.controllers["arm"]._target_pose), pose(robot.links_map["ee_gripper_link"].pose)[:3, 3],
-                pose(source.pose), pose(target.pose), float(robot.get_qpos()[0, -2:].mean()), bool(scene.agent.is_grasping(source)[0]), env.success)
+    return Seen(_THINGS[env.task], base, base@pose(scene.agent.controller.controllers["arm"]._target_pose),
+                pose(robot.links_map["ee_gripper_link"].pose)[:3, 3],
+                pose(source.pose), pose(target.pose), float(robot.get_qpos()[0, -2:].mean()), bool(scene.agent.is_grasping(source)[0]),
+                env.success)
 
 # %% ../../../nbs/tasks/bridge/02_expert.ipynb #b598b702
 def move(

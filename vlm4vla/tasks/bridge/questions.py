@@ -35,7 +35,8 @@ def _pixel(
 )->np.ndarray: # (…, 2) share of the picture's width and height
     "Where a place is seen."
     w, x, y, z = np.array(view.turn)/np.linalg.norm(view.turn)
-    turn = np.array([[1-2*(y*y+z*z), 2*(x*y-z*w), 2*(x*z+y*w)], [2*(x*y+z*w), 1-2*(x*x+z*z), 2*(y*z-x*w)], [2*(x*z-y*w), 2*(y*z+x*w), 1-2*(x*x+y*y)]])
+    turn = np.array([[1-2*(y*y+z*z), 2*(x*y-z*w), 2*(x*z+y*w)], [2*(x*y+z*w), 1-2*(x*x+z*z), 2*(y*z-x*w)],
+                     [2*(x*z-y*w), 2*(y*z+x*w), 1-2*(x*x+y*y)]])
     ahead, left, up = np.moveaxis((np.asarray(xyz) - view.eye)@turn, -1, 0)
     off = np.stack([-left/ahead, -up/ahead], -1)
     return (np.array(_LENS["centre"]) + _LENS["focal"]*off)/_LENS["size"]
@@ -66,7 +67,8 @@ def _story(
     thing, target = hand[np.clip(n, a, b)], np.broadcast_to(hand[b] - [0, 0, _ABOVE[task]], hand.shape)
     at = dict(hand=hand, thing=thing, target=target, next=np.where((n <= a)[:, None], hand[a], hand[b]))
     seen = dict(zip(("gripper", *NAMES[task]), (_pixel(v, view) for v in at.values())))
-    return [dict(task=task, instruction=instruction, wish=bool(opened[i]), open=bool(i == 0 or opened[i-1]), held=bool(a < i <= b), **{k: v[i] for k, v in at.items()}, marks={k: v[i] for k, v in seen.items()}) for i in n]
+    return [dict(task=task, instruction=instruction, wish=bool(opened[i]), open=bool(i == 0 or opened[i-1]), held=bool(a < i <= b),
+                 **{k: v[i] for k, v in at.items()}, marks={k: v[i] for k, v in seen.items()}) for i in n]
 
 # %% ../../../nbs/tasks/bridge/04_questions.ipynb #27a64428
 def _at(px): return " ".join(str(int(round(100*float(np.clip(v, 0, 1))))) for v in px)
@@ -85,7 +87,8 @@ KINDS = { # kind of question → (question, answer) about a state, for a thing a
     "open":          lambda s, a, b: ("is the gripper open?", "yes" if s["open"] else "no"),
     "held":          lambda s, a, b: (f"is the gripper holding the {a}?", "yes" if s["held"] else "no"),
     "height":        lambda s, a, b: ("how many centimetres is the gripper above the table?", str(int(round(100*s["hand"][2])))),
-    "plan":          lambda s, a, b: (ASK.replace("{instruction}", s["instruction"]), f"{_way(s['next'] - s['hand'])} {'open' if s['wish'] else 'closed'}"),
+    "plan":          lambda s, a,
+    b: (ASK.replace("{instruction}", s["instruction"]), f"{_way(s['next'] - s['hand'])} {'open' if s['wish'] else 'closed'}"),
 }
 WEIGHTS = dict(zip(KINDS, (2, 2, 2, 3, 3, 1, 1, 1, 8))) # how often training asks each
 

@@ -77,8 +77,11 @@ def maniskill():
     use_settings(); os.environ["MS_SKIP_ASSET_DOWNLOAD_PROMPT"] = "1"
     s = simulators["simpler"]; folder = Path(os.environ.get(s.assets_setting) or Path.home()/".maniskill")
     missing = lacks(s, folder)
-    if importlib.util.find_spec("mani_skill") is None: raise UserError(f"SimplerEnv-Bridge needs ManiSkill, which this Python does not have; install it with `{s.command}`.")
-    if missing: raise UserError(f"The assets of SimplerEnv-Bridge are not in {folder} ({missing[0]} is missing); set {s.assets_setting}, or run `{s.command}`.")
+    if importlib.util.find_spec("mani_skill") is None:
+        raise UserError(f"SimplerEnv-Bridge needs ManiSkill, which this Python does not have; install it with `{s.command}`.")
+    if missing:
+        raise UserError(f"The assets of SimplerEnv-Bridge are not in {folder} ({missing[0]} is missing); set {s.assets_setting}, or run "
+                        f"`{s.command}`.")
     warnings.filterwarnings("ignore")
     import gymnasium, mani_skill.envs
     logging.getLogger("mani_skill").setLevel(logging.ERROR)
@@ -99,7 +102,8 @@ class _Scenes:
         if task not in SCENES: raise UserError(f"SimplerEnv-Bridge has no task {task!r}{near_miss(task, SCENES)}")
         if task not in self.made:
             shared = _fresh_overlay()
-            scene = self.made[task] = self.gym.make(SCENES[task], obs_mode="rgb+segmentation", num_envs=1, sim_backend="cpu", render_backend=self.backend).unwrapped
+            scene = self.made[task] = self.gym.make(SCENES[task], obs_mode="rgb+segmentation", num_envs=1, sim_backend="cpu",
+                                                    render_backend=self.backend).unwrapped
             scene._rgb_overlay_images = shared
             scene.grid = scene.xyz_configs.numpy().astype(float), scene.quat_configs.numpy().astype(float)
         return self.made[task]
@@ -161,8 +165,10 @@ class Bridge:
     def reset(self, episode:int, task:str="carrot", instruction:str=None)->Observation:
         "Lay the table for an episode and look at it."
         scene = self.scene = self.scenes[task]
-        if instruction is not None and not instruction.strip(): raise UserError("The instruction is empty; say what to do, or leave it out for the simulator's own.")
-        self.task, self.episode, self.limit, self.gripper = task, int(episode), benchmarks["simpler-bridge"].limit(task), Gripper(self.sticky)
+        if instruction is not None and not instruction.strip():
+            raise UserError("The instruction is empty; say what to do, or leave it out for the simulator's own.")
+        self.task, self.episode, self.limit, self.gripper = task, int(episode), benchmarks["simpler-bridge"].limit(task), Gripper(
+            self.sticky)
         self.n, self.frames = 0, []
         self.done = self.success = self.ever = False; self.streak = 0
         self.instruction = instruction or scene.get_language_instruction()[0]

@@ -156,7 +156,9 @@ def checkout(
     "The folder of `calvin_env`."
     use_settings()
     named = path or os.environ.get(SETTING)
-    if not named: raise UserError(f"CALVIN runs from a checkout of calvin_env; git clone https://github.com/mees/calvin_env and name its folder in {SETTING}.")
+    if not named:
+        raise UserError(f"CALVIN runs from a checkout of calvin_env; git clone https://github.com/mees/calvin_env and name its folder "
+                        f"in {SETTING}.")
     for folder in (Path(named), Path(named)/"calvin_env"):
         if (folder/"calvin_env"/"envs"/"play_table_env.py").is_file(): return folder.resolve()
     raise UserError(f"{named} is no checkout of calvin_env (it has no calvin_env/envs/play_table_env.py); name one in {SETTING}.")
@@ -165,7 +167,9 @@ def checkout(
 def _packages():
     "Say which package is missing, and how to get it."
     try: yield
-    except ImportError as e: raise UserError(f"CALVIN needs the package {e.name or e}, which {sys.executable} cannot import; `vlm4vla simulators install calvin` makes an environment that has it.") from None
+    except ImportError as e:
+        raise UserError(f"CALVIN needs the package {e.name or e}, which {sys.executable} cannot import; `vlm4vla simulators install "
+                        f"calvin` makes an environment that has it.") from None
 
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #4e58c5c5
 def _configure(
@@ -179,7 +183,8 @@ def _configure(
     if file: cfg = OmegaConf.load(file)
     else:
         with hydra.initialize_config_dir(str(folder/"conf"), version_base=None):
-            cfg = hydra.compose("config_data_collection", overrides=["cameras=static_and_gripper", f"scene=calvin_scene_{scene}", "~vr_input", "~recorder",
+            cfg = hydra.compose("config_data_collection",
+                                overrides=["cameras=static_and_gripper", f"scene=calvin_scene_{scene}", "~vr_input", "~recorder",
                 "hydra/job_logging=default", "hydra/hydra_logging=default"])
     cfg.cameras = {"static": cfg.cameras.static}
     return cfg
@@ -188,7 +193,9 @@ def opengl(renderer:str)->bool:
     "Whether a renderer is OpenGL, and that this machine has it."
     if renderer not in _RENDERERS: raise UserError(f"CALVIN has no renderer {renderer!r}; choose one of {', '.join(_RENDERERS)}.")
     try: renderer == "egl" and ctypes.CDLL("libEGL.so.1")
-    except OSError: raise UserError("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
+    except OSError:
+        raise UserError("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 "
+                        "libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #644580c9
@@ -272,7 +279,8 @@ class Series(Table):
 
     def outcome(self)->dict:
         "What came of it."
-        return dict(success=self.solved == LENGTH, n_subtasks=self.solved, n_steps=self.n, **{f"task_{i+1}": self.solved > i for i in range(LENGTH)}, tasks=list(self.names))
+        return dict(success=self.solved == LENGTH, n_subtasks=self.solved, n_steps=self.n,
+                    **{f"task_{i+1}": self.solved > i for i in range(LENGTH)}, tasks=list(self.names))
 
     def observe(self, image)->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."

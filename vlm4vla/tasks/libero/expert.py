@@ -25,7 +25,8 @@ def box(
         return body == root
     mine = [g for g in range(m.ngeom) if m.geom_contype[g] and belongs(m.geom_bodyid[g])]
     signs = np.array(list(np.ndindex(2, 2, 2)))*2 - 1
-    corners = np.concatenate([d.geom_xpos[g] + (m.geom_aabb[g][:3] + m.geom_aabb[g][3:]*signs) @ d.geom_xmat[g].reshape(3, 3).T for g in mine])
+    corners = np.concatenate(
+        [d.geom_xpos[g] + (m.geom_aabb[g][:3] + m.geom_aabb[g][3:]*signs) @ d.geom_xmat[g].reshape(3, 3).T for g in mine])
     return corners.min(0), corners.max(0)
 
 def _tool(scene:Scene)->tuple: # (3,) place, (3, 3) turn

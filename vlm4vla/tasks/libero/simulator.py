@@ -32,7 +32,8 @@ def suite_of(split:str): # entry of `benchmarks`
 class _Arrays(pickle.Unpickler):
     "Unpickles arrays, and refuses everything else."
     def find_class(self, module, name):
-        if module.split(".")[0] not in ("numpy", "_codecs") or name not in ("ndarray", "dtype", "_reconstruct", "_frombuffer", "encode"): raise pickle.UnpicklingError(f"{module}.{name} in a file of initial states")
+        if module.split(".")[0] not in ("numpy", "_codecs") or name not in ("ndarray", "dtype", "_reconstruct", "_frombuffer", "encode"):
+            raise pickle.UnpicklingError(f"{module}.{name} in a file of initial states")
         return super().find_class(module, name)
 
 def initial_states(
@@ -42,8 +43,11 @@ def initial_states(
     try:
         with zipfile.ZipFile(path) as z: data = z.read(next(n for n in z.namelist() if n.endswith("/data.pkl")))
         return _Arrays(io.BytesIO(data)).load()
-    except FileNotFoundError: raise UserError(f"{path} is missing: this installation of LIBERO lacks a task's initial states; `{simulators['libero'].command} --fresh` brings them.") from None
-    except (zipfile.BadZipFile, pickle.UnpicklingError, StopIteration, EOFError) as e: raise UserError(f"{path} holds no initial states ({e}); `{simulators['libero'].command} --fresh` brings them.") from None
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: this installation of LIBERO lacks a task's initial states; `{simulators['libero'].command} "
+                        f"--fresh` brings them.") from None
+    except (zipfile.BadZipFile, pickle.UnpicklingError, StopIteration, EOFError) as e:
+        raise UserError(f"{path} holds no initial states ({e}); `{simulators['libero'].command} --fresh` brings them.") from None
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #8f30e491
 SETTING = simulators["libero"].assets_setting
@@ -67,14 +71,17 @@ def choose_renderer():
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "": os.environ.setdefault("MUJOCO_EGL_DEVICE_ID", "0") # robosuite would read a number there
     if os.environ.get("MUJOCO_GL"): return _check_card()
     found = [name for name, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")) if _loads(library)]
-    if not found: raise UserError("LIBERO renders with OpenGL, and this machine has neither libEGL nor libOSMesa; apt install libegl1 libgl1-mesa-dri, or libosmesa6.")
+    if not found:
+        raise UserError("LIBERO renders with OpenGL, and this machine has neither libEGL nor libOSMesa; apt install libegl1 "
+                        "libgl1-mesa-dri, or libosmesa6.")
     os.environ["MUJOCO_GL"] = found[0]; _check_card()
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #0546c630
 def _configure(package:Path, assets:str):
     "Write the configuration that LIBERO would ask for."
     folder = Path(os.environ.setdefault("LIBERO_CONFIG_PATH", str(cache_dir()/"libero")))
-    parts = dict(benchmark_root=package, bddl_files=package/"bddl_files", init_states=package/"init_files", datasets=package.parent/"datasets", assets=assets or package/"assets")
+    parts = dict(benchmark_root=package, bddl_files=package/"bddl_files", init_states=package/"init_files",
+                 datasets=package.parent/"datasets", assets=assets or package/"assets")
     text = "".join(f"{k}: {v}\n" for k, v in parts.items())
     path = folder/"config.yaml"
     if not path.is_file() or path.read_text(encoding="utf-8") != text: write_text(path, text)
@@ -86,13 +93,17 @@ def open_package()->Path:
     use_settings(); choose_renderer()
     os.environ["MPLBACKEND"] = "agg" # a notebook's would be inherited, and this Python may not have it
     spec, assets = find_spec("libero"), os.environ.get(SETTING, "")
-    if not spec: raise UserError(f"LIBERO needs the package hf-libero, which {sys.executable} cannot import; `{simulators['libero'].command}` makes an environment that has it.")
-    if assets and not (Path(assets)/"scenes").is_dir(): raise UserError(f"{assets} holds no assets of LIBERO (there is no folder scenes in it); name their folder in {SETTING}.")
+    if not spec:
+        raise UserError(f"LIBERO needs the package hf-libero, which {sys.executable} cannot import; `{simulators['libero'].command}` "
+                        f"makes an environment that has it.")
+    if assets and not (Path(assets)/"scenes").is_dir():
+        raise UserError(f"{assets} holds no assets of LIBERO (there is no folder scenes in it); name their folder in {SETTING}.")
     package = Path(list(spec.submodule_search_locations)[0])/"libero"
     _configure(package, assets)
     import libero.libero
     libero.libero._assets_path_cache = assets or libero.libero.get_assets_path()
-    if not Path(libero.libero._assets_path_cache).is_dir(): raise UserError(f"LIBERO's assets could not be fetched from the Hugging Face hub; name a folder that holds them in {SETTING}.")
+    if not Path(libero.libero._assets_path_cache).is_dir():
+        raise UserError(f"LIBERO's assets could not be fetched from the Hugging Face hub; name a folder that holds them in {SETTING}.")
     return package
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #41fe1164
@@ -106,8 +117,11 @@ def _files(task:str):
         found = re.search(r"[Oo]pening file '?([^':]+)", str(e))
         path = getattr(e, "filename", None) or (found and found[1])
         if not path: raise UserError(_unrendered(e)) from None
-        raise UserError(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in {SETTING}, or unset it to fetch them.") from None
-    except ImportError as e: raise UserError(f"LIBERO cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']} ({e}); apt install libegl1 libgl1-mesa-dri, or libosmesa6 with MUJOCO_GL=osmesa.") from None
+        raise UserError(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in {SETTING}, "
+                        f"or unset it to fetch them.") from None
+    except ImportError as e:
+        raise UserError(f"LIBERO cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']} ({e}); apt install libegl1 libgl1-mesa-dri, or "
+                        f"libosmesa6 with MUJOCO_GL=osmesa.") from None
 
 def _unrendered(e)->str:
     "What is said when a scene cannot be built."
@@ -148,7 +162,8 @@ class Scene:
         self.task, self.size, self.states = task, size, initial_states(package/"init_files"/split/f"{task}.pruned_init")
         with _files(task):
             from libero.libero.envs import OffScreenRenderEnv
-            self.env = OffScreenRenderEnv(bddl_file_name=str(package/"bddl_files"/split/f"{task}.bddl"), camera_names=[CAMERA], camera_heights=size, camera_widths=size,
+            self.env = OffScreenRenderEnv(bddl_file_name=str(package/"bddl_files"/split/f"{task}.bddl"), camera_names=[CAMERA],
+                                          camera_heights=size, camera_widths=size,
                                           hard_reset=False, ignore_done=True)
         self.exposure = _expose(self.env)
 
@@ -198,7 +213,8 @@ class Episode(Tasks):
     "Settling, actions, limit."
     def begin(self, episode:int):
         "Set the initial state and let things settle."
-        if not 0 <= episode < len(self.scene.states): raise UserError(f"LIBERO has no episode {episode} of {self.scene.task}; they count from 0 to {len(self.scene.states)-1}.")
+        if not 0 <= episode < len(self.scene.states):
+            raise UserError(f"LIBERO has no episode {episode} of {self.scene.task}; they count from 0 to {len(self.scene.states)-1}.")
         self.scene.start(int(episode))
         self.n, self.rounds, self.done, self.success, self.before = 0, 0, False, False, False
         for _ in range(_SETTLE if self.settle == "wait" else 1): self.dummy()
@@ -230,7 +246,8 @@ class Libero(Episode):
                  render_every_step:bool=False, # Keep an image after each action, for films
                  limit:int=None,       # Actions of the policy; by default the suite's
                  instructions:dict=None): # Task → what to say instead of the benchmark's own words
-        self.suite, self.split, self.size, self.settle, self.every = suite_of(split), split, check_int("size", size), settle, render_every_step
+        self.suite, self.split, self.size, self.settle, self.every = suite_of(split), split, check_int("size",
+            size), settle, render_every_step
         if settle not in _WAYS: raise UserError(f"LIBERO cannot settle {settle!r}; choose one of {', '.join(_WAYS)}.")
         self.limit, self.words, self.scene, self.done = check_int("limit", limit or self.suite.max_steps), words(instructions), None, True
         open_package()

@@ -81,7 +81,9 @@ class DemoSet:
     def n_blocks(self): return -(-len(self.episodes)//self.block)
 
 demo_sets = Registry("demonstration set")
-for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200), DemoSet("grinningface-smoke", 2, 1, 1, block=2)): demo_sets.add(s)
+for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200),
+          DemoSet("grinningface-smoke", 2, 1, 1, block=2)):
+    demo_sets.add(s)
 
 # %% ../../../nbs/tasks/tabletop/02_demonstrations.ipynb #21676352
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.demonstrations")
@@ -95,5 +97,6 @@ def make_block(name:str, block:int)->list[dict]:
 def make_demonstrations(name:str="grinningface", workers:int=2, folder=None)->Path: # the dataset's folder
     "Record a demonstration set, or go on recording it; one that is there and sound is left alone."
     s = demo_sets[name]; folder = Path(folder or cache_dir()/"data"/name)
-    record(folder, s.n_blocks, partial(make_block, name), workers=workers, fps=240/SUBSTEPS, settings=dict(asdict(s), scene=SCENE_VERSION, teaching=TEACHING))
+    record(folder, s.n_blocks, partial(make_block, name), workers=workers, fps=240/SUBSTEPS,
+           settings=dict(asdict(s), scene=SCENE_VERSION, teaching=TEACHING))
     return folder

@@ -80,7 +80,9 @@ def _bullet():
     "Import PyBullet when an environment is made, not before."
     with _quiet():
         try: import pybullet, pybullet_data
-        except ImportError: raise UserError(f"The emoji tabletop needs PyBullet, which {sys.executable} cannot import; `vlm4vla simulators install tabletop` makes an environment that has it.") from None
+        except ImportError:
+            raise UserError(f"The emoji tabletop needs PyBullet, which {sys.executable} cannot import; `vlm4vla simulators install "
+                            f"tabletop` makes an environment that has it.") from None
     return pybullet, pybullet_data.getDataPath()
 
 # %% ../../../nbs/tasks/tabletop/01_simulator.ipynb #dc087049
@@ -227,7 +229,8 @@ def observe(self:Tabletop)->Observation:
     "The image, the instruction, and, once the episode is over, what came of it."
     l, placed = self.layout, self.chosen is not None
     info = dict(success=self.success, n_steps=self.n, execution=placed, recognition=self.success if placed else None, cards=l.names,
-        named=l.names[l.named], chosen=l.names[self.chosen] if placed else None, unseen_triple=frozenset(l.cards) not in seen_triples()) if self.done else {}
+        named=l.names[l.named], chosen=l.names[self.chosen] if placed else None,
+        unseen_triple=frozenset(l.cards) not in seen_triples()) if self.done else {}
     return Observation(image=self.render(), instruction=l.instruction, done=self.done, info=info)
 
 # %% ../../../nbs/tasks/tabletop/01_simulator.ipynb #6da4e052
