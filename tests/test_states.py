@@ -8,7 +8,8 @@ from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
 from vlm4vla.training.processes import launch
 from vlm4vla.training.origin import Origin
 from vlm4vla.training.state import find_non_finite
-from vlm4vla.policy.train import Stopped, fit, train
+from vlm4vla.training.loop import Stopped, fit
+from vlm4vla.policy.train import train
 import vlm4vla.training.state
 
 class Net(torch.nn.Module):

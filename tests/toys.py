@@ -17,7 +17,7 @@ def done(kind): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.back
 """
 TRAIN = """
 import torch
-from vlm4vla.policy.train import fit
+from vlm4vla.training.loop import fit
 from vlm4vla.core import seed_everything
 seed_everything(0); line = torch.nn.Linear(1, 1); x = torch.linspace(-1, 1, 64)[:, None]
 def loss_at(step):

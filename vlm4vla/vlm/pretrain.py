@@ -15,35 +15,25 @@ import torch, transformers
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
 from .family import Family, families, mimetic_init, small_tokenizer
-from ..tasks.tabletop.simulator import emoji
-from ..tasks.tabletop.questions import COLORS, KINDS, SIDES, questions
+from ..catalog.sets import QuestionSet
 from ..results.stats import wilson
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #5454b8a7
-def _corpus(family:Family)->list[str]:
-    "Texts with every word a mini backbone meets, frequent ones often."
-    state = dict(cards=(0,1,2), card_px=[(0,0)]*3, block=(0,0), hand=(0,0), height=0, held=True, color="red")
-    r, texts = np.random.default_rng(0), []
-    for n in (e["name"] for e in emoji()):
-        texts += [n, f" {n}", f"What action should the robotic arm take to pick the block and place it on {n}"]
-        texts += [q for k in ("which card","goal","point") for q in [KINDS[k](state, 0, n, r)[0]]]
-    texts += [t for _ in range(200) for _,q,a,_ in questions(state, r, list(KINDS)) for t in (q,a)]
-    texts += [f"{i} {i}" for i in range(101)]*3 + [*SIDES, "yes", "no", *COLORS]*20
-    return 2*(texts + [*family.words]*200)
-
-def _closed_tokenizer(family:Family):
-    "The tokenizer of a family's mini backbone."
-    return small_tokenizer(_corpus(family), vocab=1500, specials=family.specials, pad=family.pad, eos=family.eos)
+def _closed_tokenizer(family:Family, questions:QuestionSet):
+    "The tokenizer of a family's mini backbone: each word that is said is one token."
+    texts = 2*(questions.texts() + [*family.words]*200)
+    return small_tokenizer(texts, vocab=1500, specials=family.specials, pad=family.pad, eos=family.eos)
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #a354021d
 SIZES = dict(hidden=128, layers=4, ff=384, head_dim=64, vision=96, depth=4, patch=8, image=96)
 
 def new_mini(name:str,     # a mini backbone
              folder,       # where it goes
+             questions:QuestionSet, # whose words its tokenizer has
              seed:int=0)->Backbone: # the one in that folder
     "An untrained mini backbone in a folder, ready to be loaded."
     family, sizes = families[backbones[name].family], SIZES | families[backbones[name].family].mini
-    tok = _closed_tokenizer(family)
+    tok = _closed_tokenizer(family, questions)
     config = family.config(vocab=len(tok), **sizes)
     config.text_config.pad_token_id, config.text_config.eos_token_id = tok.pad_token_id, tok.eos_token_id
     torch.manual_seed(seed)

@@ -12,7 +12,7 @@ import re
 import numpy as np
 import torch
 from .loading import Encoder
-from ..tasks.tabletop.questions import KINDS, questions
+from ..catalog.sets import QuestionSet
 
 # %% ../../nbs/vlm/10_vqa.ipynb #63d2cf44
 @torch.no_grad()
@@ -29,26 +29,28 @@ def generate_answer(model, enc:Encoder, images:np.ndarray, asked:list[str], # (N
     return [a.strip() for a in out]
 
 # %% ../../nbs/vlm/10_vqa.ipynb #d431aed3
-_TOLERANCE = dict(point=5, block=5, gripper=5, thing=5, target=5, height=2, offset=2) | {"to the thing": 2, "to the target": 2}
-
 def _numbers(text:str)->np.ndarray:
     "The numbers of an answer, those to the left, far and down negative."
     words = re.sub(r"\b(left|far|down) ", "-", re.sub(r"\b(right|near|up) ", "", text)).split()
     return np.array([float(w) for w in words])
 
-def correct(kind:str, said:str, truth:str)->bool:
+def correct(
+    said:str, # What the VLM answered
+    truth:str, # What is right
+    tolerance:float=None, # How far each number may be off; without it, the very words are wanted, in any order
+)->bool:
     "Is an answer right?"
-    if kind not in _TOLERANCE: return sorted(said.split(", ")) == sorted(truth.split(", "))
+    if tolerance is None: return sorted(said.split(", ")) == sorted(truth.split(", "))
     try: a, b = _numbers(said), _numbers(truth)
     except ValueError: return False
-    return len(a) == len(b) and bool((abs(a-b) <= _TOLERANCE[kind]).all())
+    return len(a) == len(b) and bool((abs(a-b) <= tolerance).all())
 
 # %% ../../nbs/vlm/10_vqa.ipynb #6f4e9954
 def vqa(model, enc:Encoder, images:np.ndarray, states:list[dict], seed:int=0,
-        ask=questions, kinds=tuple(KINDS), # by default the tabletop's
+        *, questions:QuestionSet, # what is asked, one question of each kind
        )->list[dict]: # rows: kind, split, question, truth, said, correct
     "Ask a VLM every kind of question about every picture."
-    asked = [(i, *q) for i,s in enumerate(states) for q in ask(s, np.random.default_rng([seed,i]), list(kinds))]
-    asked.sort(key=lambda a: list(kinds).index(a[1])) # short answers need not wait for long ones
+    asked = [(i, *q) for i,s in enumerate(states) for q in questions.ask(s, np.random.default_rng([seed,i]), list(questions.kinds))]
+    asked.sort(key=lambda a: questions.kinds.index(a[1])) # short answers need not wait for long ones
     said = generate_answer(model, enc, images[[i for i,*_ in asked]], [q for _,_,q,*_ in asked])
-    return [dict(kind=k, split=split, question=q, truth=a, said=t, correct=correct(k, t, a)) for (_,k,q,a,split),t in zip(asked, said)]
+    return [dict(kind=k, split=split, question=q, truth=a, said=t, correct=correct(t, a, questions.tolerance.get(k))) for (_,k,q,a,split),t in zip(asked, said)]

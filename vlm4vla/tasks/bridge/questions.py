@@ -11,6 +11,7 @@ __all__ = ['NAMES', 'KINDS', 'WEIGHTS', 'View', 'questions', 'frames']
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pyarrow.parquet as pq
+from ...catalog.sets import QuestionSet, question_sets
 from ...data.store import block_paths, load_episodes
 from ...vlm.family import ASK
 from ...data.formats import open_data
@@ -103,6 +104,10 @@ def questions(
     w = np.array(list(weights.values()))
     if kinds is None: kinds = r.choice(list(weights), n, p=w/w.sum())
     return [(str(k), *KINDS[k](state, *NAMES[state["task"]]), "all") for k in kinds]
+
+# %% ../../../nbs/tasks/bridge/04_questions.ipynb #f2fbbee1
+question_sets.add(QuestionSet(name="bridge", ask=questions, weights=WEIGHTS,
+                              tolerance=dict(gripper=5, thing=5, target=5, height=2) | {"to the thing": 2, "to the target": 2}))
 
 # %% ../../../nbs/tasks/bridge/04_questions.ipynb #433b8868
 _HELD_OUT = 10 # one episode of so many

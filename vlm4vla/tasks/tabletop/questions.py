@@ -10,6 +10,7 @@ __all__ = ['COLORS', 'SIDES', 'KINDS', 'WEIGHTS', 'scenes', 'questions', 'pictur
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #157cc43b
 from pathlib import Path
 import numpy as np
+from ...catalog.sets import QuestionSet, question_sets
 from ...core import replacing, stable_seed
 from ...sim.elsewhere import in_simulator
 from ...data.samples import resize_images
@@ -111,6 +112,21 @@ def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one
         k = int(r.integers(3)); e = emoji()[state["cards"][k]]
         out.append((str(kind), *KINDS[kind](state, k, e["name"], r), e["split"] if kind in _ABOUT else "all"))
     return out
+
+# %% ../../../nbs/tasks/tabletop/03_questions.ipynb #1a17c09a
+def _texts()->list[str]:
+    "Texts with every word that is said about the tabletop, frequent ones often."
+    state = dict(cards=(0,1,2), card_px=[(0,0)]*3, block=(0,0), hand=(0,0), height=0, held=True, color="red")
+    r, texts = np.random.default_rng(0), []
+    for n in (e["name"] for e in emoji()):
+        texts += [n, f" {n}", f"What action should the robotic arm take to pick the block and place it on {n}"]
+        texts += [q for k in ("which card","goal","point") for q in [KINDS[k](state, 0, n, r)[0]]]
+    texts += [t for _ in range(200) for _,q,a,_ in questions(state, r, list(KINDS)) for t in (q,a)]
+    texts += [f"{i} {i}" for i in range(101)]*3 + [*SIDES, "yes", "no", *COLORS]*20
+    return texts
+
+question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=WEIGHTS, texts=_texts, aligned="vlm4vla.tasks.tabletop.alignment:TABLETOP",
+                              tolerance=dict(point=5, block=5, gripper=5, height=2, offset=2)))
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #d6b0458b
 _BLOCK = 500
