@@ -5,8 +5,8 @@ from vlm4vla.core import UserError
 from vlm4vla.sim.elsewhere import interpreter_of
 from vlm4vla.sim.install import TESTED, base_python, install
 
-HANDS_ON = ("41_grinningface", "41a_demonstrations") # hold the tabletop in their own process
-USING = ("30_train", "31_vlm_sft", "32_vqa", "39e_elsewhere", "40_rollout", "41b_questions",
+HANDS_ON = ("01_tabletop", "02_demonstrations") # hold the tabletop in their own process
+USING = ("07_train", "09_sft", "10_vqa", "07_elsewhere", "03_rollout", "03_questions", "04_alignment",
          "evaluate", "pretrain_mini", "train", "vlm_sft") # ask for it, wherever it runs
 
 def lacking()->str:

@@ -10,7 +10,8 @@ __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differ
            'grid', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields, replace
 from ..core import UserError, Registry, check_int, near_miss
 from .backbones import backbones
 from .benchmarks import Benchmark, benchmarks

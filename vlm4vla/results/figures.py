@@ -157,6 +157,10 @@ def _producer(name:str)->str:
     return found[0].relative_to(home()).as_posix() if found else ""
 
 # %% ../../nbs/results/06_figures.ipynb #85596c7c
+def _clean()->dict:
+    "The workbook's look on top of Matplotlib's own, and nothing of this process or this user."
+    return {k: v for k, v in {**mpl.rcParamsDefault, **style}.items() if not k.startswith(("backend", "interactive"))}
+
 def save(
     fig, # Matplotlib figure
     name:str, # File name; its leading number is the notebook's
@@ -172,9 +176,10 @@ def save(
     if gone := [t for t in tables if not t.is_file()]:
         raise UserError(f"The figure {name!r} was drawn from {gone[0]}, which is not there; write that table first.")
     base = home() if out.is_relative_to(home()) else out
-    _settle(fig)
-    for fmt in ("svg", "png"):
-        with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
+    with mpl.rc_context(_clean()): # whatever a page before this one has set
+        _settle(fig)
+        for fmt in ("svg", "png"):
+            with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
     write_json(out/f"{name}.json", dict(figure=name, notebook=_producer(name), caption=caption, alt=alt,
                                         tables={Path(os.path.relpath(t, base)).as_posix(): file_hash(t) for t in tables}))
     return Saved(out/f"{name}.svg", caption, alt, tuple(tables))
