@@ -1,4 +1,4 @@
-"""The workbook from a terminal: `vlm4vla _demo`, `_sweep`, `_status`, `_evaluate`, `_train`, `_report`, `_compact`, `_data`, `_simulators` and `_doctor`.
+"""The workbook from a terminal: run a study, see where it stands, train, evaluate, report, check data, install simulators
 
 Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 
@@ -295,7 +295,7 @@ def _simulators(args)->int:
     from vlm4vla.sim.install import install
     if args.action == "list": say(table(check_simulators(), ["what", "state", "detail"])); return 0
     if not args.names:
-        raise UserError("Name the simulator to install, such as `vlm4vla _simulators install simpler`; `vlm4vla _simulators list` "
+        raise UserError("Name the simulator to install, such as `vlm4vla simulators install simpler`; `vlm4vla simulators list` "
                         "shows them.")
     if args.assets and len(args.names) > 1: raise UserError("--assets names the files of one simulator; install one at a time with it.")
     for n in args.names: say(f"{n} works; its first scene: {display_path(install(n, args.assets, args.fresh))}")
@@ -320,8 +320,8 @@ def _demo(args)->int:
     say(*(f"video    {display_path(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
     say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran",
         "",
-        "Next: `make lab` opens the notebooks; `vlm4vla _sweep pretrained-vs-scratch` measures the same at full size, with three seeds;",
-        "`vlm4vla _doctor` says what else this machine can run.")
+        "Next: `make lab` opens the notebooks; `vlm4vla sweep pretrained-vs-scratch` measures the same at full size, with three seeds;",
+        "`vlm4vla doctor` says what else this machine can run.")
     return 0
 
 # %% ../nbs/90_cli.ipynb #cac43f7c

@@ -6,11 +6,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/core.html.md"""
 
 # %% auto #0
 __all__ = ['variables', 'FULL', 'SETTINGS', 'UserError', 'check_int', 'Registry', 'near_miss', 'same_message', 'Variable',
-           'setting', 'as_folder', 'is_workbook', 'home', 'results_dir', 'cache_dir', 'assets_dir', 'workbook_file',
-           'display_path', 'typed', 'unwritable', 'make_folder', 'stable_seed', 'seed_everything', 'replacing',
-           'to_jsonable', 'write_text', 'write_json', 'file_hash', 'tree_hash', 'progress', 'try_lock', 'locked',
-           'CommandResult', 'run_command', 'commit', 'git_sha', 'versions', 'nvidia_smi', 'gpus', 'cores', 'machine',
-           'hardware', 'write_provenance']
+           'setting', 'as_folder', 'load_plugins', 'is_workbook', 'home', 'results_dir', 'cache_dir', 'assets_dir',
+           'workbook_file', 'display_path', 'typed', 'unwritable', 'make_folder', 'stable_seed', 'seed_everything',
+           'replacing', 'to_jsonable', 'write_text', 'write_json', 'file_hash', 'tree_hash', 'progress', 'try_lock',
+           'locked', 'CommandResult', 'run_command', 'commit', 'git_sha', 'versions', 'nvidia_smi', 'gpus', 'cores',
+           'machine', 'hardware', 'write_provenance']
 
 # %% ../nbs/00_core.ipynb #e2be7df5
 import errno, fcntl, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
@@ -74,7 +74,9 @@ class Registry(dict):
         self[name] = entry
         return entry
 
-    def __missing__(self, name): raise UserError(f"There is no {self.kind} {name!r}{near_miss(name, self)}")
+    def __missing__(self, name):
+        if load_plugins() and name in self: return self[name]
+        raise UserError(f"There is no {self.kind} {name!r}{near_miss(name, self)}")
 
     @property
     def df(self):
@@ -149,6 +151,8 @@ def _yes(text)->bool:
     if text.lower() not in (yes := ("1", "true", "yes", "on")) + ("0", "false", "no", "off"): raise ValueError(text)
     return text.lower() in yes
 
+def _words(text)->list: return [p.strip() for p in text.split(os.pathsep) if p.strip()]
+
 def _plain_name(text)->str:
     if not re.fullmatch(r"\w[\w.+-]{0,200}", text): raise ValueError(text)
     return text
@@ -159,9 +163,41 @@ for v in (Variable("VLM4VLA_HOME", "the workbook's folder", as_folder),
           Variable("VLM4VLA_DATA", f"folders of datasets, separated by {os.pathsep!r}", _folders),
           Variable("VLM4VLA_IMAGE_CACHE", "a number of gigabytes", _amount),
           Variable("VLM4VLA_THREADS", "a whole number of at least 1", _number),
+          Variable("VLM4VLA_PLUGINS", f"modules or .py files, separated by {os.pathsep!r}", _words),
+          Variable("VLM4VLA_BACKBONES", f"checkpoints as name=folder or name=repository@revision, separated by {os.pathsep!r}", _words),
+          Variable("VLM4VLA_POLICIES", f"folders of policies, separated by {os.pathsep!r}", _words),
           Variable("VLM4VLA_COMPILE", "1 or 0", _yes),
           Variable("VLM4VLA_WARNING", "a whole number of seconds", _number),
           Variable("VLM4VLA_PART", "a name without slashes", _plain_name)): variables.add(v)
+
+# %% ../nbs/00_core.ipynb #463e83fb
+_loaded = set() # plug-ins that are read, or being read
+
+def _import_plugin(
+    name:str, # Of a module, or the path of a .py file
+):
+    "Import a plug-in once; a file's folder is where modules are found from then on."
+    path = Path(name).expanduser().resolve()
+    if name.endswith(".py") and not path.is_file(): raise UserError(f"There is no plug-in {name}; give the name of a module or a .py file.")
+    folder, module = (str(path.parent), path.stem) if name.endswith(".py") else (os.getcwd(), name)
+    if folder not in sys.path: sys.path.append(folder)
+    from importlib import import_module
+    try: found = import_module(module)
+    except Exception as e: raise UserError(f"The plug-in {name} cannot be loaded ({type(e).__name__}: {str(e).rstrip('.')}).") from e
+    if name.endswith(".py") and Path(found.__file__ or "").resolve() != path:
+        raise UserError(f"The plug-in {name} has the name of another module ({found.__file__}); rename the file.")
+
+def load_plugins()->list:
+    "Let plug-ins register what they bring; the names of those that were new."
+    from importlib.metadata import entry_points
+    own = ["vlm4vla.vlm.own"] if setting("VLM4VLA_BACKBONES") or setting("VLM4VLA_POLICIES") else [] # what is given without a file
+    names = [*(e.value for e in entry_points(group="vlm4vla.plugins")), *setting("VLM4VLA_PLUGINS", []), *own]
+    new = [n for n in dict.fromkeys(names) if n not in _loaded]
+    for n in new:
+        _loaded.add(n)
+        try: _import_plugin(n)
+        except UserError: _loaded.discard(n); raise
+    return new
 
 # %% ../nbs/00_core.ipynb #e9a41bc6
 def is_workbook(

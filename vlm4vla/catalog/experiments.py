@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differences', 'seeds', 'experiments', 'studies',
-           'Recipe', 'check_recipe', 'Variant', 'Override', 'resolve', 'Difference', 'Experiment', 'Experiments',
-           'grid', 'Study']
+           'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'Override', 'resolve', 'Difference',
+           'Experiment', 'Experiments', 'grid', 'with_settings', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
 import re
@@ -61,6 +61,9 @@ def check_recipe(r:Recipe)->Recipe:
         if getattr(r, k) not in allowed: raise UserError(f"The recipe's {k} is {getattr(r, k)!r}{near_miss(getattr(r, k), allowed)}")
     for k in ("steps", "batch_size", "chunk_size", "n_action_steps", "eval_episodes", "checkpoint_every"):
         if getattr(r, k) < 1: raise UserError(f"The recipe's {k} is {getattr(r, k)}; it must be at least 1.")
+    for k in ("weight_decay", "warmup_steps", "grad_clip", "lr_head_mult", "model_size", "milestone_every"):
+        if not 0 <= getattr(r, k) < float("inf"): raise UserError(f"The recipe's {k} is {getattr(r, k)}; it must be at least 0.")
+    if r.image_size < 1: raise UserError(f"The recipe's image_size is {r.image_size}; it must be at least 1.")
     for p in r.freeze:
         if p not in PARTS: raise UserError(f"The recipe freezes {p!r}{near_miss(p, PARTS)}")
     if not 0 < r.action_keep <= 1: raise UserError(f"The recipe's action_keep is {r.action_keep}; it must lie above 0 and be at most 1.")
@@ -75,6 +78,62 @@ def check_recipe(r:Recipe)->Recipe:
         raise UserError(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
     return r
 
+# %% ../../nbs/catalog/03_experiments.ipynb #f76c3f99
+_KINDS = {int: "a whole number", float: "a number", str: "text", tuple: "names with a comma between them"}
+
+def _value(
+    name:str, # Field of the recipe
+    given, # Its value, or that as text
+):
+    "What a field is set to, as its kind of value, or a `UserError`."
+    kinds = {f.name: f.type for f in fields(Recipe)}
+    if name not in kinds: raise UserError(f"The recipe has no field {name!r}{near_miss(name, kinds)}")
+    kind, wrong = kinds[name], UserError(f"The recipe's {name} must be {_KINDS[kinds[name]]}, not {given!r}.")
+    if kind is tuple: return tuple(p for p in re.split("[,-]", given) if p) if isinstance(given, str) else tuple(given)
+    try: value = float(given) if kind in (int, float) else str(given)
+    except (TypeError, ValueError): raise wrong from None
+    if kind is int and not value.is_integer() or value != value: raise wrong
+    return kind(value)
+
+def _in_name(name:str, value)->str:
+    "A value as the name of a variant has it."
+    if isinstance(value, float): return repr(int(value) if value.is_integer() and value < 1e9 else value).replace("e+", "e")
+    text = "-".join(value) if isinstance(value, tuple) else str(value)
+    if not re.fullmatch(r"([A-Za-z0-9.-]|_(?!_))*", text):
+        raise UserError(f"The recipe's {name} cannot be set to {text!r}, which no name of a variant can hold; register a variant with a "
+                        f"name of its own (`--plugin`).")
+    return text
+
+# %% ../../nbs/catalog/03_experiments.ipynb #5fa7970d
+def _apart(
+    name:str, # Of a variant
+)->tuple: # entry of `variants` that it begins with, or nothing; field → value, as text
+    "The name of a variant, taken apart."
+    base = max((v for v in variants if name == v or name.startswith(f"{v}+")), key=len, default="")
+    return base, dict(p.partition("-")[::2] for p in name.removeprefix(base).split("+") if p) if base else {}
+
+def changed_variant(
+    variant:str, # Name of one
+    changes:dict, # Recipe field → value, or that as text
+)->str:
+    "The name of a variant with some fields set: fields in alphabetical order, each once."
+    base, before = _apart(variants[variant].name)
+    values = {k: _value(k, v) for k, v in {**before, **changes}.items()}
+    name = "+".join([base, *(f"{k}-{_in_name(k, values[k])}" for k in sorted(values))])
+    if len(name) > 64:
+        raise UserError(f"The variant {name!r} would have a name of {len(name)} characters, more than 64; register one with a name of its "
+                        f"own (`--plugin`).")
+    return name
+
+class Variants(Registry):
+    "Variants by name; `base+lr-0.0001` is `base` with that field set."
+    def __missing__(self, name):
+        base, said = _apart(str(name))
+        if not said: return super().__missing__(name)
+        if (proper := changed_variant(base, said)) != name: raise UserError(f"The variant {name!r} is written {proper!r}.")
+        values = {k: _value(k, v) for k, v in said.items()}
+        return Variant(name, f"`{base}` with {', '.join(f'{k}={v}' for k, v in said.items())}.", {**self[base].changes, **values})
+
 # %% ../../nbs/catalog/03_experiments.ipynb #49becb29
 @dataclass(frozen=True)
 class Variant:
@@ -83,7 +142,7 @@ class Variant:
     why:str # One sentence
     changes:dict=field(default_factory=dict) # Recipe field → value
 
-variants = Registry("variant")
+variants = Variants("variant")
 smoke = dict(steps=3, batch_size=4, warmup_steps=1, eval_episodes=1, checkpoint_every=2, demos="grinningface-smoke")
 demo = dict(steps=950, eval_episodes=10, checkpoint_every=200, demos="grinningface-demo")
 for v in (Variant("base", "The paper's recipe."),
@@ -172,7 +231,7 @@ def resolve(
     values = dict(steps=b.steps, batch_size=b.batch_size, lr=b.lr, chunk_size=b.chunk_size,
                   n_action_steps=b.n_action_steps, eval_episodes=b.episodes, demos=b.demos)
     for o in overrides:
-        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name):
+        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name, _apart(v.name)[0]):
             values |= o.changes
     return check_recipe(Recipe(**{**values, **v.changes}))
 
@@ -321,7 +380,16 @@ class Experiments(Registry):
         if len(parts) != 4:
             raise UserError(f"{run_id!r} is no experiment; write backbone__benchmark__variant__s0, such as {next(iter(self))!r}.")
         for name, known in zip(parts, (backbones, benchmarks, variants)): known[name]
+        if parts[3] in [f"s{s}" for s in seeds]: return Experiment(*parts[:3], int(parts[3][1:])) # its parts came later
         raise UserError(f"There is no seed {parts[3]!r} in {run_id!r}{near_miss(parts[3], [f's{s}' for s in seeds])}")
+
+    def __contains__(self, run_id):
+        try: return super().__contains__(run_id) or bool(self[run_id])
+        except UserError: return False
+
+    def fill(self):
+        "Have every combination of what is registered, for patterns."
+        for e in grid(backbones, benchmarks, variants, seeds): self.setdefault(e.run_id, e)
 
 def grid(
     backbones, # Names
@@ -333,7 +401,20 @@ def grid(
     return [Experiment(m, b, v, s) for b in benchmarks for m in backbones for v in variants for s in seeds]
 
 experiments = Experiments("experiment", key="run_id", named=".+") # of parts whose names were looked at
-for e in grid(backbones, benchmarks, variants, seeds): experiments.add(e)
+experiments.fill()
+
+# %% ../../nbs/catalog/03_experiments.ipynb #9eb4ef06
+def with_settings(
+    e:Experiment,
+    *said:str, # Each "field=value", or several with commas between them
+)->Experiment: # itself where nothing is said
+    "An experiment with fields of its recipe set: another variant, whose name says them."
+    pairs = [p for s in said for p in re.split(r"[,;\s]+(?=\w+=)", s.strip()) if p]
+    if odd := next((p for p in pairs if "=" not in p), ""): raise UserError(f"{odd!r} sets nothing; write field=value, such as lr=1e-4.")
+    if not pairs: return e
+    new = replace(e, variant=changed_variant(e.variant, dict(map(str.strip, p.split("=", 1)) for p in pairs)))
+    new.recipe # refuses what cannot be
+    return new
 
 # %% ../../nbs/catalog/03_experiments.ipynb #b499c868
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def _ask(python, module, function, args, kwargs):
     with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
         Path(d, "asked").write_bytes(pickle.dumps((module, function.__qualname__, args, kwargs, os.getpid())))
         env = worker_environment(python, OMP_NUM_THREADS="1", PYTHONPATH=str(shown_package(d)))
-        cmd = [python, "-c", "from vlm4vla.sim.elsewhere import serve_call; answer()", d]
+        cmd = [python, "-c", "from vlm4vla.sim.elsewhere import serve_call; serve_call()", d]
         try: p = subprocess.run(cmd, env=env, stdin=subprocess.DEVNULL, capture_output=True)
         except OSError as e:
             raise UserError(f"The simulator's interpreter {python} does not start ({e.strerror}); set it right or unset it.") from None

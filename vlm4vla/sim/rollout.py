@@ -230,7 +230,7 @@ def restart(self:Run, hand:WorkerHandle, what:str, body):
         self.bad_starts += 1
         if self.bad_starts > 1:
             raise UserError(f"The simulator {self.crew.module} does not start under {self.crew.python} "
-                          f"({why if what == 'error' else f'{why}: {said}'}); `vlm4vla _doctor` says what it needs.")
+                          f"({why if what == 'error' else f'{why}: {said}'}); `vlm4vla doctor` says what it needs.")
     self.crew.end(hand)
     if hand.job: self.fail(hand, why, said if what == "died" else "")
     if self.left: self.crew.start(hand.slot)
