@@ -152,8 +152,7 @@ def _canonical(svg, name):
 def _producer(name:str)->str:
     "The notebook that a figure's leading number belongs to, from the workbook's folder."
     number = name.split("_")[0]
-    found = sorted(p for p in (home()/"nbs").rglob(f"{number}_*.ipynb")
-                   if ".ipynb_checkpoints" not in p.parts) if number[:1].isdigit() else []
+    found = sorted(p for p in (home()/"nbs"/"analysis").glob(f"{number}_*.ipynb")) if number[:1].isdigit() else []
     return found[0].relative_to(home()).as_posix() if found else ""
 
 # %% ../../nbs/results/06_figures.ipynb #85596c7c
