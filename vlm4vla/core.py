@@ -181,6 +181,8 @@ def _import_plugin(
     if name.endswith(".py") and not path.is_file(): raise UserError(f"There is no plug-in {name}; give the name of a module or a .py file.")
     folder, module = (str(path.parent), path.stem) if name.endswith(".py") else (os.getcwd(), name)
     if folder not in sys.path: sys.path.append(folder)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) # workers find what the plug-in names, too
+    if folder not in paths: os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, paths), folder])
     from importlib import import_module
     try: found = import_module(module)
     except Exception as e: raise UserError(f"The plug-in {name} cannot be loaded ({type(e).__name__}: {str(e).rstrip('.')}).") from e
