@@ -102,7 +102,7 @@ def _on_slurm(experiments, args, out)->int:
     report = slurm_sweep(experiments, out, _requested(args), getattr(args, "retries", 0), given, pages=args.page or [],
                          watch=not args.no_wait)
     if not args.no_wait: return _say_outcome(report)
-    say(f"Handed over; `{typed('_status', out=out)}` tells how it stands, and this command again, without --no-wait, waits for it.")
+    say(f"Handed over; `{typed('status', out=out)}` tells how it stands, and this command again, without --no-wait, waits for it.")
     return 0
 
 # %% ../nbs/90_cli.ipynb #05109c7f
@@ -125,13 +125,56 @@ def _compact(args)->int:
 # %% ../nbs/90_cli.ipynb #7b177b95
 def _sweep(args)->int:
     "Train and evaluate whatever is not done yet."
-    rows, out = select_experiments(args.names), _out_of(args)
+    rows, out = _chosen(args), _out_of(args)
     alone = [name for (name,), _ in _slurm_options() if getattr(args, name[2:].replace("-", "_"))]
     if alone and args.executor == "local" and not args.plan:
         raise UserError(f"{alone[0]} is for jobs of a cluster; add --executor slurm, or leave it out.")
     if not args.plan: return (_on_slurm if args.executor == "slurm" else _run)(rows, args, out)
     say(*_plan_lines(rows, out, args))
     return 0
+
+# %% ../nbs/90_cli.ipynb #99106d5b
+def _tell(variable:str, said:list):
+    "Add to a variable, so that every process started from here knows it too."
+    words = [*os.environ.get(variable, "").split(os.pathsep), *said]
+    if any(os.pathsep in s for s in said): raise UserError(f"{said[0]!r} holds {os.pathsep!r}, which separates names; rename it.")
+    if said: os.environ[variable] = os.pathsep.join(dict.fromkeys(filter(None, words)))
+
+def _place(folder, e, out):
+    "Have a policy from anywhere stand where the tables' folder has its checkpoints."
+    path = Path(out)/"checkpoints"/e.run_id
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists(): path.symlink_to(Path(folder).resolve(), target_is_directory=True)
+
+def _own_things(args)->list: # experiments
+    "What is named by where it is: backbones and policies, with the benchmark that they meet."
+    from vlm4vla.catalog.experiments import Experiment, experiments
+    from vlm4vla.vlm import own
+    policies = [n for n in args.names if (Path(n)/"policy.json").is_file()]
+    args.names = [n for n in args.names if n not in policies]
+    if not args.backbone and not policies: return []
+    if not args.benchmark: raise UserError("A backbone or a policy is named, but no benchmark; add --benchmark, such as grinningface.")
+    place = lambda b: str(Path(b).expanduser().resolve()) if Path(b).expanduser().is_dir() else b
+    from vlm4vla.catalog.backbones import backbones
+    new = [place(b) for b in args.backbone or [] if b not in backbones]
+    _tell("VLM4VLA_BACKBONES", new); _tell("VLM4VLA_POLICIES", [place(p) for p in policies]); own.register()
+    names = [b if b in backbones else own.given_backbone(place(b)).name for b in args.backbone or []]
+    rows = [] if policies else [experiments[f"{n}__{args.benchmark}__{args.variant}__s{args.seed}"] for n in names]
+    for p in policies:
+        b, v, seed = own.given_policy(p)
+        rows.append(e := Experiment(b, args.benchmark, v.name, seed)); e.recipe; _place(p, e, _out_of(args))
+    return rows
+
+def _chosen(args)->list:
+    "The experiments that a command is given, by name or by what they are made of, with what is set."
+    from vlm4vla.catalog.experiments import experiments, with_settings
+    from vlm4vla.core import load_plugins
+    _tell("VLM4VLA_PLUGINS", [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin or []])
+    if load_plugins(): experiments.fill()
+    own = _own_things(args) if args.backbone or any("/" in n or Path(n).is_dir() for n in args.names) else []
+    rows = [with_settings(e, *(args.set or [])) for e in [*own, *select_experiments(args.names)]]
+    if not rows: raise UserError("No experiment is named; give a study, an experiment, or --backbone with --benchmark.")
+    return rows
 
 # %% ../nbs/90_cli.ipynb #0301fade
 def _plan_lines(rows, out, args)->list:
@@ -172,7 +215,7 @@ def _planned(args)->int:
     "Say what trainings would cost; 1 if one does not fit."
     from vlm4vla.policy.plan import advise, cost
     status, given = 0, dict(device=args.gpu, processes=check_int("gpus", args.gpus), mode=args.mode, recompute=args.recompute)
-    for e in select_experiments(args.names):
+    for e in _chosen(args):
         c = cost(e, **given); say(*_cost_lines(c))
         if not c.fits: status = 1; say("  does not fit; the nearest setting that does:", *_cost_lines(advise(e, **given))[2:])
     return status
@@ -180,18 +223,18 @@ def _planned(args)->int:
 # %% ../nbs/90_cli.ipynb #3bb44be1
 def _train(args)->int:
     "Train experiments, without evaluating them."
-    return _planned(args) if args.plan else _run(select_experiments(args.names), args, _out_of(args), only="train")
+    return _planned(args) if args.plan else _run(_chosen(args), args, _out_of(args), only="train")
 
 def _evaluate(args)->int:
     "Roll out trained experiments."
-    return _run(select_experiments(args.names), args, _out_of(args), only="evaluate")
+    return _run(_chosen(args), args, _out_of(args), only="evaluate")
 
 # %% ../nbs/90_cli.ipynb #27c2bc3a
 def _comparison(study:str, out):
     from vlm4vla.results.figures import comparison
     c = comparison(study, out)
     if not len(c.rates):
-        raise UserError(f"{out} holds no episode of the study {study!r}; make them with `{typed('_sweep', study, out=out)}`.")
+        raise UserError(f"{out} holds no episode of the study {study!r}; make them with `{typed('sweep', study, out=out)}`.")
     return c
 
 def _compared(
@@ -245,12 +288,12 @@ def _measured(names:list, args)->int:
     from vlm4vla.results.tables import load
     from vlm4vla.results.scores import check
     out, scores = _out_of(args), load("scores", _out_of(args))
-    if not len(scores): raise UserError(f"{out} holds no scores yet; make some with `{typed('_sweep', '_demo', out=out)}`.")
+    if not len(scores): raise UserError(f"{out} holds no scores yet; make some with `{typed('sweep', 'demo', out=out)}`.")
     for s in (n for n in names if n in studies):
         say(*(_compared(s, out) if args.format == "text" else _compared_in(s, out, args.format)), "")
     runs = {e.run_id for e in select_experiments([n for n in names if n not in studies])} if names else set(scores.run_id)
     if unknown := sorted(runs - set(scores.run_id)):
-        raise UserError(f"{unknown[0]} has no episodes in {out}; make them with `{typed('_sweep', unknown[0], out=out)}`.")
+        raise UserError(f"{unknown[0]} has no episodes in {out}; make them with `{typed('sweep', unknown[0], out=out)}`.")
     rows = [_measured_row(r) for r in scores[scores.run_id.isin(runs) & (scores.task == "all")].itertuples()]
     if rows: say(formatted(_frame(rows), args.format))
     remarks = [*_failures(runs, out), *(problems := check(out))]
@@ -368,7 +411,7 @@ _workers = _option("--workers", metavar="N", help="simulator processes (the numb
 _follow = _option("--follow", default="", metavar="NAME",
                   help="who gets the curves of trainings: tensorboard, wandb, trackio, separated by commas")
 _jobs = _option("--jobs", default=cores(), metavar="N", help="notebooks at a time (the number of cores)")
-_names = _option("names", nargs="+", metavar="NAME",
+_names = _option("names", nargs="*", metavar="NAME",
                  help="a study, an experiment (backbone__benchmark__variant__s0), or a pattern of experiments in quotes "
                       "('mini-*__grinningface__base__s0')")
 _chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
@@ -390,23 +433,33 @@ def _slurm_options()->list:
             text("--page", "a page of the analysis to run at the end, such as 60_mini_study; can be given again", action="append"),
             _option("--no-wait", action="store_true", help="hand over and leave")]
 
+# %% ../nbs/90_cli.ipynb #4c63981d
+_own = [
+    _option("--backbone", action="append", metavar="NAME",
+            help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark"),
+    _option("--benchmark", default="", metavar="NAME", help="what a --backbone, or a policy's folder, meets"),
+    _option("--variant", default="base", metavar="NAME", help="variant of a --backbone's experiment (base)"),
+    _option("--seed", default="0", metavar="N", help="seed of a --backbone's experiment (0)"),
+    _option("--plugin", action="append", metavar="MODULE", help="module or .py file that registers things of your own; can be given again"),
+    _option("--set", action="append", metavar="FIELD=VALUE", help="set a field of the recipe, such as lr=1e-4; can be given again")]
+
 # %% ../nbs/90_cli.ipynb #2c5b8696
 def _commands_that_work(command):
     "Those that train and evaluate."
     command(_demo, "Train two small policies, roll them out, compare them.",
             _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), _workers, _jobs)
-    command(_sweep, "Train and evaluate whatever is not done yet.", _names, _out, _workers, _jobs, _follow, _chunk_mode, _gpu,
+    command(_sweep, "Train and evaluate whatever is not done yet.", _names, *_own, _out, _workers, _jobs, _follow, _chunk_mode, _gpu,
             _option("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
             _option("--plan", action="store_true", help="only say what would run, and how long it would take"),
             _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR",
                     help="local, or slurm: the same as jobs of a cluster; what follows is for slurm (local)"), *_slurm_options())
-    command(_train, "Train experiments, without evaluating them.", _names, _out, _jobs, _follow, _gpu,
+    command(_train, "Train experiments, without evaluating them.", _names, *_own, _out, _jobs, _follow, _gpu,
             _option("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
             _option("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
             _option("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE",
                     help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
             _option("--recompute", action="store_true", help="plan with activations computed again instead of kept"))
-    command(_evaluate, "Roll out trained experiments.", _names, _out, _workers, _jobs, _chunk_mode)
+    command(_evaluate, "Roll out trained experiments.", _names, *_own, _out, _workers, _jobs, _chunk_mode)
 
 # %% ../nbs/90_cli.ipynb #53b3f6b8
 def _commands_that_look(command):
