@@ -493,7 +493,7 @@ def parser()->argparse.ArgumentParser:
                epilog="Run `vlm4vla COMMAND --help` for its options.")
     commands = p.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, required=True)
     def command(f, what, *options):
-        c = commands.add_parser(f.__name__, help=what, description=what)
+        c = commands.add_parser(f.__name__.strip("_"), help=what, description=what)
         for o in options: c.add_argument(*o[0], **o[1])
         c.set_defaults(run=f)
     _commands_that_work(command); _commands_that_look(command)
