@@ -2,7 +2,7 @@
 import json, shutil
 from pathlib import Path
 import pytest
-from vlm4vla.results.tables import figures
+from vlm4vla.results import figures
 from vlm4vla.core import UserError, file_hash
 from vlm4vla.results.figures import comparison, draw_comparison, example_comparison, save, comparison_table
 

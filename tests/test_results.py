@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest
 from vlm4vla import core
-from vlm4vla.results.tables import tables as results
+from vlm4vla.results import tables as results
 from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.results.scores import check, rebuild_scores, scores
