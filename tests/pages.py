@@ -12,7 +12,7 @@ def shaken(seed):
 
 def shake(seed):
     "Move what tables hold when they are read, and what is computed before it is rounded."
-    from vlm4vla import results, stats
+    from vlm4vla.results import stats, tables as results
     move, load, steady = shaken(seed), results.load, stats.steady
     def moved(*args, **kw):
         df = load(*args, **kw)

@@ -21,7 +21,7 @@ def test_sequences_are_those_of_the_benchmarks_frozen_list():
     assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34 and (LENGTH, LIMIT, b.episodes) == (5, 360, 1000)
 
 def test_a_thousand_sequences_are_drawn_once(monkeypatch):
-    from vlm4vla import calvin
+    from vlm4vla.tasks.calvin import simulator as calvin
     drawn, order = [], np.random.RandomState(1).permutation(1000)[:40].tolist()
     singly = {}
     for e in order[:6]: calvin._fitting.cache_clear(); singly[e] = sequence(e) # nothing is known yet

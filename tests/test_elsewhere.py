@@ -14,14 +14,14 @@ here = pytest.mark.skipif(not find_spec("pybullet"), reason="PyBullet is not in 
 @pytest.fixture
 def away(monkeypatch):
     "As if PyBullet could not be imported here, but by another Python."
-    monkeypatch.setattr(elsewhere, "is_here", lambda suite: False)
+    monkeypatch.setattr(elsewhere, "is_importable", lambda suite: False)
     monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", sys.executable)
 
 @here
 def test_recordings_and_pictures_are_the_same_to_the_bit(away, monkeypatch):
     name = "grinningface-smoke"
     there = make_block(name, 1), scenes("vqa", 3, 2, 64)
-    monkeypatch.setattr(elsewhere, "is_here", lambda suite: True)
+    monkeypatch.setattr(elsewhere, "is_importable", lambda suite: True)
     again = make_block(name, 1), scenes("vqa", 3, 2, 64)
     assert len(there[0]) == len(demo_sets[name].episodes) - demo_sets[name].block
     for a, b in zip(there[0], again[0]):
@@ -43,7 +43,7 @@ def test_another_python_that_does_not_work_is_told_in_one_sentence(away, monkeyp
     with pytest.raises(UserError, match=words): scenes("vqa", 0, 1, 64)
 
 def test_without_any_the_remedy_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(elsewhere, "is_here", lambda suite: False)
+    monkeypatch.setattr(elsewhere, "is_importable", lambda suite: False)
     monkeypatch.setenv("VLM4VLA_SIMULATORS", str(tmp_path)); monkeypatch.delenv("VLM4VLA_GRINNINGFACE_PYTHON", raising=False)
     with pytest.raises(UserError, match="`vlm4vla simulators install tabletop`"): interpreter_of("grinningface")
 
@@ -86,7 +86,7 @@ def test_pages_that_are_left_out_under_another_python_are_there(root, monkeypatc
     import skips
     pages = {p.stem for p in (root/"nbs").rglob("*.ipynb")}
     assert {*skips.HANDS_ON, *skips.USING} <= pages
-    monkeypatch.setattr(skips, "find_spec", lambda name: None); monkeypatch.setattr(elsewhere, "is_here", lambda suite: False)
+    monkeypatch.setattr(skips, "find_spec", lambda name: None); monkeypatch.setattr(elsewhere, "is_importable", lambda suite: False)
     monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", sys.executable)
     assert skips.skipped()[0] == skips.HANDS_ON
     monkeypatch.setenv("VLM4VLA_GRINNINGFACE_PYTHON", ""); monkeypatch.setenv("VLM4VLA_SIMULATORS", str(root/"nowhere"))

@@ -175,7 +175,7 @@ def handed(tmp_path):
     return folder
 
 def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_path, monkeypatch):
-    from vlm4vla import slurm
+    from vlm4vla.launch import slurm
     monkeypatch.setattr(slurm.queue, "__defaults__", (2, .01)); n = tmp_path/"n"
     fake("squeue", f"echo x >> {n}; n=$(wc -l < {n}); if [ $n -gt 1 ] && [ $n -lt 9 ]; then echo {LATER}; fi; [ $n -gt 10 ] || echo "
                    f"'17|RUNNING|None|n0|{handed}/a.sh'")

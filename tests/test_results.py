@@ -82,7 +82,7 @@ def test_an_episode_that_was_measured_cannot_fail_afterwards(tmp_path):
     assert not len(unmeasured(load("episodes", tmp_path), load("failures", tmp_path)))
 
 def test_episodes_are_not_mixed(tmp_path, monkeypatch):
-    from vlm4vla import account
+    from vlm4vla.results import provenance as account
     from vlm4vla.catalog.experiments import experiments
     e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]
     run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1,

@@ -63,7 +63,9 @@ class Registry(dict):
         super().__init__()
         self.kind, self.key, self.named = kind, key, named
 
-    def add(self, entry):
+    def add(self,
+        entry, # A dataclass that has the registry's key among its fields; the same one may come twice
+    ):
         "Register `entry` and return it."
         name = getattr(entry, self.key)
         if not isinstance(name, str) or not re.fullmatch(self.named, name):
@@ -237,7 +239,9 @@ def workbook_file(
     return next((p for p in (own, package/"workbook"/path, package.parent/path) if p.exists()), own)
 
 # %% ../nbs/00_core.ipynb #375cfe8c
-def display_path(path)->str:
+def display_path(
+    path, # Absolute or from the working folder; below the working folder it is shown relative, and quoted for a shell
+)->str:
     "A path as the reader would type it."
     path, here = Path(path), Path.cwd()
     text = str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
@@ -321,7 +325,9 @@ def replacing(
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #494ed435
-def to_jsonable(x):
+def to_jsonable(
+    x, # Nested as deep as one likes; the members of a set are sorted
+):
     "`x` as JSON can hold it: dataclasses become dicts, arrays lists, anything else its string."
     if is_dataclass(x) and not isinstance(x, type): return to_jsonable(asdict(x))
     if isinstance(x, dict): return {str(k): to_jsonable(v) for k, v in x.items()}
@@ -329,20 +335,30 @@ def to_jsonable(x):
     if hasattr(x, "tolist"): return to_jsonable(x.tolist())
     return x if x is None or isinstance(x, (str, int, float, bool)) else str(x)
 
-def write_text(path, s:str):
+def write_text(
+    path, # Of the file; its folder is made, and an older file stays until the new one is whole
+    s:str, # All of the file, written as UTF-8
+):
     "Write a text file in one step."
     with replacing(path) as tmp: tmp.write_text(s, encoding="utf-8")
 
-def write_json(path, obj):
+def write_json(
+    path, # Of the file; its folder is made, and an older file stays until the new one is whole
+    obj, # Anything that `to_jsonable` takes
+):
     "Write an object as readable JSON in one step."
     write_text(path, json.dumps(to_jsonable(obj), indent=1, ensure_ascii=False) + "\n")
 
 # %% ../nbs/00_core.ipynb #74cbd5fd
-def file_hash(path)->str:
+def file_hash(
+    path, # Of one file, read in pieces
+)->str: # 64 hexadecimal digits
     "SHA-256 of a file."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
 
-def tree_hash(folder)->str:
+def tree_hash(
+    folder, # Walked to the bottom; names that begin with a dot are passed over
+)->str: # 64 hexadecimal digits, independent of the order on disk
     "SHA-256 over the names and contents of a folder's files."
     folder, h = Path(folder), hashlib.sha256()
     paths = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())

@@ -24,7 +24,7 @@ class Metric:
     unit:str="share" # "share", "tasks", …
     lo:float=0. # Axis from
     hi:float=1. # Axis to
-    higher_is_better:bool=True
+    higher_is_better:bool=True # False for errors and losses; decides which side of a difference is called better
     chance:float|None=None # What guessing gets, where that is known
     given:str="" # Column that must be true for an episode to count
 
@@ -109,7 +109,9 @@ class Benchmark:
         "All metrics, the primary one first."
         return (self.metric, *self.others)
 
-    def limit(self, task:str)->int:
+    def limit(self,
+        task:str, # One of `tasks`; those not in `longer` get `max_steps`
+    )->int:
         "Actions before an episode of a task is given up."
         return dict(self.longer).get(task, self.max_steps)
 

@@ -64,7 +64,7 @@ class Counts:
 
 # %% ../../nbs/catalog/04_devices.ipynb #8e15d1c5
 def memory_gb(
-    c:Counts,
+    c:Counts, # What one sample of the model costs, in bytes and operations
     micro:int, # Samples on a device at once
     n:int=1, # Devices
     mode:str="ddp", # "ddp", a whole copy on each, or "fsdp", a share
@@ -85,9 +85,9 @@ class Setting:
     micro:int=16 # Samples on a device at once
 
 def step_seconds(
-    c:Counts,
-    device:Device,
-    s:Setting,
+    c:Counts, # What one sample of the model costs, in bytes and operations
+    device:Device, # What is computed on, with its speed, memory and links
+    s:Setting, # How many devices, how they share the model, how many samples each takes at once
     batch:int, # Samples of a step, over all devices
     share:float=SHARE, # Of the peak
 )->tuple[float, float]: # computing, exchanging
@@ -99,8 +99,8 @@ def step_seconds(
 
 # %% ../../nbs/catalog/04_devices.ipynb #66f1ac07
 def fitting(
-    c:Counts,
-    device:Device,
+    c:Counts, # What one sample of the model costs, in bytes and operations
+    device:Device, # What is computed on; a tenth of its memory is left free
     batch:int, # Samples of a step, over all devices
     n:int=1, # How many devices there are
     micro:int=0, # Samples on a device at once, at most; 0: as many as fit

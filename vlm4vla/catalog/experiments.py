@@ -55,7 +55,9 @@ choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=
                augment=("none", "shift", "crop"), action_range=("quantiles", "benchmark"))
 PARTS = ("encoder", "vision", "projector", "language", "embedding") # what can be frozen; "encoder" is the paper's vision encoder
 
-def check_recipe(r:Recipe)->Recipe:
+def check_recipe(
+    r:Recipe, # All of its fields are checked; the first that is wrong is named
+)->Recipe:
     "`r` itself, or a `UserError` that names the field."
     for k, allowed in choices.items():
         if getattr(r, k) not in allowed: raise UserError(f"The recipe's {k} is {getattr(r, k)!r}{near_miss(getattr(r, k), allowed)}")
@@ -353,10 +355,10 @@ differences += [ # of evaluation
 @dataclass(frozen=True)
 class Experiment:
     "A backbone, a benchmark, a variant, a seed."
-    backbone:str
-    benchmark:str
-    variant:str
-    seed:int
+    backbone:str # Entry of `backbones`
+    benchmark:str # Entry of `benchmarks`
+    variant:str # Entry of `variants`, such as "base"
+    seed:int # At least 0; seeds the weights that are new and the order of the samples
 
     def __post_init__(self): object.__setattr__(self, "seed", check_int("An experiment's seed", self.seed, 0))
 

@@ -36,7 +36,10 @@ class ActionStats:
     def to_dict(self)->dict: return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, d): return cls(**d)
+    def from_dict(cls,
+        d, # Field → value, as metadata hold it; a name that is no field is a `TypeError`
+    ):
+        return cls(**d)
 
     @property
     def hash(self)->str: return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
@@ -66,7 +69,7 @@ def quantiles(
     return ActionStats(lo=np.where(still, middle, lo), hi=np.where(still, middle, hi), source="quantiles", **gripper)
 
 def narrow(
-    stats:ActionStats,
+    stats:ActionStats, # The range to be narrowed; it stays as it is at `keep` 1
     keep:float, # Share of the range that is kept, about its middle
 )->ActionStats:
     "A smaller range: what lies outside it is clipped, and what is left fills −1 … 1."
@@ -81,7 +84,7 @@ def _span(stats):
 
 def encode(
     raw, # (..., 7) raw actions
-    stats:ActionStats,
+    stats:ActionStats, # Range of each arm axis, and the gripper's two numbers
 )->np.ndarray: # (..., 7) arm in −1 … 1, gripper 0 or 1
     "Raw actions as a policy learns them: the arm scaled and clipped, the gripper 1 for open."
     raw = np.asarray(raw, np.float64)
@@ -92,7 +95,7 @@ def encode(
 
 def decode(
     encoded, # (..., 7) arm in −1 … 1, gripper as a probability or a bit
-    stats:ActionStats,
+    stats:ActionStats, # Range of each arm axis, and the gripper's two numbers
 )->np.ndarray: # (..., 7) raw actions
     "Learned numbers as the simulator takes them."
     encoded = np.asarray(encoded, np.float64)

@@ -27,7 +27,10 @@ CAMERA, _MOVES = "rgb_static", "rel_actions"
 ANNOTATIONS = "lang_annotations/auto_lang_ann.npy"
 CALVIN = Declaration(gripper=(1., -1.), images="upright", actions="end-effector deltas", units="scaled", fps=30.)
 
-def frame_path(folder, frame:int)->Path:
+def frame_path(
+    folder, # Of the frames
+    frame:int, # Number of the frame, printed with at least seven digits
+)->Path:
     "The file of a frame."
     return Path(folder)/f"episode_{frame:07d}.npz"
 
@@ -36,7 +39,9 @@ def _calvin_folder(folder)->Path:
     folder = Path(folder)
     return folder/"training" if (folder/"training").is_dir() else folder
 
-def there_is_calvin(folder)->bool:
+def there_is_calvin(
+    folder, # Any path; one that is not there, or cannot be entered, is no dataset
+)->bool:
     "Does this look like CALVIN's data?"
     folder = _calvin_folder(folder)
     if not folder.is_dir(): return False
@@ -92,7 +97,7 @@ def _annotated(path, faults:Faults)->tuple: # stretches, sentences; nothing and 
 # %% ../../nbs/data/08_calvin.ipynb #deacbc92
 def annotations(
     folder, # Of the frames
-    faults:Faults,
+    faults:Faults, # Takes the sentences about what cannot be used
 )->tuple: # First and last frames (n × 2), sentences, the place of each among the annotations
     "Which stretches of frames show what."
     path, nothing = Path(folder)/ANNOTATIONS, (np.zeros((0, 2), int), [], np.zeros(0, int))
@@ -140,7 +145,7 @@ _PARSING = Lock() # one header at a time
 
 def calvin_member(
     folder, # Of the frames
-    frame:int,
+    frame:int, # Number of the frame
     name:str, # Such as "rgb_static"
 )->np.ndarray:
     "One array of a frame."
@@ -204,7 +209,7 @@ def _frame(folder, frame:int):
 def frames_of(
     folder, # Of the frames
     frames:np.ndarray, # Their numbers
-    faults:Faults,
+    faults:Faults, # Takes a sentence for each file that is broken
 )->np.ndarray: # One row each: `_HEAD` numbers, then the action; all NaN where the file is broken
     "Check sums, sizes and actions of many frames."
     with ThreadPoolExecutor(cores()) as pool: found = list(pool.map(partial(_frame, folder), frames.tolist(), chunksize=64))

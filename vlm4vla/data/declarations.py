@@ -40,7 +40,9 @@ class Declaration:
         "What is declared nowhere and has to be."
         return [n for n in ("gripper", "images", "actions", "units", "fps") if not getattr(self, n)]
 
-    def entries(self, names=None)->dict:
+    def entries(self,
+        names=None, # Names of entries; all of them if not given
+    )->dict:
         "The entries of these names as the file holds them, null where nothing is known."
         out = {n: getattr(self, n) or None for n in names or [f.name for f in fields(self)]}
         if out.get("axes"): out["axes"] = list(self.axes)

@@ -56,7 +56,9 @@ def _nothing(folder:Path)->str:
     kinds = "; ".join(f.label.split(",")[0] for f in formats.values())
     return f"{folder} holds no dataset we can read ({kinds}); give the folder that has meta/, training/ or the HDF5 files."
 
-def find_format(folder)->Format:
+def find_format(
+    folder, # Folder of a dataset; one that no format knows is a `UserError` that says what was looked for
+)->Format:
     "The format of a dataset."
     folder = Path(folder)
     try:
@@ -95,7 +97,7 @@ def _ours(r:Reader)->bool: return (Path(r.folder)/"meta"/"hashes.json").is_file(
 def known(
     r:Reader, # As a format reads it
     folder, # The dataset
-    faults:Faults,
+    faults:Faults, # Takes the sentences about what the file beside the dataset says wrongly
 )->Declaration:
     "What format, metadata and the file beside a dataset declare of it, in this order."
     named = {"moves": "end-effector deltas", "joints": "joints"}.get(kind_of_axes(r.axes), "")

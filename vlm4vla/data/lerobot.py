@@ -25,7 +25,10 @@ _CAMERAS = ("observation.images.primary", "observation.images.image", "observati
            "observation.images.agentview", "observation.images.top", "observation.images.front", "observation.image", "image", "rgb_static")
 _MOVES = ("action", "actions", "rel_actions")
 
-def there_is_lerobot(folder, layout:int=0)->bool:
+def there_is_lerobot(
+    folder, # Any path; without `meta/info.json` it is no dataset
+    layout:int=0, # 2 or 3; 0: either
+)->bool:
     "Does this look like LeRobot's data, in this layout?"
     path = Path(folder)/"meta"/"info.json"
     if not path.is_file(): return False
@@ -92,7 +95,9 @@ class TableImages:
         path, g = key
         return self.file(path)[0].read_row_group(g, columns=[self.camera])[self.camera].combine_chunks().field("bytes")
 
-    def png(self, row:int)->bytes:
+    def png(self,
+        row:int, # Number of the frame, over all tables
+    )->bytes:
         "A picture as it lies in its table."
         path, at = self.paths[self.table[row]], int(self.at[row])
         try:
@@ -101,9 +106,14 @@ class TableImages:
         except _DAMAGED as e: Faults().add(unreadable(path, e))
         Faults().add(f"Row {at} of {path} has no picture in {self.camera}.")
 
-    def where(self, row:int)->str: return f"Image {self.at[row]} of {self.paths[self.table[row]]}"
+    def where(self,
+        row:int, # Number of the frame, over all tables
+    )->str:
+        return f"Image {self.at[row]} of {self.paths[self.table[row]]}"
 
-    def __call__(self, row:int)->np.ndarray:
+    def __call__(self,
+        row:int, # Number of the frame, over all tables
+    )->np.ndarray: # (height, width, 3) bytes, RGB
         data = self.png(row)
         try: return decode_png(data, self.where(row))
         except _DAMAGED as e: Faults().add(f"{self.where(row)} cannot be read ({str(e).splitlines()[0][:80]}).")
@@ -139,7 +149,9 @@ def flat(
 # %% ../../nbs/data/10_lerobot.ipynb #ab2b6d85
 class VideoReader:
     "A video file that is asked for frames by their time."
-    def __init__(self, path):
+    def __init__(self,
+        path, # Of one video; its first stream of pictures is read
+    ):
         import av
         self.container = av.open(str(path)); self.stream = self.container.streams.video[0]
         self.stream.thread_type = "NONE"
@@ -147,7 +159,10 @@ class VideoReader:
 
     def close(self): self.container.close()
 
-    def enter(self, seconds:float, soon:float):
+    def enter(self,
+        seconds:float, # Moment asked for, by the video's own clock
+        soon:float, # Seconds by which a picture may come late and still count as on time
+    ):
         "Go to a whole picture that is not after a moment."
         for back in (0, 1, 4, seconds): # in a film whose frames refer to later ones, the nearest whole one can be shown too late
             self.container.seek(int(max(0, seconds - back)/self.stream.time_base), stream=self.stream)
@@ -155,7 +170,10 @@ class VideoReader:
             self.seen = [next(self.frames)]
             if self.seen[0].time <= seconds + soon: return
 
-    def __call__(self, seconds:float, fps:float)->np.ndarray:
+    def __call__(self,
+        seconds:float, # Moment asked for, by the video's own clock
+        fps:float, # Frames per second, which say how far away the nearest picture may be
+    )->np.ndarray:
         "The frame that is shown then, and never one more than half a frame away."
         soon = .1/fps
         try:
@@ -189,7 +207,9 @@ class Told:
     every:bool # Are all episodes listed that are on it?
     begins:float|None # Second at which its first episode begins; nothing, where the episode before that one is not listed
 
-    def wrong(self, film:VideoReader)->str:
+    def wrong(self,
+        film:VideoReader, # Opened; only its head is looked at
+    )->str:
         "What a film's own head says against it; empty: nothing."
         s = film.stream; span = float(s.duration*s.time_base)*self.fps if s.duration else s.frames # in frames; a hole does not shorten it
         if said := _rate_said(s, self.fps): return said
@@ -215,18 +235,23 @@ class VideoImages:
         if said := self.told[i].wrong(film): film.close(); raise ValueError(said)
         return film
 
-    def __call__(self, row:int)->np.ndarray:
+    def __call__(self,
+        row:int, # Number of the frame, over all videos
+    )->np.ndarray: # (height, width, 3) bytes, RGB
         i, t = int(self.film[row]), float(self.seconds[row])
         try: return self.open(i)(t, self.told[i].fps)
         except _DAMAGED as e: Faults().add(f"The picture at second {t:.2f} of {unreadable(self.paths[i], e)}")
 
-    def where(self, row:int)->str: return f"The picture at second {self.seconds[row]:.2f} of {self.paths[int(self.film[row])]}"
+    def where(self,
+        row:int, # Number of the frame, over all videos
+    )->str:
+        return f"The picture at second {self.seconds[row]:.2f} of {self.paths[int(self.film[row])]}"
 
 # %% ../../nbs/data/10_lerobot.ipynb #0625326d
 @dataclass(frozen=True)
 class DatasetLayout:
     "Where a LeRobot dataset keeps what, in words of its own."
-    folder:Path
+    folder:Path # The dataset, with `meta/` and `data/` in it
     info:dict # `info.json`
     version:int # 2 or 3
     camera:str # Column, or name of the video
@@ -236,7 +261,10 @@ class DatasetLayout:
     listed:int=0 # Rows of that table
     tasks:dict=None # Number → instruction
 
-    def place(self, key:str, **at)->Path:
+    def place(self,
+        key:str, # Entry of `info.json` with a pattern, such as "data_path"
+        **at, # What the pattern may name, such as `chunk_index`
+    )->Path:
         "A file, by a pattern of `info.json`."
         try: path = self.folder/self.info[key].format(**at)
         except (LookupError, ValueError, TypeError, AttributeError): path = None
@@ -244,7 +272,9 @@ class DatasetLayout:
         what = f"The entry {key!r} of {self.folder}/meta/info.json is {quoted(self.info[key])}"
         raise UserError(f"{what}, and no path comes of it; it may name {', '.join(at)}.")
 
-    def table(self, e:dict)->Path:
+    def table(self,
+        e:dict, # Row of the episode in the table of episodes
+    )->Path:
         "The table that holds an episode."
         i = e["episode_index"]
         return self.place("data_path", chunk_index=e.get("data/chunk_index"), file_index=e.get("data/file_index"),
@@ -472,7 +502,10 @@ def _counted(l:DatasetLayout, n:int, faults:Faults):
         say(f"The dataset {l.folder} holds {have} {what} where meta/info.json counts {want}; one of them is of another state of the data.")
 
 # %% ../../nbs/data/10_lerobot.ipynb #1ad17030
-def missing_files(l:DatasetLayout, faults:Faults)->list:
+def missing_files(
+    l:DatasetLayout, # Where the dataset says that its tables and videos are
+    faults:Faults, # Takes a sentence for each file that is not there
+)->list:
     "The tables that are there; a sentence for each file that is not, or that no episode is in."
     tables = list(dict.fromkeys(l.table(e) for e in l.episodes.values()))
     films = list(dict.fromkeys(l.film(e)[0] for e in l.episodes.values())) if l.is_film else []

@@ -27,12 +27,16 @@ def _libero_files(folder)->list[Path]:
     folder = Path(folder)
     return [folder] if folder.is_file() else sorted(p for p in folder.rglob("*.hdf5") if not p.name.startswith("."))
 
-def there_is_libero(folder)->bool:
+def there_is_libero(
+    folder, # Any path; one without an HDF5 file is no dataset
+)->bool:
     "Does this look like LIBERO's data?"
     return any(p.suffix == ".hdf5" for p in _libero_files(folder))
 
 # %% ../../nbs/data/09_libero.ipynb #691d4edd
-def words_of(task:str)->str:
+def words_of(
+    task:str, # Name of a task, with or without its scene in front
+)->str:
     "The sentence in the name of a task."
     return re.sub(r"^[A-Z_]+SCENE\d+_", "", task).replace("_", " ")
 

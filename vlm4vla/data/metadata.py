@@ -66,7 +66,9 @@ def unreadable(
     return f"{path} cannot be read: it {why}." if why else f"{path} cannot be read ({said})."
 
 # %% ../../nbs/data/01_metadata.ipynb #ec97d42d
-def quoted(v)->str:
+def quoted(
+    v, # As JSON gave it; texts are cut after 40 letters
+)->str:
     "A value, as a sentence names it."
     if v is None or isinstance(v, bool): return {None: "null", True: "true", False: "false"}[v]
     if isinstance(v, str): return f"the text {v[:40]!r}"
@@ -90,7 +92,9 @@ def _object(text:str)->dict:
     if not isinstance(found, dict): raise ValueError(f"{quoted(found)} where an object belongs")
     return found
 
-def read_json(path)->dict:
+def read_json(
+    path, # Of a file that holds one JSON object; a name that stands twice in it is refused
+)->dict:
     "The object in a JSON file, or a `UserError`."
     try: return _object(_text(path))
     except (OSError, ValueError) as e:
@@ -124,7 +128,9 @@ def read_parquet(
     return [(f"row {n} of {path}", r) for n, r in enumerate(rows)]
 
 # %% ../../nbs/data/01_metadata.ipynb #f24b4bd5
-def is_number(v)->bool:
+def is_number(
+    v, # Anything; booleans are no numbers, nor are whole numbers too large for a float
+)->bool:
     "Is this a finite number?"
     try: return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
     except OverflowError: return False
@@ -136,7 +142,7 @@ KINDS = dict(whole=("a whole number", lambda v: is_number(v) and v == int(v), in
 @dataclass(frozen=True)
 class Entry:
     "What has to stand under a name."
-    name:str
+    name:str # Under which the value stands
     kind:str # Of `KINDS`
     must:bool=True # May it not be absent?
     least:float=None # Smallest number that makes sense
@@ -145,9 +151,14 @@ class Entry:
     @property
     def wanted(self)->str: return KINDS[self.kind][0] + (f" of at least {self.least:g}" if self.least is not None else "")
 
-    def fits(self, v)->bool: return KINDS[self.kind][1](v) and (self.least is None or v >= self.least)
+    def fits(self,
+        v, # As it was read
+    )->bool:
+        return KINDS[self.kind][1](v) and (self.least is None or v >= self.least)
 
-def refuse(sentence:str):
+def refuse(
+    sentence:str, # Names the thing and its remedy
+):
     "Stop with a sentence."
     raise UserError(sentence)
 

@@ -74,7 +74,9 @@ class Door:
     ):
         self.source, self.folder, self.first, self.images, self.size = source, folder, first, images, None
 
-    def where(self, row:int)->str:
+    def where(self,
+        row:int, # Number of the frame, in the dataset as it lies on disk
+    )->str:
         "The name of a picture in a sentence."
         return self.source.where(row) if hasattr(self.source, "where") else f"Picture {row} of {self.folder}"
 
@@ -90,12 +92,16 @@ class Door:
         raise UserError(f"{self.where(row)} is {h} × {w}, and the first of the dataset is {a} × {b}; bring all to one size, "
                       "and check that they are of one camera.")
 
-    def __call__(self, row:int)->np.ndarray:
+    def __call__(self,
+        row:int, # Number of the frame, in the dataset as it lies on disk
+    )->np.ndarray: # (height, width, 3) bytes, RGB, upright
         image = upright(as_rgb(self.source(row), self.where(row)), self.images)
         self._like_the_first(row, image.shape)
         return image
 
-    def glance(self, row:int):
+    def glance(self,
+        row:int, # Number of the frame, in the dataset as it lies on disk
+    ):
         "Say what can be said of a picture without decoding it, where the format allows that."
         if hasattr(self.source, "png"):
             data = self.source.png(row)
@@ -105,7 +111,7 @@ class Door:
 
 # %% ../../nbs/data/07_readers.ipynb #9076075e
 def select_rows(
-    reader:Reader,
+    reader:Reader, # Stays as it is; the pictures are shared, not copied
     frames:np.ndarray, # True for each frame that stays
 )->Reader:
     "The same dataset with some of its frames; episodes that lose all of theirs are gone."
@@ -192,37 +198,55 @@ def is_noop(
 # %% ../../nbs/data/07_readers.ipynb #e47acce9
 class Faults(list):
     "What is wrong with a dataset, in sentences: the first one is raised, or all are gathered."
-    def __init__(self, gather:bool=False):
+    def __init__(self,
+        gather:bool=False, # Collect sentences; otherwise the first that cannot be left out is raised
+    ):
         super().__init__()
         self.gather, self.skipped = gather, [] # what was left out without raising
 
-    def add(self, sentence:str):
+    def add(self,
+        sentence:str, # Names the thing and what is wrong with it
+    ):
         "Something that cannot be used."
         if not self.gather: raise UserError(sentence)
         self.append(sentence)
 
-    def skip(self, sentence:str):
+    def skip(self,
+        sentence:str, # Names what is left out; a warning unless sentences are gathered
+    ):
         "Something that can be left out."
         if self.gather: self.append(sentence)
         else: self.skipped.append(sentence); warnings.warn(sentence, stacklevel=3)
 
-    def add_all(self, sentences:list, n:int=3, how=None):
+    def add_all(self,
+        sentences:list, # One for each of a kind; none is fine
+        n:int=3, # How many are said in full
+        how=None, # What to do with each; `add` if not given
+    ):
         "Many of a kind: the first few, and how many more."
         how = how or self.add
         for s in sentences[:n]: how(s)
         if len(sentences) > n: how(f"… and {len(sentences) - n} more of this kind.")
 
-    def skip_all(self, sentences:list):
+    def skip_all(self,
+        sentences:list, # One for each of a kind; the first three are said in full
+    ):
         "Many that can be left out."
         self.add_all(sentences, how=self.skip)
 
-    def none_left(self, folder):
+    def none_left(self,
+        folder, # The dataset
+    ):
         "Say that nothing of a dataset can be used, unless something was said."
         why = self.skipped[0] if self.skipped else f"`vlm4vla data check {folder}` says more."
         if not self: self.add(f"No episode of {folder} can be used: {why}")
 
 # %% ../../nbs/data/07_readers.ipynb #25f966a0
-def check_actions(a, where:str, faults:Faults)->bool:
+def check_actions(
+    a, # (frames, 7) raw actions
+    where:str, # What they are called in a sentence
+    faults:Faults, # Takes the sentence
+)->bool:
     "Whether actions can be used; if not, a sentence."
     a = np.asarray(a)
     width = a.shape[1] if a.ndim == 2 else 1
@@ -239,7 +263,7 @@ def with_numbers(
     episodes:list, # Actions of each
     names:list, # What each is called in a sentence
     where, # The dataset
-    faults:Faults,
+    faults:Faults, # Takes the sentences about episodes that are left out
 )->np.ndarray: # True for each that has all its numbers
     "Which episodes have no number missing."
     gaps = [np.flatnonzero(~np.isfinite(a).all(1)) for a in episodes]
@@ -252,7 +276,11 @@ def with_numbers(
     return there
 
 # %% ../../nbs/data/07_readers.ipynb #2b6f5248
-def with_words(texts:list, where, faults:Faults)->np.ndarray: # True for each that has words
+def with_words(
+    texts:list, # One instruction per episode
+    where, # The dataset
+    faults:Faults, # Takes the sentence about episodes that are left out
+)->np.ndarray: # True for each that has words
     "Which episodes have an instruction."
     there = np.array([bool(clean_text(t)) for t in texts], bool)
     if not there.all():
@@ -264,9 +292,15 @@ def with_words(texts:list, where, faults:Faults)->np.ndarray: # True for each th
 # %% ../../nbs/data/07_readers.ipynb #3764a856
 class Handles(threading.local):
     "Open files, the latest few of each thread."
-    def __init__(self, opener, n:int=16): self.opener, self.n, self.files = opener, n, OrderedDict()
+    def __init__(self,
+        opener, # Key → an open file
+        n:int=16, # Files open at once, at most; the one used longest ago is closed first
+    ):
+        self.opener, self.n, self.files = opener, n, OrderedDict()
 
-    def __call__(self, key):
+    def __call__(self,
+        key, # What `opener` takes, and what the file is remembered by
+    ):
         if key not in self.files:
             self.files[key] = self.opener(key)
             if len(self.files) > self.n: self._close(self.files.popitem(last=False)[1])
@@ -285,11 +319,15 @@ def digest(*parts)->str: # Bytes, arrays or anything with a string
         h.update(b"\0")
     return h.hexdigest()
 
-def stamp_of(s:os.stat_result)->tuple:
+def stamp_of(
+    s:os.stat_result, # Of `os.stat`
+)->tuple:
     "What changes when a file is changed: size, times, place on the disk."
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
-def settled(s:os.stat_result)->bool:
+def settled(
+    s:os.stat_result, # Of `os.stat`
+)->bool:
     "Was a file written so long ago that a change from now on shows in its times?"
     return time.time_ns() - s.st_ctime_ns > (2e9 if s.st_ctime_ns % 10**9 == 0 else 1e8) # some disks count in whole seconds
 
@@ -323,12 +361,19 @@ def hashes(
         with replacing(note) as tmp: tmp.write_text(json.dumps(dict(files=files, hash=digest(json.dumps(files)))))
     return found
 
-def contents(paths, folder)->str:
+def contents(
+    paths, # Files in the folder, in any order
+    folder, # What the names are relative to
+)->str:
     "Names and hashes of files, one a line."
     return "\n".join(f"{Path(p).relative_to(folder).as_posix()} {h}" for p, h in sorted(hashes(paths, folder).items()))
 
 # %% ../../nbs/data/07_readers.ipynb #43927f53
-def cached_array(name:str, make, keep:bool=True)->np.ndarray:
+def cached_array(
+    name:str, # Of the file in the cache, without its ending
+    make, # Called without arguments for the array, where no whole file is found
+    keep:bool=True, # Whether the array may be written into the cache
+)->np.ndarray:
     "An array from the cache folder, made if it is not there or not whole; `select_rows`: may it be written there?"
     path = cache_dir()/"readers"/f"{name}.npy"
     try:
@@ -343,7 +388,9 @@ def cached_array(name:str, make, keep:bool=True)->np.ndarray:
 
 def _beside(path)->Path: return Path(f"{path}.json")
 
-def is_whole(path)->bool:
+def is_whole(
+    path, # Of a file in the cache, with its hash in a file beside it
+)->bool:
     "Is a large file of the cache there, and just as it was when it was finished?"
     path = Path(path)
     try: said = json.loads(_beside(path).read_bytes())["sha256"]

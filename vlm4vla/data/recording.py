@@ -26,7 +26,11 @@ def _settings_of(make_block)->dict:
         make_block, args, kwargs = make_block.func, make_block.args + args, make_block.keywords | kwargs
     return to_jsonable(dict(make=f"{make_block.__module__}.{make_block.__qualname__}", args=args, kwargs=kwargs))
 
-def is_whole(folder, block:int, settings:dict)->bool:
+def is_whole(
+    folder, # The dataset
+    block:int, # Number of the block, from 0
+    settings:dict, # What the block had to be made with
+)->bool:
     "Is a block there, made with these settings, undamaged?"
     path = block_path(folder, block)
     if not path.is_file(): return False
@@ -36,7 +40,10 @@ def is_whole(folder, block:int, settings:dict)->bool:
     except (UserError, pa.ArrowInvalid, OSError): return False
 
 # %% ../../nbs/data/06_recording.ipynb #a2e327c9
-def clean(folder, n_blocks:int):
+def clean(
+    folder, # The dataset
+    n_blocks:int, # Blocks that the recording will have; those above are removed
+):
     "Remove what an earlier recording left behind: temporary files, blocks too many, damaged blocks."
     folder, path = Path(folder), Path(folder)/"meta"/"hashes.json"
     for pattern in ("data/chunk-*/.file-*", "meta/.*.*", "meta/episodes/chunk-*/.file-*"):

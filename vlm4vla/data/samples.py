@@ -117,7 +117,7 @@ def _decode(reader, size:int, via:int, workers:int, path):
 def prefetch(
     pool, # Of threads
     f, # Item → result
-    items,
+    items, # Taken from one by one, so they may be endless
     n:int, # Items in the works at most
 ):
     "Results of `f` in order, worked on before they are asked for."
@@ -130,7 +130,12 @@ def prefetch(
 # %% ../../nbs/data/12_samples.ipynb #377d2de6
 class StreamedImages:
     "Pictures that are read when they are asked for, by threads."
-    def __init__(self, reader, size:int, via:int=224, workers:int=None):
+    def __init__(self,
+        reader, # Whose pictures are decoded whenever they are asked for
+        size:int, # Edge of a picture, pixels
+        via:int=224, # Edge that pictures are first brought to, pixels
+        workers:int=None, # Threads that decode; one per core if not given
+    ):
         image = reader.image
         if isinstance(image.source, TableImages): image = Door(flat(image.source, reader.hash), image.folder, image.first, image.images)
         self.n, self.one = reader.on_disk, partial(load_image, image, size, via)
@@ -139,7 +144,10 @@ class StreamedImages:
     def __len__(self): return self.n
     def __getitem__(self, rows)->np.ndarray: return np.stack(list(self.pool.map(self.one, rows)))
 
-def fits_cache(reader, size:int)->bool:
+def fits_cache(
+    reader, # Counted as it lies on disk
+    size:int, # Edge of a picture, pixels; it takes 3·size² bytes
+)->bool:
     "May the decoded pictures of a dataset be kept in a file?"
     return reader.on_disk*size*size*3 <= setting("VLM4VLA_IMAGE_CACHE", 8.)*1e9
 

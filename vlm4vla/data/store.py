@@ -28,12 +28,17 @@ _NUMBERING = {"frame_index": pa.int64(), "timestamp": pa.float32(), "episode_ind
               "task_index": pa.int64()}
 AXES = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 
-def block_path(folder, block:int)->Path:
+def block_path(
+    folder, # The dataset
+    block:int, # Number of the block, from 0
+)->Path:
     "The file of a block."
     chunk_index, file_index = divmod(block, _PER_CHUNK)
     return Path(folder)/_DATA_PATH.format(chunk_index=chunk_index, file_index=file_index)
 
-def block_paths(folder)->list[Path]:
+def block_paths(
+    folder, # The dataset; none if it is not there
+)->list[Path]:
     "The block files there are, in order."
     return sorted(p for p in Path(folder).glob("data/chunk-*/file-*.parquet") if not p.name.startswith("."))
 
@@ -118,7 +123,10 @@ def _block_table(episodes:list[dict])->pa.Table:
     return pa.table(table | {k: pa.array(number.get(k, np.zeros(sum(lengths))), t) for k, t in _NUMBERING.items()})
 
 # %% ../../nbs/data/05_store.ipynb #7a30081f
-def features(schema:pa.Schema, shape)->dict:
+def features(
+    schema:pa.Schema, # Columns of a block
+    shape, # Height, width and channels of a picture
+)->dict:
     "The columns as `info.json` describes them."
     dims = {n: getattr(schema.field(n).type, "list_size", 1) for n in schema.names if n != IMAGE and n not in _NUMBERING}
     found = {IMAGE: dict(dtype="image", shape=list(shape), names=["height", "width", "channel"])}
@@ -161,7 +169,9 @@ def write_block(
     return path
 
 # %% ../../nbs/data/05_store.ipynb #66f56168
-def read_facts(path)->dict:
+def read_facts(
+    path, # Of a block; one that `record` did not write is a `UserError`
+)->dict:
     "A block's part of the episode table, from its file."
     try: found = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError) as e: raise UserError(unreadable(path, e)) from None

@@ -12,7 +12,7 @@ import ast, json, warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from ..core import UserError, Registry, check_int, git_sha, hardware, near_miss, versions
+from ..core import UserError, Registry, check_int, git_sha, hardware, load_plugins, near_miss, versions
 
 # %% ../../nbs/launch/01_parameters.ipynb #3400bbe1
 def _assigned(
@@ -106,6 +106,7 @@ def check_parameters(
     **rules, # Parameter → smallest number, the values there are, a registry, or a function that refuses
 )->Head:
     "Refuse what the notebook does not declare, before anything is loaded; show what it runs with."
+    load_plugins()
     known, given = namespace["__annotations__"], injected(namespace)
     for n in given:
         if n not in known: raise UserError(f"There is no parameter {n!r}{near_miss(n, known)}")

@@ -32,7 +32,12 @@ class Claim:
 
 claims = Registry("claim", named=".+")
 
-def claim(name, says, where, how):
+def claim(
+    name, # Key, which the claim is registered and reported under
+    says, # The claim, in the paper's words or nearly
+    where, # In the paper it stands
+    how, # It is checked, in a sentence
+):
     "Register the function below as the check of a claim."
     return lambda f: claims.add(Claim(name, says, where, how, f))
 
@@ -50,7 +55,12 @@ def _nine()->pd.DataFrame: # backbone row × benchmark
     "The totals of the nine VLMs."
     return _totals("table1").join(_totals("table2")).reindex(reported("table9").row_label.unique())
 
-def z_score(table:str, benchmark:str, a:str, b:str)->tuple: # difference, in standard errors
+def z_score(
+    table:str, # Number of the paper's table, such as "table2"
+    benchmark:str, # Column of the table; on CALVIN the difference is in tasks, elsewhere in points
+    a:str, # Row whose value counts positive
+    b:str, # Row that is subtracted
+)->tuple: # difference, in standard errors
     "How far two rows are apart, as printed."
     found = between(table, benchmark, a, b)
     return found["difference"]*(1 if benchmark == CAL else 100), found["z"]

@@ -32,7 +32,7 @@ def _table(name, out)->pd.DataFrame:
     return _read(name, str(folder), file.stat().st_mtime_ns if file.is_file() else 0)
 
 def counts(
-    e:Experiment,
+    e:Experiment, # Its backbone, benchmark and variant decide; the seed does not
     out=None, # Folder of the tables; `results/` if not given
 )->Counts:
     "What a training of an experiment has to hold and to do; counted now, by torch, if no row says."
@@ -55,7 +55,7 @@ def cpu(
 
 # %% ../../nbs/paper/04_cost.ipynb #c2d4bd0a
 def training(
-    e:Experiment,
+    e:Experiment, # Its recipe gives steps and batch size
     hardware:str="a100", # Entry of `devices`, or "cpu"
     gpus:int=8, # How many there are; more are taken where the model needs them
     share:float=None, # Of the peak that a training reaches; 0.4 if not given, as measured on a CPU
@@ -85,7 +85,7 @@ def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second
     return t[(t.git_sha == t.git_sha.iloc[-1]) & (t.name == t.name.iloc[-1])].set_index("subject").value
 
 def speed(
-    b:Benchmark,
+    b:Benchmark, # Whose simulator was measured
     out=None, # Folder of the tables; `results/` if not given
 )->tuple[float, float]: # seconds of an action's physics, seconds of a picture
     "What one simulator takes on the machine that was measured."
@@ -101,7 +101,7 @@ def _call(c:Counts, hardware:str, workers:int, share, out)->float: # seconds
     return max(2*c.parameters/(d.bandwidth*1e9), c.forward*workers/(d.tflops*1e12))/(share or SHARE)
 
 def evaluation(
-    e:Experiment,
+    e:Experiment, # Its recipe gives episodes and chunks
     hardware:str="a100", # Entry of `devices`, or "cpu"; one device answers all workers
     workers:int=16, # Simulators at a time
     mode:str="", # How much of a chunk is executed: full, half or single; the recipe's if not given
@@ -150,7 +150,7 @@ for d in (Dataset(name="calvin-abc", label="CALVIN, split ABC→D", gb=517,
                   source="https://github.com/openvla/openvla/blob/main/README.md")): datasets.add(d)
 
 def storage(
-    e:Experiment,
+    e:Experiment, # Its recipe says how often a policy is kept
     bits:int=32, # Of a kept policy; trainings write 32
     out=None, # Folder of the tables; `results/` if not given
 )->dict: # policies, policies_gb, state_gb
@@ -165,7 +165,7 @@ class Training:
     name:str # Key
     label:str # As printed
     device:str # Entry of `devices`
-    gpu_hours:float
+    gpu_hours:float # Of all devices together
     batch:int # Samples a step
     steps:int # Of the optimiser
     language:float # Weights that a token passes

@@ -82,7 +82,7 @@ def show(
 def boxes(
     df:pd.DataFrame, # group, value: a row per checkpoint
     against:float=None, # Drawn as a dashed line
-    ylabel:str="",
+    ylabel:str="", # What `value` is, with its unit; empty: no label
     ax=None, # Matplotlib axes; a new figure if not given
 ):
     "Every value as a point, over a box from the lowest to the highest with its middle marked."

@@ -62,7 +62,9 @@ def reported(
     return rows.reset_index(drop=True).assign(value=lambda d: round_steady(d.value))
 
 # %% ../../nbs/paper/01_tables.ipynb #96599563
-def heading(r)->str:
+def heading(
+    r, # Row of a printed table, with its benchmark, task, metric and unit
+)->str:
     "The column a cell stands in."
     where = r.benchmark if r.task in ("", "all") else r.task
     what = {"success rate": "", "average length": ""}.get(r.metric, r.metric)

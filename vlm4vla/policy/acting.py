@@ -17,7 +17,10 @@ from .policy import Policy
 # %% ../../nbs/policy/05_acting.ipynb #099395ee
 class PrefixCache:
     "Keys and values that the tokens before the image leave in every layer."
-    def __init__(self, policy:Policy):
+    def __init__(
+        self,
+        policy:Policy, # Its VLM must not change any more
+    ):
         self.vlm, self.enc, self.known = policy.vlm, policy.encoder, (None, None)
         row = self.enc.prompt("", policy.facts["prompt"])
         self.ids = row[:row.index(self.enc.image_id)]

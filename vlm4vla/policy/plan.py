@@ -117,7 +117,7 @@ def _reach(b:Backbone, r:Recipe, tokens:int)->dict: # part → (tokens that pass
                 language=(tokens, ("vision", "projector", "embedding", "new")), new=(1, ("language", "new")))
 
 def operations(
-    e:Experiment,
+    e:Experiment, # What is trained, and how
     tokens:int=None, # Of a row; by default the visual ones and about forty
     together:int=None, # Samples that pass at once; by default the backbone's
 )->tuple[float, float]: # forward, back
@@ -136,7 +136,7 @@ def operations(
     return forward + fold, back + (2*fold if learn["language"] else 0)
 
 def flops_of(
-    e:Experiment,
+    e:Experiment, # What is trained, and how
     tokens:int=None, # Of a row; by default the visual ones and about forty
     together:int=None, # Samples that pass at once; by default the backbone's
 )->float:
@@ -145,7 +145,7 @@ def flops_of(
 
 # %% ../../nbs/policy/06_plan.ipynb #2dbd4af2
 def counts_of(
-    e:Experiment,
+    e:Experiment, # What is trained, and how
     tokens:int=None, # Of a row; by default the visual ones and about forty
 )->Counts:
     "What a training of an experiment has to hold and to do."
@@ -161,13 +161,14 @@ def counts_of(
                   layers=layers)
 
 # %% ../../nbs/policy/06_plan.ipynb #6546f7c9
-def cost(e:Experiment,
-         device:str="h100", # Entry of `devices`
-         processes:int=1, # One device each
-         mode:str="ddp", # "ddp" or "fsdp"
-         recompute:bool=False, # Activations are computed again instead of kept
-         micro_batch:int=None, # Samples on a device at once; by default the backbone's
-         mfu:float=SHARE, # Share of the peak that a training is assumed to reach
+def cost(
+    e:Experiment, # What is trained, and how
+    device:str="h100", # Entry of `devices`
+    processes:int=1, # One device each
+    mode:str="ddp", # "ddp" or "fsdp"
+    recompute:bool=False, # Activations are computed again instead of kept
+    micro_batch:int=None, # Samples on a device at once; by default the backbone's
+    mfu:float=SHARE, # Share of the peak that a training is assumed to reach
 )->Cost:
     "Memory and hours of an experiment; nothing is loaded."
     b, r, d, c = backbones[e.backbone], e.recipe, devices[device], counts_of(e)
@@ -180,7 +181,7 @@ def cost(e:Experiment,
 
 # %% ../../nbs/policy/06_plan.ipynb #bf87c90a
 def advise(
-    e:Experiment,
+    e:Experiment, # What is trained, and how
     device:str="h100", # Entry of `devices`
     processes:int=1, # How many there are; more are advised only if nothing else helps
     mode:str="ddp", # "ddp" or "fsdp"

@@ -36,23 +36,33 @@ def _mlp(*widths)->nn.Sequential: # Linear layers with ReLU between them
 
 class MLPHead(nn.Module):
     "The query's hidden state to a chunk of arm actions in ±1 and gripper logits."
-    def __init__(self, width:int, chunk_size:int): # hidden size of the backbone; actions at once
+    def __init__(
+        self,
+        width:int, # Hidden size D of the backbone
+        chunk_size:int, # Actions K predicted at once
+    ): # hidden size of the backbone; actions at once
         super().__init__()
         self.k = chunk_size
         self.trunk = _mlp(width, width//2, 1024)
         self.arm, self.gripper = (_mlp(1024, 1024, 512, 256, chunk_size*n) for n in (6,1))
-    def forward(self, h_BD):
+    def forward(
+        self,
+        h_BD, # The query's hidden state, float32
+    ): # (B, K, 6) in ±1, (B, K) gripper logits
         t = self.trunk(h_BD)
         return self.arm(t).tanh().unflatten(1, (self.k,6)), self.gripper(t) # (B, K, 6), (B, K)
 
 # %% ../../nbs/policy/04_policy.ipynb #484c2a26
 PRESETS = dict(paper=(F.mse_loss, 1.), release=(F.huber_loss, .01)) # loss of the arm, weight of the gripper
 
-def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm in ±1, gripper 0 or 1 last)
-           mask_BK,                       # true where the step exists
-           preset:str="paper",
-           n=None,                        # steps to divide by; by default those that exist here
-          )->tuple[torch.Tensor, dict]:   # loss, its parts
+def losses(
+    arm_BKA, # Predicted arm, 6 numbers in ±1
+    logit_BK, # Predicted gripper, before the sigmoid
+    target_BKA, # Encoded targets: arm in ±1, gripper 0 or 1 last
+    mask_BK, # True where the step exists
+    preset:str="paper", # An entry of `PRESETS`
+    n=None, # Steps to divide by; by default those that exist here
+)->tuple[torch.Tensor, dict]: # loss, its parts
     "Arm loss plus weighted gripper loss, over the steps that exist."
     arm_loss, weight = PRESETS[preset]
     m = mask_BK.float(); n = m.sum() if n is None else float(n)
@@ -63,10 +73,23 @@ def losses(arm_BKA, logit_BK, target_BKA, # prediction, and encoded targets (arm
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
 class Policy(nn.Module):
     "Backbone, action query and head."
-    def __init__(self, backbone:Backbone, chunk_size:int, init:str="pretrained", prompt:str="long", loss:str="paper",
-                 precision:str="float32",
-                 image_size:int=224, model_size:int=0, freeze=(), lora_rank:int=0, lora_targets=(), augment:str="none",
-                 text_mask:str="causal", query_scale:str="none"): # fields of a `Recipe`
+    def __init__(
+        self,
+        backbone:Backbone, # What it is made from
+        chunk_size:int, # Actions K predicted at once
+        init:str="pretrained", # `pretrained`, or `scratch`: same architecture, own random weights
+        prompt:str="long", # Which of the family's prompts
+        loss:str="paper", # An entry of `PRESETS`
+        precision:str="float32", # `float32`, or `bfloat16`: the VLM computes in it, weights and head stay float32
+        image_size:int=224, # Side of the stored pictures, in pixels
+        model_size:int=0, # Side the model sees them in, in pixels; 0: as stored
+        freeze=(), # Parts of the VLM that stand still
+        lora_rank:int=0, # Rank of adapters; 0: none
+        lora_targets=(), # Ends of names of the layers that get an adapter; empty: all
+        augment:str="none", # How pictures are changed in training
+        text_mask:str="causal", # What text may see: one of `Family.masks`
+        query_scale:str="none", # How the query's length is set at the start: `none`, or as `ActionQuery` has it
+    ): # fields of a `Recipe`
         super().__init__()
         self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
                           image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank,
@@ -85,7 +108,10 @@ class Policy(nn.Module):
         self.stats, self.multiple, self.prefix, self.origin = None, 1, None, Origin()
         if freeze: self.freeze(*freeze)
     @classmethod
-    def new(cls, e:Experiment):
+    def new(
+        cls,
+        e:Experiment, # Its recipe's fields are the arguments
+    ):
         "The untrained policy of an experiment."
         r = asdict(e.recipe)
         return cls(backbones[e.backbone], **{k: r[k] for k in inspect.signature(cls).parameters if k in r})
@@ -96,7 +122,12 @@ class Policy(nn.Module):
 from fastcore.basics import patch
 
 @patch
-def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->tuple: # arm (B, K, 6), gripper logits (B, K)
+def forward(
+    self:Policy,
+    images_BHWC, # uint8, of the model's size, on any device
+    instructions:list[str], # One per image
+    multiple:int=1, # Rows are padded to a multiple of so many tokens
+)->tuple: # arm (B, K, 6), gripper logits (B, K), float32
     "Actions in encoded units for images of the model's size."
     rows = [self.encoder.prompt(i, self.facts["prompt"]) for i in instructions]
     inputs = self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
@@ -106,10 +137,12 @@ def forward(self:Policy, images_BHWC, instructions:list[str], multiple:int=1)->t
     return self.head(h_BD.float())
 
 @patch
-def loss(self:Policy, batch:dict,
-         n=None,   # steps that exist in the whole batch, where this is a part of one
-         net=None, # the policy as it is spread over processes
-        )->tuple[torch.Tensor, dict]: # loss, its parts
+def loss(
+    self:Policy,
+    batch:dict, # images, instructions, actions (B, K, 7) in the robot's units, mask (B, K)
+    n=None, # Steps that exist in the whole batch, where this is a part of one
+    net=None, # The policy as it is spread over processes
+)->tuple[torch.Tensor, dict]: # loss, its parts
     "The loss of a batch of `Samples`, or its share in that of a larger batch."
     target = torch.as_tensor(encode(batch["actions"], self.stats), dtype=torch.float32, device=self.device)
     arm, logit = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
@@ -167,9 +200,10 @@ def adaptable(vlm)->dict: # name → parameters of an adapter of rank 1
     fused = {n: len(p)*sum(p.shape[1:]) for n,p in vlm.named_parameters() if p.dim() == 3 and "experts" in n.split(".")}
     return linear | fused
 
-def adapter_targets(vlm,
-           targets=(), # ends of names; empty: all there are
-          )->dict:     # target → {name: parameters of an adapter of rank 1}
+def adapter_targets(
+    vlm, # The model that shall get adapters
+    targets=(), # Ends of names; empty: all there are
+)->dict: # target → {name: parameters of an adapter of rank 1}
     "What gets an adapter; a target that nothing answers to is refused."
     there = adaptable(vlm)
     found = {t: {n: k for n,k in there.items() if f".{n}".endswith(f".{t}")} for t in targets} if targets else {"": there}
@@ -290,7 +324,11 @@ def _put(policy:Policy, folder):
 _RETRAIN = "train the experiment again"
 
 @patch
-def save(self:Policy, folder, weights:dict=None): # its own, if not collected from other processes
+def save(
+    self:Policy,
+    folder, # Made if it is not there
+    weights:dict=None, # Its own, if not collected from other processes
+):
     "Write the checkpoint folder; a kill leaves no half of it, and a number that is not finite is never written."
     folder, weights = Path(folder), self.state_dict() if weights is None else weights
     bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
@@ -303,7 +341,10 @@ def save(self:Policy, folder, weights:dict=None): # its own, if not collected fr
                                           origin=self.origin))
 
 @patch(cls_method=True)
-def load(cls:Policy, folder)->Policy:
+def load(
+    cls:Policy,
+    folder, # Holds policy.json and model.safetensors
+)->Policy: # in float32, on the CPU, in eval mode
     "The policy of a checkpoint folder, ready to act."
     folder = Path(folder)
     for f in ("policy.json", "model.safetensors"):

@@ -43,7 +43,11 @@ class ActionQuery(nn.Module):
         return torch.where(self.at[...,None], v.to(out_BTD.dtype)[k_BT], out_BTD)
 
 # %% ../../nbs/policy/01_query.ipynb #787b1de1
-def query_states(model, inputs:dict, query_id:int)->torch.Tensor: # (B, Q, D)
+def query_states(
+    model, # A VLM whose embeddings hold the query
+    inputs:dict, # Of an `Encoder`, a row per sample
+    query_id:int, # Token id that stands where the query is read
+)->torch.Tensor: # (B, Q, D), in the order of the row
     "Last hidden states at the query's places."
     at = inputs["input_ids"] == query_id; n = at.sum(1)
     if (n != n[0]).any() or n[0] == 0:

@@ -34,7 +34,9 @@ from ..training.origin import Origin
 
 
 # %% ../../nbs/policy/07_train.ipynb #c9720640
-def demonstrations(name:str)->Path:
+def demonstrations(
+    name:str, # An entry of `demo_sets`, or of the folders a user has declared
+)->Path: # there, and whole
     "The folder of a demonstration set; one of ours is recorded if it is not there."
     load_tasks("demonstrations")
     return demo_sets[name].record(cache_dir()/"data"/name) if name in demo_sets else data_folder(name)
@@ -45,10 +47,13 @@ def _groups(policy:Policy, r:Recipe):
     old = [p for n,p in policy.named_parameters() if n.startswith("vlm.") and p.requires_grad]
     return [dict(params=g, lr_mult=m) for g,m in ((old, 1.), (new, r.lr_head_mult)) if g]
 
-def with_text(samples:Samples, indices,
-              device:str="cpu",         # where the batch will go
-              kind:str="none", seed=(), # how images are changed, and by which seed besides the sample's number
-             )->dict:
+def with_text(
+    samples:Samples, # What is learnt from
+    indices, # Numbers of the samples, in the order wanted
+    device:str="cpu", # Where the batch will go; not `cpu`: its images are pinned
+    kind:str="none", # How images are changed, an entry of augmentations; `none`: not at all
+    seed=(), # Numbers the change is drawn from, besides the sample's own
+)->dict: # the batch of `Samples.batch`, with instructions as words and images a tensor
     "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
     b = samples.batch(indices); images = torch.from_numpy(augment(b["images"], kind, [(*seed, i) for i in indices]))
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]],

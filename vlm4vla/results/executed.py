@@ -38,14 +38,18 @@ def parse_name(path)->tuple: # run_id, notebook, share
     run_id, _, notebook = SHARE.sub("", stem).rpartition(".")
     return (run_id or notebook, notebook if run_id else "", share[1] if share else "")
 
-def read_notebook(path)->dict:
+def read_notebook(
+    path, # An `.ipynb` file, executed or not
+)->dict:
     "A notebook's JSON, or a `UserError`."
     try: nb = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise UserError(f"{path} cannot be read as a notebook ({type(e).__name__}); give the path of an .ipynb file.") from None
     return nb
 
-def read_executed(path)->Executed:
+def read_executed(
+    path, # An `.ipynb` file in `executed/`, named after its run and what was done
+)->Executed:
     "What papermill noted in a notebook it ran."
     nb = read_notebook(path)
     facts = nb["metadata"].get("papermill", {})
@@ -87,7 +91,9 @@ def without_progress(
         return dict(c, outputs=[o for o in outputs if o.get("text", True)])
     return dict(nb, cells=[shown(c) for c in nb["cells"]])
 
-def clean(path):
+def clean(
+    path, # An executed `.ipynb` file; progress bars and what only fills the screen go
+):
     "Make an executed notebook quiet, in place."
     nb = read_notebook(path)
     write_text(path, json.dumps(without_progress(nb), indent=1, ensure_ascii=False) + "\n")

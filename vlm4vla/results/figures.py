@@ -119,8 +119,8 @@ def _settle(fig, dpi=160):
 class Saved:
     "A figure on disk."
     path:Path # The SVG; PNG and JSON lie beside it
-    caption:str
-    alt:str
+    caption:str # Sentence under the figure, with n and the method of the intervals
+    alt:str # What the figure shows, in words, for those who do not see it
     tables:tuple=() # Files that it was drawn from
 
     def _repr_html_(self):
@@ -227,7 +227,7 @@ def comparison(
     return Comparison(study, df.sort_values("arm", kind="stable", key=lambda c: c.map(list(arms).index), ignore_index=True))
 
 def comparison_table(
-    c:Comparison,
+    c:Comparison, # Rates, splits and metrics of two or more arms
 )->pd.DataFrame:
     "The comparison as it is printed: one row per split and arm, each rate with its interval and n."
     of = {m.name: m for m in c.metrics}
@@ -239,7 +239,7 @@ def comparison_table(
 
 # %% ../../nbs/results/06_figures.ipynb #e31436d2
 def draw_comparison(
-    c:Comparison,
+    c:Comparison, # Rates by seed and over all seeds of two or more arms
     names:dict=None, # Split → how to print it
 )->Figure:
     "One panel per condition: each run a point, and the interval of all its arm's episodes."
@@ -289,7 +289,7 @@ def _lost(c):
 
 # %% ../../nbs/results/06_figures.ipynb #451c4cd2
 def answer_text(
-    c:Comparison,
+    c:Comparison, # Its last split and its first metric decide the verdict
 )->str:
     "What the comparison says about the last split, in a few sentences of Markdown."
     split, first = (c.splits or [""])[-1], c.metrics[0]
@@ -301,7 +301,9 @@ def answer_text(
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])]) + _lost(c)
 
 # %% ../../nbs/results/06_figures.ipynb #5de19029
-def caption(c:Comparison)->str:
+def caption(
+    c:Comparison, # Counts of seeds and of measured episodes are taken from it
+)->str:
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
     return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); "
@@ -317,7 +319,7 @@ def _alt_text(c:Comparison)->str:
 
 # %% ../../nbs/results/06_figures.ipynb #26fd2b02
 def publish(
-    c:Comparison,
+    c:Comparison, # Its rates, by seed and pooled, and its paired differences are written
     name:str, # Of the figure
     out=None, # Folder of the tables; `results/` if not given
     folder=None, # Of the figure; `figures/` if not given

@@ -26,7 +26,9 @@ def table(
     width = [max(map(_width, column)) for column in zip(*cells)]
     return "\n".join("  ".join(c + " "*(w - _width(c)) for c, w in zip(row, width)).rstrip() for row in cells)
 
-def say(*lines):
+def say(
+    *lines, # One line each, printed as `str` gives them; letters the terminal lacks become escapes
+):
     "Write lines to the terminal, as far as it has the letters."
     known = getattr(sys.stdout, "encoding", None) or "utf-8"
     sys.stdout.write(("\n".join(map(str, lines)) + "\n").encode(known, "backslashreplace").decode(known)); sys.stdout.flush()
@@ -62,7 +64,9 @@ def _tex(v):
     v = "".join(_TEX.get(c, c) for c in " ".join(v.split()))
     return "{}" + v if v[:1] in ("[", "*") else v
 
-def latex(df)->str:
+def latex(
+    df, # Numbers stand right; a column with a text of more than 60 letters is wrapped
+)->str: # A `tabular`, with a comment above it where letters need XeLaTeX
     "A DataFrame as a table of LaTeX, for the package booktabs."
     wide = [max((len(str(v)) for v in df.iloc[:, i]), default=0) > 60 for i in range(df.shape[1])]
     columns = "".join(r"p{.4\linewidth}" if w else "r" if _number(df.iloc[:, i]) else "l" for i, w in enumerate(wide))
@@ -70,7 +74,9 @@ def latex(df)->str:
     strange = sorted({c for c in text if ord(c) > 0x24f and not unicodedata.category(c).startswith("P")})
     return (f"% These letters need XeLaTeX or LuaLaTeX and a font that has them: {' '.join(strange)}\n" if strange else "") + text.rstrip()
 
-def web(df)->str:
+def web(
+    df, # Every cell is escaped and none is cut short; the index is left out
+)->str: # A `<table>`
     "A DataFrame as a table of HTML."
     import pandas as pd
     with pd.option_context("display.max_colwidth", None): return _words(df, lambda v: v).to_html(index=False, escape=True)

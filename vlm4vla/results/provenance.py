@@ -25,11 +25,14 @@ def _resolved(e:Experiment)->dict:
     return dict(backbone=asdict(backbones[e.backbone]), benchmark=asdict(benchmarks[e.benchmark]), recipe=asdict(e.recipe), seed=e.seed)
 
 @contextmanager
-def track_run(e:Experiment, kind:str, # train or eval
-            out:str,                # folder of the tables; empty: nothing is written
-            notebook:str,           # such as runs/train
-            part:str="",            # of the work, where several processes share it: each has a provenance file of its own
-            **parameters):          # what the notebook was given
+def track_run(
+    e:Experiment, # Whose recipe gives the step, unless the work says another
+    kind:str, # "train" or "eval"
+    out:str, # folder of the tables; empty: nothing is written
+    notebook:str, # such as runs/train
+    part:str="", # of the work, where several processes share it: each has a provenance file of its own
+    **parameters,
+): # what the notebook was given
     "Do a piece of work; fill in `step`, `checkpoint`, `inputs` of what is yielded."
     started, note = time.time(), SimpleNamespace(step=e.recipe.steps, checkpoint="", inputs={})
     def close(status, exception=None):

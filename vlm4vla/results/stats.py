@@ -306,7 +306,9 @@ def metric_values(
                       "correct it.") from None
     return v[np.isfinite(v)]
 
-def n_failed(df:pd.DataFrame)->int:
+def n_failed(
+    df:pd.DataFrame, # Rates with a column `failed`; a table without that column has no failures
+)->int:
     "How many episodes failed and were never measured."
     return int(df.failed.sum()) if "failed" in df else 0
 

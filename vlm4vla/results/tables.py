@@ -449,6 +449,8 @@ def dictionary()->str:
                   for f in fields(t.row)] + [""]
     return "\n".join(lines)
 
-def write_dictionary(out=None):
+def write_dictionary(
+    out=None, # Folder of the tables; `results/` if not given
+):
     "Write `README.md` beside the tables."
     write_text(Path(out or results_dir())/"README.md", dictionary())

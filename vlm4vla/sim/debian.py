@@ -34,7 +34,10 @@ def release()->str:
     return facts.get("VERSION_CODENAME", "").strip('"') if facts.get("ID") == "debian" and shutil.which("dpkg-deb") else ""
 
 # %% ../../nbs/sim/06_debian.ipynb #10e4fb0e
-def apt(work, *args)->list: # lines
+def apt(
+    work, # Folder of its lists and its cache
+    *args, # Command and options of apt-get
+)->list: # lines that it printed
     "Run `apt-get` with its files in a folder."
     options = {"Dir::Etc::SourceList": work/"sources.list", "Dir::Etc::SourceParts": "-", "Dir::State::Lists": work/"lists",
                "Dir::Cache": work/"cache"}
@@ -43,11 +46,15 @@ def apt(work, *args)->list: # lines
     if done.returncode: raise UserError(f"`apt-get {args[0]}` failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
     return done.stdout.splitlines()
 
-def missing_packages(work, targets)->list: # name=version
+def missing_packages(
+    work, # Folder that `apt update` has filled
+    targets, # Packages as apt names them, with `/suite` if from another one
+)->list: # name=version of each, what they need among them
     "The packages that would have to be installed."
     rows = [l.split() for l in apt(work, "install", "--simulate", "--no-install-recommends", *targets) if l.startswith("Inst ")]
     return [f"{r[1]}={next(w for w in r if w.startswith('('))[1:]}" for r in rows]
 
+# %% ../../nbs/sim/06_debian.ipynb #3e6a6135
 def unpack_package(
     targets, # Packages as apt names them: `mesa-vulkan-drivers/bookworm-backports`
     folder, # Where to
@@ -65,6 +72,8 @@ def unpack_package(
         for deb in work.glob("*.deb"): subprocess.run(["dpkg-deb", "--extract", deb, folder], check=True)
     return found
 
-def libraries(folder)->Path:
+def libraries(
+    folder, # Where packages were unpacked
+)->Path: # for LD_LIBRARY_PATH
     "Where the libraries of an unpacked folder are."
     return Path(folder)/"usr"/"lib"/(sysconfig.get_config_var("MULTIARCH") or "")

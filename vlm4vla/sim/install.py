@@ -106,12 +106,16 @@ simulators.add(Simulator(
     packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "pyarrow==26.0.1", "fastcore==2.2.39"), # the last three for recording
     system="a processor", licences={"PyBullet": "zlib", "Franka Panda model": "Apache-2.0"}, built="pybullet"))
 
-def called(name:str)->Simulator:
+def called(
+    name:str, # A suite's name or its other one: `tabletop` for `grinningface`
+)->Simulator:
     "The simulator of a name, its suite's or the other one."
     return next((s for s in simulators.values() if name == s.also), None) or simulators[name]
 
 # %% ../../nbs/sim/05_install.ipynb #ca719b6b
-def exact(s:Simulator)->Path:
+def exact(
+    s:Simulator, # Its recipe
+)->Path: # a pip constraints file; not every recipe has one
     "The list of exact versions."
     return package_data()/"simulators"/f"{s.name}.txt"
 
@@ -121,7 +125,9 @@ def _recipe_hash(s:Simulator)->str:
     facts = {k: v for k, v in to_jsonable(asdict(s)).items() if k not in ("also", "built")} # these are only said
     return hashlib.sha256(json.dumps([facts, versions], sort_keys=True).encode()).hexdigest()
 
-def made(s:Simulator)->dict:
+def made(
+    s:Simulator, # Its recipe
+)->dict: # what was written when it was made
     "What its environment says of itself; nothing if it is not there, half made or of another recipe."
     try: facts = json.loads((s.folder/MADE).read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
@@ -139,11 +145,19 @@ class Making:
     bar:object # Progress bar
     log:Path # Where commands print
 
-    def note(self, text:str):
+    def note(
+        self,
+        text:str, # Without a line break
+    ):
         "Write a line to the log."
         with open(self.log, "a", encoding="utf-8") as log: log.write(f"{text}\n")
 
-    def run(self, what:str, *cmd, env:dict=None):
+    def run(
+        self,
+        what:str, # What is being done, for the progress line and the error
+        *cmd, # Words of the command
+        env:dict=None, # Its environment variables; by default ours
+    ):
         "Run a command; if it fails, say its first error, or its last line."
         self.bar.set_description(f"{self.s.name}: {what}"); last = ""
         with open(self.log, "a", encoding="utf-8") as log:
@@ -157,7 +171,11 @@ class Making:
                             f"same command goes on from here.")
         self.bar.set_postfix_str(""); self.bar.update(1)
 
-    def pip(self, what:str, *args):
+    def pip(
+        self,
+        what:str, # What is being done, for the progress line and the error
+        *args, # For `pip install`: packages and options
+    ):
         "Install packages into the environment, with the pip of ours."
         if not find_spec("pip"):
             raise UserError(f"This Python has no pip to install {self.s.label} with; run `{sys.executable} -m ensurepip`.")
@@ -250,7 +268,10 @@ def _add_system(m:Making)->dict:
     return _filled(s, s.debian_variables) if _is_done(stage, targets) and targets else {}
 
 # %% ../../nbs/sim/05_install.ipynb #ff6abef1
-def lacks(s:Simulator, folder:Path)->list:
+def lacks(
+    s:Simulator, # Its recipe
+    folder:Path, # Where the assets should be
+)->list: # paths within the folder; empty: all are there
     "Which of the files that prove the assets are not there."
     return [p for p in s.assets_proof if not (Path(folder)/p).exists()]
 
@@ -281,7 +302,9 @@ env = importlib.import_module(module).make(**make)
 np.save(out, env.reset(0, **reset).image)
 """
 
-def shown_package(folder)->Path:
+def shown_package(
+    folder, # Exists, and holds no `vlm4vla` yet
+)->Path: # the same folder
     "A folder that holds nothing but a link to this package, for another Python's path."
     (Path(folder)/"vlm4vla").symlink_to(Path(find_spec("vlm4vla").submodule_search_locations[0]).resolve())
     return Path(folder)

@@ -34,7 +34,14 @@ class WorkerHandle:
 # %% ../../nbs/sim/02_pool.ipynb #f2c8c422
 class WorkerPool:
     "Worker processes of one simulator, and the socket they call."
-    def __init__(self, python:str, module:str, kwargs:dict, time_limit:float, start_limit:float):
+    def __init__(
+        self,
+        python:str, # Interpreter of the workers
+        module:str, # Dotted name of the simulator's module, which has `make`
+        kwargs:dict, # For its `make`
+        time_limit:float, # Seconds that a worker may take to answer
+        start_limit:float, # Seconds that it may take to make its simulator
+    ):
         self.python, self.module, self.kwargs, self.time_limit, self.start_limit = python, module, kwargs, time_limit, start_limit
         self.folder, self.key, self.workers, self.paused = None, secrets.token_bytes(16), {}, False
         self.folder, self.socket = _meeting_place()
@@ -66,7 +73,10 @@ def _package()->Path:
 
 # %% ../../nbs/sim/02_pool.ipynb #db4e0eb1
 @patch
-def start(self:WorkerPool, slot:int):
+def start(
+    self:WorkerPool,
+    slot:int, # Its number, from 0; one that ran there must have ended
+):
     "Start the process of a worker."
     shell, ours = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p], str(self.python) == sys.executable
     said = dict(address=str(self.folder/"s"), key=self.key.hex(), module=self.module, kwargs=self.kwargs, slot=slot,
@@ -83,7 +93,10 @@ def start(self:WorkerPool, slot:int):
     self.workers[slot] = WorkerHandle(slot, process, log, deadline=time.monotonic() + self.start_limit)
 
 @patch
-def end(self:WorkerPool, hand:WorkerHandle):
+def end(
+    self:WorkerPool,
+    hand:WorkerHandle, # The worker
+):
     "End a worker, at once."
     if hand.conn: hand.conn.close()
     hand.process.kill(); hand.process.wait()
@@ -117,7 +130,13 @@ def stopped_clock(self:WorkerPool):
         self.paused = False
 
 @patch
-def send(self:WorkerPool, hand:WorkerHandle, what:str, *args, **more):
+def send(
+    self:WorkerPool,
+    hand:WorkerHandle, # The worker
+    what:str, # `reset` or `step`
+    *args, # For the environment's method
+    **more, # Likewise, by name
+):
     "Ask a worker for something."
     hand.state, hand.deadline = "busy", time.monotonic() + self.time_limit
     try: hand.conn.send((what, args, more))
@@ -148,7 +167,12 @@ def messages(self:WorkerPool):
 
 # %% ../../nbs/sim/02_pool.ipynb #86ba7264
 @patch
-def failure_reason(self:WorkerPool, hand:WorkerHandle, what:str, body)->str:
+def failure_reason(
+    self:WorkerPool,
+    hand:WorkerHandle, # The worker
+    what:str, # `error` or `died`
+    body, # With an error: its type, its words, its traceback
+)->str:
     "Why a worker failed, in a few words."
     if what == "error": return f"{body[0]}: {body[1]}"
     if hand.late: return f"no answer within {self.start_limit if hand.state == 'starting' else self.time_limit:g} s"
@@ -156,7 +180,10 @@ def failure_reason(self:WorkerPool, hand:WorkerHandle, what:str, body)->str:
     return f"worker died (signal {-code})" if code < 0 else f"worker died (exit status {code})"
 
 @patch
-def last_words(self:WorkerPool, hand:WorkerHandle)->str:
+def last_words(
+    self:WorkerPool,
+    hand:WorkerHandle, # The worker
+)->str: # empty where nothing was printed
     "The last line that a worker printed."
     lines = hand.log.read_text(errors="replace").strip().splitlines() if hand.log.exists() else []
     return lines[-1] if lines else ""

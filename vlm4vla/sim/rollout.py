@@ -38,7 +38,9 @@ class EpisodeJob:
     marks:list=field(default_factory=list) # How many actions had run at each frame
 
 # %% ../../nbs/sim/03_rollout.ipynb #80f06aea
-def ready_batch(hands:list[WorkerHandle])->list[WorkerHandle]:
+def ready_batch(
+    hands:list[WorkerHandle], # All that run
+)->list[WorkerHandle]: # at most one per place in the batch
     "The workers to answer now: none yet, or one for each row of the batch."
     rows = {h.job.place: h for h in reversed(hands) if h.state == "waiting"}
     busy = sum(h.state == "busy" for h in hands)
@@ -97,18 +99,24 @@ def _failure_of(job:EpisodeJob, why:str, **known)->dict:
     return dict(**known, task=job.task, episode=job.episode, failure=" ".join(why.split())[:300] or "no reason given", n_steps=job.sent,
         seconds=round(time.monotonic() - job.began, 3), when=datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
-def key_of(row:dict)->tuple:
+def key_of(
+    row:dict, # Of episodes
+)->tuple: # run_id, benchmark, split, task, episode, chunk_mode
     "What makes a row the only one of its kind."
     return tuple(row[k] for k in _KEY)
 
-def running_rates(rows:list[dict])->dict:
+def running_rates(
+    rows:list[dict], # Of the episodes that are over
+)->dict: # name → rate with two decimals, over the rows that tell it
     "The running rates for the progress line: success, and every yes-or-no fact of `detail`."
     facts = [dict(success=r["success"], **{k: v for k, v in json.loads(r["detail"]).items() if isinstance(v, bool)}) for r in rows]
     known = {k: [f[k] for f in facts if k in f] for k in dict.fromkeys(k for f in facts for k in f)}
     return {k: f"{sum(v)/len(v):.2f}" for k, v in known.items()}
 
 # %% ../../nbs/sim/03_rollout.ipynb #3112589f
-def outcome(row:dict)->str:
+def outcome(
+    row:dict, # Of an episode, or of its failure
+)->str:
     "What came of an episode, in words for the last frame."
     if row.get("failure"): return f"failed: {row['failure']}"
     detail = json.loads(row["detail"])
@@ -116,7 +124,11 @@ def outcome(row:dict)->str:
     else: what = "done" if row["success"] else "not done"
     return f"{what} ({'success' if row['success'] else 'no success'}, {row['n_steps']} actions)"
 
-def record_video(path, job:EpisodeJob, row:dict):
+def record_video(
+    path, # Of the mp4
+    job:EpisodeJob, # With its frames, and after how many actions each was taken
+    row:dict, # What came of it, for the last caption
+):
     "Write the video of an episode."
     captions = [[job.obs[1], f"action {n}"] for n in job.marks]
     captions[-1] = [*captions[-1], outcome(row)]
@@ -134,8 +146,23 @@ def pick_examples(
 # %% ../../nbs/sim/03_rollout.ipynb #40891679
 class Run:
     "A rollout under way."
-    def __init__(self, crew:WorkerPool, policy, jobs:list[EpisodeJob], known:dict, benchmark, *, workers:int, n:int, size:int,
-                 on_row, on_failure, on_film, video:dict, bar):
+    def __init__(
+        self,
+        crew:WorkerPool, # Its workers
+        policy, # Anything with `act`
+        jobs:list[EpisodeJob], # Episodes, in the order they are handed out
+        known:dict, # Columns that all rows share
+        benchmark, # Says which tasks there are and their limits
+        *,
+        workers:int, # Processes at most; never more than episodes
+        n:int, # Actions of a chunk that are executed
+        size:int, # Rows of the policy's batch, always the same
+        on_row, # Called with each row; may be None
+        on_failure, # Called with each failed attempt's row; may be None
+        on_film, # Called with a filmed job in place of writing its video; may be None
+        video:dict, # Episode → path of its film
+        bar, # The progress line, as tqdm has it
+    ):
         self.crew, self.policy, self.todo, self.known, self.benchmark, self.n, self.size = crew, policy, deque(
             jobs), known, benchmark, n, size
         self.on_row, self.on_failure, self.on_film, self.video, self.bar = on_row, on_failure, on_film, video, bar
@@ -153,7 +180,10 @@ class Run:
 
 # %% ../../nbs/sim/03_rollout.ipynb #a8861ada
 @patch
-def dispatch(self:Run, hand:WorkerHandle):
+def dispatch(
+    self:Run,
+    hand:WorkerHandle, # An idle worker
+):
     "Give an idle worker the next episode."
     if not self.todo: return
     job = hand.job = self.todo.popleft()
@@ -162,7 +192,10 @@ def dispatch(self:Run, hand:WorkerHandle):
     self.crew.send(hand, "reset", job.episode, film=job.film, **more)
 
 @patch
-def answer(self:Run, hands:list[WorkerHandle]):
+def answer(
+    self:Run,
+    hands:list[WorkerHandle], # Waiting workers, each in another place of the batch
+):
     "Call the policy for those who wait and send them their actions."
     with self.crew.stopped_clock(): actions = call(self.policy, [h.job for h in hands], self.size, self.n)
     for h in hands:
@@ -175,12 +208,20 @@ def _is_blank(image:np.ndarray)->bool:
     return min(image.shape[:2]) >= 32 and bool((image == image[0, 0]).all())
 
 @patch
-def on_ready(self:Run, hand:WorkerHandle, body):
+def on_ready(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    body, # Its process id
+):
     "A worker has made its simulator."
     hand.state, self.bad_starts = "idle", 0
 
 @patch
-def on_obs(self:Run, hand:WorkerHandle, body):
+def on_obs(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    body, # Picture, instruction, done, info, new frames: as the worker packs them
+):
     "A worker has something to see: go on, or write the row."
     image, instruction, done, info, frames = body
     job = hand.job; job.obs = (unpack_image(image), instruction)
@@ -196,8 +237,13 @@ def on_obs(self:Run, hand:WorkerHandle, body):
     elif done: self.record(hand, info)
     else: hand.state = "waiting"
 
+# %% ../../nbs/sim/03_rollout.ipynb #0119cb3a
 @patch
-def record(self:Run, hand:WorkerHandle, info:dict):
+def record(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    info:dict, # What the simulator says of the episode
+):
     "Write the row of an episode; its worker is free."
     job, row = hand.job, _row_of(hand.job, info, **self.known)
     self.rows.append(row); self.streak = []
@@ -205,7 +251,11 @@ def record(self:Run, hand:WorkerHandle, info:dict):
     self.over(hand, row)
 
 @patch
-def over(self:Run, hand:WorkerHandle, row:dict):
+def over(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    row:dict, # Of the episode, or of its failure
+):
     "An episode is over: its film, if it has one, and the progress line."
     job, hand.job, hand.state, self.left = hand.job, None, "idle", self.left - 1
     self.bar.update(1); self.bar.set_postfix(running_rates(self.rows) | (dict(failed=len(self.lost)) if self.lost else {}), refresh=False)
@@ -216,13 +266,28 @@ def over(self:Run, hand:WorkerHandle, row:dict):
 TRIES, SAME, _MANY = 2, 3, 8 # attempts at an episode; episodes in a row that may fail in the same words, and in any
 
 @patch
-def on_died(self:Run, hand:WorkerHandle, body): self.restart(hand, "died", body)
+def on_died(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    body, # Nothing
+):
+    self.restart(hand, "died", body)
 
 @patch
-def on_error(self:Run, hand:WorkerHandle, body): self.restart(hand, "error", body)
+def on_error(
+    self:Run,
+    hand:WorkerHandle, # Whose message it is
+    body, # Type, words and traceback of the error
+):
+    self.restart(hand, "error", body)
 
 @patch
-def restart(self:Run, hand:WorkerHandle, what:str, body):
+def restart(
+    self:Run,
+    hand:WorkerHandle, # The failed worker
+    what:str, # `error` or `died`
+    body, # With an error: its type, its words, its traceback
+):
     "Put a new worker in the place of a failed one."
     why, said = self.crew.failure_reason(hand, what, body), self.crew.last_words(hand)
     if what == "error" and body[0] == "UserError": raise UserError(body[1])
@@ -235,8 +300,15 @@ def restart(self:Run, hand:WorkerHandle, what:str, body):
     if hand.job: self.fail(hand, why, said if what == "died" else "")
     if self.left: self.crew.start(hand.slot)
 
+# %% ../../nbs/sim/03_rollout.ipynb #54d363d8
 @patch
-def fail(self:Run, hand:WorkerHandle, why:str, said:str="", again:bool=True):
+def fail(
+    self:Run,
+    hand:WorkerHandle, # The worker that had the episode
+    why:str, # In a few words
+    said:str="", # The last line it printed, if it died
+    again:bool=True, # May it be tried once more?
+):
     "Note a failed attempt; the episode is tried again, or left without a row."
     job, row = hand.job, _failure_of(hand.job, why, **self.known)
     if self.on_failure: self.on_failure(row)

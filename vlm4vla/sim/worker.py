@@ -50,12 +50,16 @@ def _check_shown(
         raise UserError(f"The simulator {module} gave the instruction {obs.instruction!r}; it has to say what the robot is to do.")
 
 # %% ../../nbs/sim/01_worker.ipynb #98fb92de
-def pack_image(x)->tuple:
+def pack_image(
+    x, # Anything numpy makes an array of
+)->tuple: # type, shape, bytes: what any numpy reads
     "An array as type, shape and bytes."
     x = np.ascontiguousarray(x)
     return x.dtype.str, x.shape, x.tobytes()
 
-def unpack_image(packed)->np.ndarray:
+def unpack_image(
+    packed, # Of `pack_image`
+)->np.ndarray: # a copy that may be written to
     "The array again."
     kind, shape, data = packed
     return np.frombuffer(data, kind).reshape(shape).copy()

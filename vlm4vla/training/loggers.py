@@ -15,7 +15,9 @@ from pathlib import Path
 from ..core import UserError, near_miss
 
 # %% ../../nbs/training/06_loggers.ipynb #0d021af6
-def progress_text(facts:dict)->str:
+def progress_text(
+    facts:dict, # Name → number; `samples_per_s`, `mfu` (a share) and `memory_gb` are shown, others passed over
+)->str: # Such as "28.0 samples/s, 1.6 GB"
     "Numbers of a meter for a progress bar."
     text = dict(samples_per_s="{:.1f} samples/s", mfu="MFU {:.0%}", memory_gb="{:.1f} GB")
     return ", ".join(text[k].format(v) for k,v in facts.items() if k in text)

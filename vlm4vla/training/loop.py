@@ -91,19 +91,28 @@ class _Keeper:
         if self.path: save_state(self.path, self.module, self.opt, step, log, self.origin, self.world); self.kept = step
 
 # %% ../../nbs/training/01_loop.ipynb #ae789ce2
-def fit(module:torch.nn.Module, # trained in place
-        loss_at,                # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
-        *, steps:int, lr:float,
-        folder=None,            # where `state.pt` lies; none: nothing is kept
-        warmup:int=0, schedule:str="constant", weight_decay:float=0., grad_clip:float=0.,
-        groups=None,            # parameter groups, if not all the same; `lr_mult` scales the rate
-        checkpoint_every:int=500, log_every:int=20, desc:str="train",
-        world:World=World(), net=None, # the processes that train together, and the module as it is spread over them
-        on_checkpoint=None,     # called with the number of steps done whenever the state was written
-        on_log=None,            # (step, facts) → what the bar shows beside the loss; called whenever a row is logged
-        stop_at:int=None,       # leave early, as a kill would (tests)
-        origin:Origin=None,     # what else the training is made from; learns which code took part
-       )->list[dict]:           # log rows: step, name, value
+def fit(
+    module:torch.nn.Module, # trained in place
+    loss_at, # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
+    *,
+    steps:int, # Optimiser steps in all, those of an earlier run in `folder` included
+    lr:float, # Peak learning rate of AdamW
+    folder=None, # where `state.pt` lies; none: nothing is kept
+    warmup:int=0, # Steps over which the rate rises from 0 to its peak; 0: full rate at once
+    schedule:str="constant", # How the rate goes on after the warm-up: "constant" or "cosine", which ends at 0
+    weight_decay:float=0., # Of AdamW, decoupled from the gradient
+    grad_clip:float=0., # Largest norm of all gradients together; 0: they are not clipped
+    groups=None, # parameter groups, if not all the same; `lr_mult` scales the rate
+    checkpoint_every:int=500, # Steps between two writings of the state; the last step writes one anyway
+    log_every:int=20, # Steps between two rows of the log
+    desc:str="train", # What stands before the progress bar
+    world:World=World(), # The processes that train together; by default this one alone
+    net=None, # The module as it is spread over the processes; `module` itself if not given
+    on_checkpoint=None, # called with the number of steps done whenever the state was written
+    on_log=None, # (step, facts) → what the bar shows beside the loss; called whenever a row is logged
+    stop_at:int=None, # leave early, as a kill would (tests)
+    origin:Origin=None, # what else the training is made from; learns which code took part
+)->list[dict]: # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
     opt = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)

@@ -49,12 +49,17 @@ def init_process_group(mode:str="ddp")->World: # "ddp" or "fsdp"
         dist.init_process_group("gloo" if device == "cpu" else "nccl"); atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, device, mode)
 
-def barrier(world:World):
+def barrier(
+    world:World, # The processes that train together; one alone does not wait
+):
     "Wait until all have come here."
     if world.size > 1: dist.barrier()
 
 # %% ../../nbs/training/02_processes.ipynb #65df4b6d
-def wrap(module, world:World): # what is called in its place
+def wrap(
+    module, # The whole model, on its device; FSDP replaces its parameters in place
+    world:World, # The processes that train together; its mode is "ddp" or "fsdp"
+): # what is called in its place
     "Spread a model over the processes."
     if world.size == 1: return module
     if world.mode == "ddp":
@@ -64,11 +69,17 @@ def wrap(module, world:World): # what is called in its place
     return fully_shard(module)
 
 @contextmanager
-def only_last(net, last:bool):
+def only_last(
+    net, # What `wrap` returned; only DDP can wait, FSDP averages after each part
+    last:bool, # Whether this is the last part of the step's batch
+):
     "Average gradients after the last part of a batch only, where the way of spreading allows to wait."
     with net.no_sync() if isinstance(net, DistributedDataParallel) and not last else nullcontext(): yield
 
-def all_reduce_sum(values:dict, world:World)->dict: # name → float
+def all_reduce_sum(
+    values:dict, # Name → number or tensor of one element; the same names in every process
+    world:World, # The processes that train together; one alone gets its own numbers back
+)->dict: # name → float
     "Numbers, added up over the processes."
     if world.size == 1: return {k: float(v) for k,v in values.items()}
     t = torch.tensor([float(v) for v in values.values()], device=world.device, dtype=torch.float64); dist.all_reduce(t)
@@ -77,11 +88,18 @@ def all_reduce_sum(values:dict, world:World)->dict: # name → float
 # %% ../../nbs/training/02_processes.ipynb #fa3e82de
 _whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
-def whole_state(module, opt, world:World)->tuple[dict, dict]: # of the model, of the optimizer
+def whole_state(
+    module, # What trains, spread or not
+    opt, # Its optimizer
+    world:World, # Under FSDP every process has to call, or the others wait for ever
+)->tuple[dict, dict]: # of the model, of the optimizer
     "States with whole tensors; all processes have to ask, the first one gets them."
     return (module.state_dict(), opt.state_dict()) if world.whole else get_state_dict(module, opt, options=_whole)
 
-def model_state(module, world:World)->dict:
+def model_state(
+    module, # What trains, spread or not
+    world:World, # Under FSDP every process has to call, or the others wait for ever
+)->dict:
     "The weights alone, whole."
     return module.state_dict() if world.whole else get_model_state_dict(module, options=_whole)
 
@@ -92,7 +110,12 @@ def _by_name(module, opt, state:dict)->dict:
     return dict(state={name(k): s for k,s in state["state"].items()},
                 param_groups=[dict(g, params=[name(k) for k in g["params"]]) for g in state["param_groups"]])
 
-def load_state(module, opt, states:tuple, world:World):
+def load_state(
+    module, # What trains, spread in the same way or in another than when the state was taken
+    opt, # Its optimizer, with the same groups of parameters
+    states:tuple, # Of the model and of the optimizer, as `whole_state` returned them
+    world:World, # Under FSDP every process has to call, with the same states
+):
     "Load states that `whole_state` returned."
     if world.whole: module.load_state_dict(states[0]); opt.load_state_dict(states[1])
     else:
@@ -100,8 +123,10 @@ def load_state(module, opt, states:tuple, world:World):
                        options=StateDictOptions(full_state_dict=True))
 
 # %% ../../nbs/training/02_processes.ipynb #8e30c911
-def launcher(processes:int, # on each machine
-            nodes:int=1)->list:
+def launcher(
+    processes:int, # on each machine
+    nodes:int=1, # Machines; more than one needs a Slurm job that has as many
+)->list: # The words of a command; the program to start follows them
     "The command that starts a program in several processes."
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     if nodes == 1: return [*run, "--standalone", "--no-python"]

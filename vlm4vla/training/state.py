@@ -21,7 +21,11 @@ def _whole(x): return x.full_tensor() if hasattr(x, "full_tensor") else x
 class FiniteWatch:
     "The first step at which loss or gradient was not finite, noted on the device."
     def __init__(self): self.step, self.seen = None, None
-    def __call__(self, step:int, loss, norm): # what the step computed
+    def __call__(self,
+        step:int, # Number of the step, kept if it is the first that went wrong
+        loss, # Tensor of one element, on any device
+        norm, # Tensor of one element, of all gradients together
+    ): # what the step computed
         "Note a step; nothing is waited for."
         now = torch.stack([_whole(x).detach().float().reshape(()) for x in (loss, norm)])
         if self.step is None: self.step, self.seen = torch.full((), -1, device=now.device), now
@@ -45,7 +49,10 @@ def _named(module, opt):
         for k,v in s.items():
             if torch.is_tensor(v): yield f"The optimizer's {k} of {names.get(id(p), 'a weight')}", v, torch.isfinite
 
-def find_non_finite(module, opt)->str:
+def find_non_finite(
+    module, # Whose weights and gradients are looked through, the process's own part of them under FSDP
+    opt, # Its optimizer, whose moments are looked through
+)->str:
     "What is not finite, as a sentence begins; empty if everything is."
     local = lambda t: t.to_local() if hasattr(t, "to_local") else t
     found = [(what, fine(local(t)).all()) for what, t, fine in _named(module, opt)]
@@ -54,7 +61,9 @@ def find_non_finite(module, opt)->str:
     return f"{found[int(bad.int().argmax())][0]} is not finite" if bad.any() else ""
 
 # %% ../../nbs/training/04_state.ipynb #19cef209
-def weights_hash(module)->str:
+def weights_hash(
+    module, # Weights and buffers count, with their names, types and shapes; the device does not
+)->str: # 64 hexadecimal digits
     "Name of exactly the numbers a module holds now."
     h = hashlib.sha256()
     for n,w in module.state_dict().items():
@@ -62,7 +71,10 @@ def weights_hash(module)->str:
         h.update(w.detach().cpu().contiguous().view(torch.uint8).numpy() if w.dim() else str(w.item()).encode())
     return h.hexdigest()
 
-def group_hash(module, groups)->str:
+def group_hash(
+    module, # Gives the parameters their names
+    groups, # As an optimizer takes them; `lr_mult` is 1 where it is not given
+)->str: # 64 hexadecimal digits
     "Name of which weights learn together, and how fast beside one another."
     names = {id(p): n for n,p in module.named_parameters()}
     said = [[[names.get(id(p), "?") for p in g["params"]], g.get("lr_mult", 1.)] for g in groups]
@@ -94,7 +106,15 @@ def _fits(path, saved:dict, module):
                   f"{shape(tuple(saved[odd].shape) if odd in saved else None)} there and {shape(have.get(odd))} here); {_way_out(path)}.")
 
 # %% ../../nbs/training/04_state.ipynb #91b1cd66
-def save_state(path, module, opt, step:int, log:list, origin:Origin, world:World):
+def save_state(
+    path, # Of `state.pt`; an older state stays until the new one is whole
+    module, # What trains, spread or not; its weights are written whole
+    opt, # Its optimizer, with its moments
+    step:int, # Optimiser steps done
+    log:list, # Rows so far: step, name, value
+    origin:Origin, # What the training is made from; compared when it is taken up again
+    world:World, # All processes have to call; the first one writes
+):
     "Write the whole state, atomically."
     module_state, opt_state = whole_state(module, opt, world)
     if not world.first: return
@@ -112,7 +132,14 @@ def _read(path)->dict:
     return state
 
 # %% ../../nbs/training/04_state.ipynb #edab9b48
-def restore_state(path, module, opt, steps:int, origin:Origin, world:World)->tuple[int, list]: # step to go on with, log so far
+def restore_state(
+    path, # Of `state.pt`; if it is not there, the training begins
+    module, # Gets the weights, in place; a state of other shapes is a `UserError`
+    opt, # Gets the moments, in place
+    steps:int, # Steps asked for; a state beyond them is a `UserError`
+    origin:Origin, # What this training is made from; a state made from something else is a `UserError`
+    world:World, # The processes that train together; each reads the file
+)->tuple[int, list]: # step to go on with, log so far
     "Continue where a state left off, or begin; `origin` learns which code took part."
     here = code_version()
     if not Path(path).exists(): origin.code[:] = [here]; return 0, []

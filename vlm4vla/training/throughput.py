@@ -31,7 +31,10 @@ def matmul_rate(
     return best
 
 @lru_cache
-def peak(device:str="cuda", precision:str="bfloat16")->float: # Operations per second; 0 for a CPU
+def peak(
+    device:str="cuda", # Of torch, such as "cuda" or "cuda:1"
+    precision:str="bfloat16", # "bfloat16", which data sheets give, or another type of torch, which is measured
+)->float: # Operations per second; 0 for a CPU
     "What a GPU can do: by its data sheet where that is known, else as measured."
     if not str(device).startswith("cuda"): return 0.
     name = torch.cuda.get_device_name(device).lower().replace("-", " ").split()
@@ -44,8 +47,8 @@ class Meter:
     def __init__(self,
         batch:int, # Samples per step, over all devices
         flops:float=0., # Operations per sample, for the share of the peak
-        device:str="cpu",
-        precision:str="float32",
+        device:str="cpu", # Of torch; memory is told of a GPU only
+        precision:str="float32", # What matrices are multiplied in; decides the peak that the share refers to
         processes:int=1, # One device each
     ):
         self.batch, self.device, self.last = batch, str(device), None

@@ -52,7 +52,10 @@ class Family:
 families = Registry("family")
 
 # %% ../../nbs/vlm/01_family.ipynb #dfa467d9
-def part_of(family:Family, name:str)->str: # name of a parameter, with or without the head
+def part_of(
+    family:Family, # Whose prefixes decide
+    name:str, # Name of a parameter, with or without the head's `model.` before it
+)->str: # `vision`, `projector`, `language` or another part of the family
     "The part of a VLM that a parameter belongs to."
     name = name.removeprefix("model.")
     fits = [(len(p), part) for part,prefixes in family.parts.items() for p in prefixes if name.startswith(p)]
@@ -61,7 +64,10 @@ def part_of(family:Family, name:str)->str: # name of a parameter, with or withou
     return max(fits)[1] if fits else "language"
 
 # %% ../../nbs/vlm/01_family.ipynb #765328ac
-def frozen_parts(family:Family, parts)->set: # parts, "encoder" among them
+def frozen_parts(
+    family:Family, # Says what the encoder holds
+    parts, # Names of parts, `encoder` among them if wanted
+)->set: # names of parts, `encoder` written out
     "The parts that stand still; the paper's vision encoder is named by what it holds."
     return {q for p in parts for q in (family.encoder if p == "encoder" else (p,))}
 
@@ -114,11 +120,13 @@ def _cuts(text:str, spans:list, marks)->list:
     return sorted(cuts)
 
 # %% ../../nbs/vlm/01_family.ipynb #7c557b50
-def token_ids(tok, template:str, # a sequence with slots such as {image} and {instruction}
-              image:str="",      # what stands in the place of {image}
-              marks:dict=None,   # of `marks_of`, where they are at hand
-              **said:str,        # slot → words
-             )->list[int]:
+def token_ids(
+    tok, # The family's tokenizer
+    template:str, # A sequence with slots such as {image} and {instruction}
+    image:str="", # what stands in the place of {image}
+    marks:dict=None, # of `marks_of`, where they are at hand
+    **said:str, # slot → words
+)->list[int]: # no padding, no token added at either end
     "The token ids of a sequence in which something is said; nothing that is said becomes a special token."
     for name, words in said.items(): _check_words(words, name)
     marks = marks_of(tok) if marks is None else marks
@@ -144,8 +152,13 @@ def normalise(images_BHWC:torch.Tensor, # uint8, already of the model's size
 # %% ../../nbs/vlm/01_family.ipynb #f0d6bb2b
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
-def small_tokenizer(texts, # to learn the words of
-                    vocab:int=2048, specials=SPECIALS, pad:str="<|endoftext|>", eos:str="<|im_end|>"):
+def small_tokenizer(
+    texts, # To learn the words of; none: bytes alone
+    vocab:int=2048, # Tokens at most, the specials among them
+    specials=SPECIALS, # Tokens that are never split
+    pad:str="<|endoftext|>", # The one that fills up a row, one of `specials`
+    eos:str="<|im_end|>", # The one that ends an answer, one of `specials`
+):
     "A byte-level BPE tokenizer with a family's special tokens (Qwen's by default), learnt from `texts`."
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     tok = Tokenizer(models.BPE())

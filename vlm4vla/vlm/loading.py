@@ -70,7 +70,9 @@ def _source(b:Backbone):
     "What `from_pretrained` is given, with its revision."
     return b.source, ({} if b.kind == "mini" else dict(revision=b.revision))
 
-def load_config(b:Backbone):
+def load_config(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+):
     "The transformers config of a backbone."
     f = families[b.family]
     if b.kind == "tiny": return f.config()
@@ -116,11 +118,13 @@ def _without(model, family:Family):
     for name in family.unused: getattr(model, model.base_model_prefix, model).set_submodule(name, torch.nn.Identity())
     return model
 
-def load_model(b:Backbone, # a backbone
-               init:str="pretrained", # or "scratch": same architecture, own random weights
-               headless:bool=True,    # without the language-model head, as a policy wants it
-               dtype:torch.dtype=torch.float32,
-               attn:str="sdpa"):      # attention implementation, where its mask allows
+def load_model(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    init:str="pretrained", # `pretrained`, or `scratch`: same architecture, own random weights
+    headless:bool=True, # Without the language-model head, as a policy wants it
+    dtype:torch.dtype=torch.float32, # Of its weights
+    attn:str="sdpa", # Attention implementation, where its mask allows
+): # attention implementation, where its mask allows
     "The model of a backbone."
     config, f = load_config(b), families[b.family]
     if init not in ("pretrained", "scratch"): raise UserError(f"init is 'pretrained' or 'scratch', not {init!r}.")
@@ -135,7 +139,9 @@ def load_model(b:Backbone, # a backbone
     return fuse_ops(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
 
 # %% ../../nbs/vlm/07_loading.ipynb #0576ba22
-def load_tokenizer(b:Backbone):
+def load_tokenizer(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+):
     "The tokenizer of a backbone; a tiny one reads bytes."
     f = families[b.family]
     if b.kind == "tiny": return small_tokenizer([], vocab=300, specials=f.specials, pad=f.pad, eos=f.eos)
@@ -144,8 +150,11 @@ def load_tokenizer(b:Backbone):
         return transformers.AutoTokenizer.from_pretrained(src, trust_remote_code=False, **kw)
 
 @lru_cache
-def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and what its layout needs
-    "Size and normalisation of the images a backbone sees, of the wanted size where it takes any; statistics are the checkpoint's where it has any."
+def image_facts(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    want:int=224, # Side of the image, in pixels; a family of one size keeps its own
+)->dict: # size, n_visual, mean, std and what its layout needs
+    "Size and normalisation of the images a backbone sees; statistics are the checkpoint's where it has any."
     f, p, config = families[b.family], {}, load_config(b)
     if b.kind != "tiny":
         src, kw = _source(b)
@@ -156,9 +165,10 @@ def image_facts(b:Backbone, want:int=224)->dict: # size, n_visual, mean, std and
 # %% ../../nbs/vlm/07_loading.ipynb #3a7cbd09
 _BEGINS = ("config.json", "tokenizer.json", "model*.safetensors")
 
-def checkpoint_hash(b:Backbone,
-                    init:str="pretrained", # "scratch": all but the weights
-                   )->str:
+def checkpoint_hash(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    init:str="pretrained", # `scratch`: all but the weights
+)->str: # commit or sha256; empty where nothing is read
     "Name of exactly what a backbone begins with: the commit of the hub, the hash of a folder's files; empty where nothing is read."
     if b.kind == "tiny": return ""
     src, kw = _source(b)
@@ -169,9 +179,12 @@ def checkpoint_hash(b:Backbone,
 # %% ../../nbs/vlm/07_loading.ipynb #1088f5b2
 class Encoder:
     "Texts and resized images to the inputs of a model."
-    def __init__(self, backbone:Backbone|str,
-                 size:int=224,            # of its images, where it takes any
-                 text_mask:str="causal"): # what its text may see: of `Family.masks`
+    def __init__(
+        self,
+        backbone:Backbone|str, # An entry of `backbones`, or its name
+        size:int=224, # Side of its images in pixels, where it takes any
+        text_mask:str="causal", # What its text may see: one of `Family.masks`
+    ):
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
         if text_mask not in self.family.masks:
@@ -179,19 +192,29 @@ class Encoder:
                           f"text_mask to that.")
         self.tok, self.text_mask = load_tokenizer(self.b), text_mask
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
-        self.image_id, self.pad_id, self.query_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0, max(self.tok.get_vocab().values())+1 # the first id that is no token
+        self.image_id, self.pad_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0
+        self.query_id = max(self.tok.get_vocab().values())+1 # the first id that is no token
         self.n_visual, self.marks, self._ids = self.facts["n_visual"], marks_of(self.tok), {}
         if self.ids(self.family.image_token) != [self.image_id]:
             raise UserError(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a "
                             f"{self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
-    def ids(self, text:str, **said:str)->list[int]: # text with {image} and other slots; slot → words
+    def ids(
+        self,
+        text:str, # Template with {image} and other slots
+        **said:str, # Slot → words, none of which becomes a special token
+    )->list[int]: # remembered for the same words; not to be changed
         "Token ids of a sequence, with the image's places; what is said stays words."
         key = text, *said.items()
         try: return self._ids[key]
         except (KeyError, TypeError): pass # not met yet, or no words at all
         ids = token_ids(self.tok, text, self.family.image_token*self.n_visual, self.marks, **said)
         return self._ids.setdefault(key, ids)
-    def __call__(self, rows:list[list[int]], images_BHWC:torch.Tensor, multiple:int=1)->dict:
+    def __call__(
+        self,
+        rows:list[list[int]], # Token ids of each sample, of any length
+        images_BHWC:torch.Tensor, # uint8, one per row, of the size in `facts`
+        multiple:int=1, # Rows are padded on the left to a multiple of so many tokens
+    )->dict: # input_ids and attention_mask (B, T), pixel_values, and what the family adds
         "The model's inputs for rows of token ids and their images, padded to a `multiple` of tokens."
         if not rows or len(rows) != len(images_BHWC):
             raise UserError(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least "
@@ -206,7 +229,11 @@ class Encoder:
 from fastcore.basics import patch
 
 @patch
-def prompt(self:Encoder, instruction:str, kind:str="long")->list[int]:
+def prompt(
+    self:Encoder,
+    instruction:str, # What the robot is told to do
+    kind:str="long", # Which of the family's prompts
+)->list[int]: # the query is the last one, so that it sees all before it
     "Token ids of an instruction, the action query last."
     if kind not in self.family.prompts:
         raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")

@@ -57,6 +57,9 @@ families.add(Family(name="paligemma", text_type="gemma", config=_paligemma_confi
 families.add(Family(name="paligemma2", text_type="gemma2", config=_paligemma2_config, text_attn=("eager", "flex_attention"), **_common));
 
 # %% ../../nbs/vlm/03_paligemma.ipynb #af62edfb
-def attention(family:Family, attn:str)->str|dict: # what transformers is asked for
+def attention(
+    family:Family, # Says what its language model can take
+    attn:str, # What is wanted: `sdpa`, `eager` or another of transformers'
+)->str|dict: # what transformers is asked for: a name, or one per part
     "The attention implementation of a model, by part where it does not suit the language model."
     return attn if not family.text_attn or attn in family.text_attn else dict(vision_config=attn, text_config=family.text_attn[0])

@@ -41,7 +41,10 @@ def new_mini(name:str,     # a mini backbone
     for part in (model, tok, family.processor(family, sizes["image"], sizes["patch"])): part.save_pretrained(folder)
     return _at_folder(name, folder)
 
-def save_mini(model, folder):
+def save_mini(
+    model, # Any transformers model; it is in half precision afterwards
+    folder, # Where the checkpoint goes, made if it is not there
+):
     "Write the weights of a mini backbone as they ship, in half precision; what that cannot hold is not written."
     bad = next((n for n,w in model.state_dict().items() if not w.half().isfinite().all()), "")
     if bad:

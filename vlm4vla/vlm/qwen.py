@@ -126,7 +126,9 @@ class _Attention(qwen.Qwen3VLVisionAttention):
         return self.proj(o.transpose(1,2).reshape(S, -1))
 
 # %% ../../nbs/vlm/02_qwen.ipynb #3ff9e9b6
-def fuse_ops(model):
+def fuse_ops(
+    model, # Changed in place; one of another family stays as it is
+):
     "Modules of a model that compute the same numbers in fewer operations."
     swaps = {qwen.Qwen3VLTextRMSNorm: _Norm, qwen.Qwen3VLVisionAttention: _Attention}
     for m in model.modules():

@@ -22,7 +22,12 @@ from ..training.loop import epoch_indices, fit
 # %% ../../nbs/vlm/09_sft.ipynb #687760ec
 class Words(torch.nn.Module):
     "Similarity of visual tokens to words, by the language model's own embeddings."
-    def __init__(self, model, enc:Encoder, words:list[str]):
+    def __init__(
+        self,
+        model, # The VLM, as `load_model` gives it, with its output layer
+        enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+        words:list[str], # Each gets a vector: the mean of its tokens' embeddings
+    ):
         super().__init__()
         self.model, self.family, self.n = model, enc.family, enc.n_visual
         ids = [enc.ids(" {word}", word=w) for w in words]
@@ -50,9 +55,20 @@ def _origin(model, images, states, **facts)->Origin:
     h.update(json.dumps(to_jsonable(states), sort_keys=True).encode())
     return Origin(dict(pictures=h.hexdigest(), start=weights_hash(model), **facts))
 
-def align(model, enc:Encoder, images:np.ndarray, states:list[dict], *, steps:int, batch_size:int=64, lr:float=1e-3, seed:int=0, folder=None,
-          about:tuple, # words, and the loss of (words, inputs, states), as a `QuestionSet` has them
-          **kwargs)->list[dict]:
+def align(
+    model, # The VLM, as `load_model` gives it, with its output layer; its vision tower learns
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    images:np.ndarray, # (N, size, size, 3) uint8
+    states:list[dict], # What each picture shows, as the loss reads it
+    *,
+    steps:int, # Optimizer steps
+    batch_size:int=64, # Pictures in a step
+    lr:float=1e-3, # Peak learning rate
+    seed:int=0, # Of the order of pictures
+    folder=None, # Where the training's state is kept, to go on from; none: nowhere
+    about:tuple, # Words, and the loss of (words, inputs, states), as a `QuestionSet` has them
+    **kwargs, # Passed through to `fit`
+)->list[dict]: # log of `fit`, a row per logged step
     "Align a vision tower with the words for what it sees; the arguments of `fit` pass through."
     words, loss = Words(model, enc, about[0]), about[1]
     row = enc.ids("{image}")
@@ -76,8 +92,10 @@ def places_of(states:list[dict])->tuple: # for `align`'s `about`
     return names, lambda words, inputs, states: _place_loss(words, inputs, states, names)
 
 # %% ../../nbs/vlm/09_sft.ipynb #aa36e7a0
-def conversation(enc:Encoder, qa:list[tuple], # (kind, question, answer, …)
-                )->tuple[list[int], list[int]]: # token ids, targets
+def conversation(
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    qa:list[tuple], # (kind, question, answer, …) of each question
+)->tuple[list[int], list[int]]: # token ids, targets: -100 where nothing is to be learnt
     "Several questions about one picture as one token sequence."
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
@@ -103,7 +121,12 @@ def _batch(enc, images, states, idx, rng, n_questions, weights, ask):
 
 # %% ../../nbs/vlm/09_sft.ipynb #157f52ab
 @torch.no_grad()
-def visual_features(model, enc:Encoder, images:np.ndarray, batch_size:int=100)->list[torch.Tensor]: # visual tokens and deepstack features, (N, V, D) each
+def visual_features(
+    model, # The VLM, as `load_model` gives it, with its output layer
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    images:np.ndarray, # (N, size, size, 3) uint8
+    batch_size:int=100, # Pictures that pass at once
+)->list[torch.Tensor]: # visual tokens and deepstack features, (N, V, D) each
     "What the vision tower makes of pictures."
     out = []
     for i in range(0, len(images), batch_size):
@@ -118,15 +141,24 @@ def _replace_pixels(inputs, seen, idx, family):
     return {k: v for k,v in inputs.items() if k != "pixel_values"} | family.seen(tokens, deep)
 
 # %% ../../nbs/vlm/09_sft.ipynb #3a55f5de
-def sft(model, enc:Encoder,
-        images:np.ndarray,      # (N, size, size, 3) uint8
-        states:list[dict],      # what each picture shows
-        *, steps:int, batch_size:int=32, n_questions:int=8, lr:float=1e-3, seed:int=0, folder=None,
-        questions:QuestionSet,    # what is asked
-        weights:dict=None,        # kind of question → how often it is asked; by default as the set has it
-        freeze_vision:bool=False, # the tower stands still
-        aligned_lr_mult:float=1., # learning rate of vision tower and word embeddings, as a multiple of `lr`: what was aligned must not drift apart
-        **kwargs)->list[dict]:
+def sft(
+    model, # The VLM, as `load_model` gives it, with its output layer; changed in place
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    images:np.ndarray, # (N, size, size, 3) uint8
+    states:list[dict], # what each picture shows
+    *,
+    steps:int, # Optimizer steps
+    batch_size:int=32, # Pictures in a step
+    n_questions:int=8, # Questions about each picture, in one row
+    lr:float=1e-3, # Peak learning rate
+    seed:int=0, # Of the order of pictures and of the questions drawn
+    folder=None, # Where the training's state is kept, to go on from; none: nowhere
+    questions:QuestionSet, # what is asked
+    weights:dict=None, # kind of question → how often it is asked; by default as the set has it
+    freeze_vision:bool=False, # the tower stands still
+    aligned_lr_mult:float=1., # Learning rate of vision tower and word embeddings, as a multiple of `lr`: what was aligned must not drift
+    **kwargs, # Passed through to `fit`
+)->list[dict]: # log of `fit`, a row per logged step
     "Fine-tune a VLM on questions about pictures; the arguments of `fit` pass through."
     weights, ask = weights or questions.weights, questions.ask
     tower = [w for n,w in model.named_parameters() if part_of(enc.family, n) in ("vision", "projector")]

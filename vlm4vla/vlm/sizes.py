@@ -62,7 +62,9 @@ shapes = { # backbone → its published config
 }
 
 @lru_cache
-def real_config(b:Backbone):
+def real_config(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+):
     "The config of a backbone at its real size: as published where that is known, else from its files."
     if b.kind == "hub" and b.name in shapes: return shapes[b.name]()
     try: return load_config(b)
@@ -70,25 +72,36 @@ def real_config(b:Backbone):
 
 # %% ../../nbs/vlm/08_sizes.ipynb #a83d7caa
 @lru_cache
-def skeleton(b:Backbone, headless:bool=True): # without the output layer, as a policy wants it
+def skeleton(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    headless:bool=True, # Without the output layer, as a policy wants it
+):
     "The model of a backbone at its real size, without storage."
     auto = transformers.AutoModel if headless else transformers.AutoModelForImageTextToText
     with torch.device("meta"): model = auto.from_config(real_config(b))
     model.tie_weights()
     return model
 
-def count_parts(b:Backbone, headless:bool=True)->dict: # part → parameters
+def count_parts(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    headless:bool=True, # Without the output layer, as a policy wants it
+)->dict: # part → parameters
     "Parameters of a backbone by part."
     counts = dict.fromkeys(families[b.family].parts, 0)
     for n,w in skeleton(b, headless).named_parameters(): counts[part_of(families[b.family], n)] += w.numel()
     return counts
 
-def width_of(b:Backbone)->int:
+def width_of(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+)->int: # D
     "Width of the hidden state that the head reads."
     t = real_config(b).get_text_config()
     return getattr(t, "hidden_size", None) or t.embed_dim # Kosmos-2 calls it otherwise
 
-def visual_tokens(b:Backbone, size:int=224)->int: # of the observation
+def visual_tokens(
+    b:Backbone, # An entry of `backbones`, or one of a user's own
+    size:int=224, # Side of the observation, in pixels
+)->int: # places that one image takes in a row
     "Visual tokens of one image: a mini backbone's by its own image processor, a hub model's by what the paper gives it."
     return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].sizes(real_config(b), {}, size)["n_visual"]
 

@@ -16,8 +16,14 @@ from ..catalog.sets import QuestionSet
 
 # %% ../../nbs/vlm/10_vqa.ipynb #63d2cf44
 @torch.no_grad()
-def generate_answer(model, enc:Encoder, images:np.ndarray, asked:list[str], # (N, size, size, 3) uint8, one question each
-           batch_size:int=64, max_new_tokens:int=20)->list[str]:
+def generate_answer(
+    model, # The VLM, as `load_model` gives it, with its output layer
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    images:np.ndarray, # (N, size, size, 3) uint8, as many as questions
+    asked:list[str], # One question about each picture
+    batch_size:int=64, # Questions that pass at once
+    max_new_tokens:int=20, # An answer is cut off after so many
+)->list[str]: # without spaces around them
     "Greedy answers of a VLM."
     out = []
     for i in range(0, len(asked), batch_size):
@@ -46,11 +52,18 @@ def correct(
     return len(a) == len(b) and bool((abs(a-b) <= tolerance).all())
 
 # %% ../../nbs/vlm/10_vqa.ipynb #6f4e9954
-def vqa(model, enc:Encoder, images:np.ndarray, states:list[dict], seed:int=0,
-        *, questions:QuestionSet, # what is asked, one question of each kind
-       )->list[dict]: # rows: kind, split, question, truth, said, correct
+def vqa(
+    model, # The VLM, as `load_model` gives it, with its output layer
+    enc:Encoder, # Its encoder: tokenizer, image places, normalisation
+    images:np.ndarray, # (N, size, size, 3) uint8
+    states:list[dict], # What each picture shows, as the questions read it
+    seed:int=0, # Of the questions drawn, with the picture's number
+    *,
+    questions:QuestionSet, # what is asked, one question of each kind
+)->list[dict]: # rows: kind, split, question, truth, said, correct
     "Ask a VLM every kind of question about every picture."
     asked = [(i, *q) for i,s in enumerate(states) for q in questions.ask(s, np.random.default_rng([seed,i]), list(questions.kinds))]
     asked.sort(key=lambda a: questions.kinds.index(a[1])) # short answers need not wait for long ones
     said = generate_answer(model, enc, images[[i for i,*_ in asked]], [q for _,_,q,*_ in asked])
-    return [dict(kind=k, split=split, question=q, truth=a, said=t, correct=correct(t, a, questions.tolerance.get(k))) for (_,k,q,a,split),t in zip(asked, said)]
+    return [dict(kind=k, split=split, question=q, truth=a, said=t, correct=correct(t, a, questions.tolerance.get(k)))
+            for (_,k,q,a,split),t in zip(asked, said)]

@@ -38,7 +38,11 @@ class BridgeSet:
         kinds = dict(clean=range(self.clean), shaky=range(_SHAKY_FROM, _SHAKY_FROM + self.shaky))
         return [(k, list(n[i:i+self.block])) for k, n in kinds.items() for i in range(0, len(n), self.block)]
 
-    def record(self, folder, workers:int=1)->Path: # the dataset's folder
+    def record(
+        self,
+        folder, # Where the set goes
+        workers:int=1, # Processes that record at once
+    )->Path: # the dataset's folder
         "Record the set, or go on recording it; one that is there and sound is left alone."
         return make_bridge_demonstrations(self.name, workers, folder)
 
@@ -47,8 +51,17 @@ for s in (BridgeSet("bridge-scripted", 75, 25), BridgeSet("bridge-scripted-smoke
 # %% ../../../nbs/tasks/bridge/03_demonstrations.ipynb #f11fe673
 class NoOpPolicy:
     "Stands in for a policy where a pilot acts."
-    def __init__(self, n:int): self.n = n
-    def act(self, images, instructions): return np.zeros((len(images), self.n, 7), np.float32)
+    def __init__(
+        self,
+        n:int, # Actions in a chunk
+    ):
+        self.n = n
+    def act(
+        self,
+        images, # Only their number counts
+        instructions, # Ignored
+    ): # (B, n, 7) zeros
+        return np.zeros((len(images), self.n, 7), np.float32)
 
 def _demonstrate(
     numbers:list, # Episodes of the training split
@@ -66,7 +79,10 @@ def _demonstrate(
     return [dict(**shown[r["task"], r["episode"]], **acted(r), kind="shaky" if shaky else "clean",
                  detail=dict(scene=r["task"], episode=r["episode"], success=True)) for r in rows if r["success"]]
 
-def make_block(name:str, block:int)->list:
+def make_block(
+    name:str, # An entry of `demo_sets`
+    block:int, # Number of the file, from 0
+)->list:
     "The episodes of one file of a demonstration set."
     kind, numbers = demo_sets[name].blocks[block]
     return _demonstrate(numbers, shaky=_SHAKY if kind == "shaky" else 0.)

@@ -42,7 +42,10 @@ class Seen:
     held:bool # is the thing between them?
     done:bool # does it lie where it belongs?
 
-def pose(x)->np.ndarray: return x.sp.to_transformation_matrix()
+def pose(
+    x, # Anything of SAPIEN's with a pose
+)->np.ndarray: # (4, 4) in the world
+    return x.sp.to_transformation_matrix()
 
 def perceive(env)->Seen: # env: `simpler.Bridge`
     "Look at the simulator's state."
@@ -56,10 +59,10 @@ def perceive(env)->Seen: # env: `simpler.Bridge`
 
 # %% ../../../nbs/tasks/bridge/02_expert.ipynb #b598b702
 def move(
-    s:Seen,
-    goal, # (3,) where the hand shall be
+    s:Seen, # What the expert sees now
+    goal, # (3,) where the hand shall be, in metres
     opened:bool, # Shall the gripper be open?
-    yaw:float=0., # How far to turn
+    yaw:float=0., # How far to turn, in radians; cut off at one action's turn
 )->np.ndarray: # (7,) an action
     "Go towards a place."
     d = np.asarray(goal) - s.hand[:3, 3]
@@ -73,7 +76,9 @@ def _across(s:Seen)->float:
     return (long + math.pi/2 - fingers + half) % s.thing.same - half
 
 # %% ../../../nbs/tasks/bridge/02_expert.ipynb #e4bed94d
-def place(s:Seen)->np.ndarray:
+def place(
+    s:Seen, # What the expert sees now
+)->np.ndarray: # (7,) an action
     "The thing is in the hand."
     place = s.target[:3, 3] + [0, 0, s.thing.above]
     off, high = s.source[:3, 3] - s.tip, s.target[2, 3] + s.thing.carry
@@ -82,7 +87,9 @@ def place(s:Seen)->np.ndarray:
     if far > .015: return move(s, np.r_[place[:2], high] - off, False)
     return move(s, place - off, False) if e[2] < -.006 else move(s, s.hand[:3, 3], True)
 
-def pick_up(s:Seen)->np.ndarray:
+def pick_up(
+    s:Seen, # What the expert sees now
+)->np.ndarray: # (7,) an action
     "The hand is empty."
     goal = s.source[:3, 3] + [0, 0, s.thing.grasp]; goal[2] = max(goal[2], _TABLE + REACH)
     e, yaw, here = goal - s.tip, _across(s), s.hand[:2, 3]

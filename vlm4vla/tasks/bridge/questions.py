@@ -94,11 +94,11 @@ KINDS = { # kind of question → (question, answer) about a state, for a thing a
 WEIGHTS = dict(zip(KINDS, (2, 2, 2, 3, 3, 1, 1, 1, 8))) # how often training asks each
 
 def questions(
-    state:dict,
-    r:np.random.Generator,
+    state:dict, # What the picture shows
+    r:np.random.Generator, # Draws kinds
     kinds=None, # Kinds to ask, one each; or
     n:int=0, # So many kinds, drawn by weight
-    weights:dict=WEIGHTS,
+    weights:dict=WEIGHTS, # Kind → how often it is drawn
 )->list: # (kind, question, answer, "all")
     "Questions about a Bridge picture and their answers."
     w = np.array(list(weights.values()))

@@ -37,8 +37,15 @@ def _to_maniskill(
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #684f6ca0
 class Gripper:
     "When the gripper opens."
-    def __init__(self, sticky:bool): self.patience, self.opens = 2 if sticky else 1, 0
-    def __call__(self, wish:float)->bool:
+    def __init__(
+        self,
+        sticky:bool, # It opens only on the second wish in a row, as in the released code
+    ):
+        self.patience, self.opens = 2 if sticky else 1, 0
+    def __call__(
+        self,
+        wish:float, # The action's last number, 0 closed to 1 open
+    )->bool: # is it open now?
         "Whether it is open now, after a wish above or below a half."
         self.opens = self.opens + 1 if wish > .5 else 0
         return self.opens >= self.patience
@@ -113,7 +120,10 @@ class _Scenes:
         self.made = {}
 
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #7dd640e4
-def picture(obs, size:int)->np.ndarray: # (size, size, 3) uint8
+def picture(
+    obs, # Of ManiSkill, with the third-view camera
+    size:int, # Side of the square, in pixels
+)->np.ndarray: # (size, size, 3) uint8
     "The camera's image, squeezed into a square."
     import cv2
     return cv2.resize(obs["sensor_data"]["3rd_view_camera"]["rgb"][0].numpy().astype(np.uint8), (size, size), interpolation=cv2.INTER_AREA)
@@ -129,8 +139,11 @@ def _lay(scene, split:str, task:str, episode:int)->dict: # options of ManiSkill'
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #df6fdaec
 class Pilot:
     "The scripted expert at the controls of one episode."
-    def __init__(self, shaky:float, # How shaky its hands are, in metres
-                 seed:int):
+    def __init__(
+        self,
+        shaky:float, # Standard deviation of the noise on each step of the hand, in metres
+        seed:int, # Of that noise, the same for the same episode
+    ):
         self.shaky, self.random, self.given, self.executed = shaky, np.random.default_rng(seed), [], []
 
     def __call__(self, env)->np.ndarray: # (7,) what its hands do
@@ -162,7 +175,12 @@ class Bridge:
         self.sticky, self.scenes, self.done = sticky_gripper, _Scenes(render_backend), True
         self.scenes[next(iter(SCENES))] # the first picture of a process takes as long as hundreds: have it over before somebody waits
 
-    def reset(self, episode:int, task:str="carrot", instruction:str=None)->Observation:
+    def reset(
+        self,
+        episode:int, # From 0 to 23 on the benchmark's own layouts, any on training ones
+        task:str="carrot", # One of `SCENES`
+        instruction:str=None, # Other words than the simulator's own
+    )->Observation:
         "Lay the table for an episode and look at it."
         scene = self.scene = self.scenes[task]
         if instruction is not None and not instruction.strip():
@@ -177,7 +195,10 @@ class Bridge:
         self.before = bool(self.facts.get("success", False))
         return self.observe(picture(obs, self.size))
 
-    def act(self, action):
+    def act(
+        self,
+        action, # (7,) metres, radians, and above a half to open the gripper
+    ):
         "One action, without looking."
         self.scene._step_action(_to_maniskill(action, self.gripper(action[6])))
         self.scene._elapsed_steps += 1
@@ -200,7 +221,10 @@ class Bridge:
         "The picture now."
         return picture(self.scene.get_obs(self.facts), self.size)
 
-    def observe(self, image)->Observation:
+    def observe(
+        self,
+        image, # The picture to show, uint8
+    )->Observation:
         "The picture, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
         flown = self.flown.told() if self.pilot else {}
@@ -211,6 +235,9 @@ class Bridge:
     def close(self): self.scenes.close()
 
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #8eb1f3a8
-def make(split:str=SPLITS[0], **kwargs)->Bridge:
+def make(
+    split:str=SPLITS[0], # One of `SPLITS`
+    **kwargs, # Other arguments of the class
+)->Bridge:
     "The simulator interface: one environment of a split."
     return Bridge(split, **kwargs)

@@ -65,7 +65,10 @@ def ways()->dict: # task → pairs of what holds before and what holds after
     found = {t: w for some in (*map(_blocks, _BLOCKS), _doors_and_lights(), _held_blocks()) for t, w in some.items()}
     return {t: found[t] for t in tasks()}
 
-def after(state:dict, task:str)->list:
+def after(
+    state:dict, # Place of every movable thing, as `sequence` has it
+    task:str, # One of `tasks()`
+)->list: # empty: it cannot be done from here
     "The states a task can lead to."
     holds = lambda k, v: state[k] in v if isinstance(v, tuple) else state[k] == v
     return [state | new for old, new in ways()[task] if all(holds(k, v) for k, v in old.items())]
@@ -79,7 +82,10 @@ def starts()->tuple:
     def fits(v): return v.count("table") in (1, 2) and max(v.count(p) for p in at[1:]) < 2
     return tuple(dict(zip(parts, v)) for v in product(*parts.values()) if fits(v))
 
-def possible(state:dict, names:tuple)->bool:
+def possible(
+    state:dict, # Where the first begins
+    names:tuple, # Tasks in their order
+)->bool:
     "Can these tasks be done one after the other, each in exactly one way, no two of a kind?"
     if len({tasks()[n]["kind"] for n in names}) < len(names): return False
     for n in names:
@@ -128,7 +134,9 @@ ARM = (.02586889, -.2313129, .5712808, 3.09045411, -.02908596, 1.50013585, .0799
 _ON_TABLE = ((5.00000896e-02, -1.20000177e-01, 4.59990009e-01), (2.29995412e-01, -1.19995140e-01, 4.59990010e-01))
 _BEHIND = dict(slider_left=(-2.40851662e-01, 9.24044687e-02, 4.60990009e-01), slider_right=(7.03416330e-02, 9.24044687e-02, 4.60990009e-01))
 
-def fnv1(text:str)->int:
+def fnv1(
+    text:str, # Read as UTF-8
+)->int: # 0 … 2³²-1
     "The 32-bit FNV-1 hash from an offset of 0."
     h = 0
     for byte in text.encode(): h = h*16777619 % 2**32 ^ byte
@@ -189,7 +197,9 @@ def _configure(
     cfg.cameras = {"static": cfg.cameras.static}
     return cfg
 
-def opengl(renderer:str)->bool:
+def opengl(
+    renderer:str, # `egl` or `tiny`
+)->bool:
     "Whether a renderer is OpenGL, and that this machine has it."
     if renderer not in _RENDERERS: raise UserError(f"CALVIN has no renderer {renderer!r}; choose one of {', '.join(_RENDERERS)}.")
     try: renderer == "egl" and ctypes.CDLL("libEGL.so.1")
@@ -213,11 +223,21 @@ def _open_table(folder:Path, scene:str, config:str, egl:bool)->tuple: # environm
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #6247a6a2
 class Table:
     "CALVIN's simulator, which renders only when it is asked to."
-    def __init__(self, folder:Path, scene:str, config:str, egl:bool):
+    def __init__(
+        self,
+        folder:Path, # As `checkout` returns it
+        scene:str, # A, B, C or D
+        config:str, # A `merged_config.yaml` to use instead; empty: the checkout's own
+        egl:bool, # Render with OpenGL?
+    ):
         self.env, self.oracle = _open_table(folder, scene, config, egl)
         (self.camera,), self.env.cameras, self.warm = self.env.cameras, [], 0
 
-    def build(self, arm:np.ndarray, scene:np.ndarray):
+    def build(
+        self,
+        arm:np.ndarray, # (15,) as CALVIN's robot_obs
+        scene:np.ndarray, # (24,) as its scene_obs
+    ):
         "The world anew, set to a state."
         self.env.load()
         self.env.robot.gripper_action = 1
@@ -255,7 +275,11 @@ def words(
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #2745dcea
 class Series(Table):
     "Five tasks, one after the other."
-    def begin(self, state:dict, names:tuple):
+    def begin(
+        self,
+        state:dict, # Where things are at the start
+        names:tuple, # Five tasks in their order
+    ):
         "The first task, in a world of its own."
         self.build(*layout(state))
         self.names, self.n, self.solved, self.done = names, 0, 0, False
@@ -282,7 +306,10 @@ class Series(Table):
         return dict(success=self.solved == LENGTH, n_subtasks=self.solved, n_steps=self.n,
                     **{f"task_{i+1}": self.solved > i for i in range(LENGTH)}, tasks=list(self.names))
 
-    def observe(self, image)->Observation:
+    def observe(
+        self,
+        image, # The picture to show, uint8
+    )->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         return Observation(image, self.words[self.names[min(self.solved, LENGTH-1)]], self.done, self.outcome() if self.done else {})
 
@@ -292,7 +319,7 @@ class Calvin(Series):
     def __init__(self, split:str="D", # Scene
                  path:str="",         # Checkout of `calvin_env`; by default what VLM4VLA_CALVIN_ENV names
                  config:str="",       # A data set's `merged_config.yaml` instead of the checkout's own
-                 renderer:str="egl",  # "egl": OpenGL, as the data were rendered; "tiny": PyBullet's own, without shadows, that needs no library
+                 renderer:str="egl",  # "egl": OpenGL, as the data were rendered; "tiny": PyBullet's own, without shadows
                  render_every_step:bool=False, # Keep an image after each action, for films
                  limit:int=LIMIT,     # Actions for one instruction
                  instructions:dict=None): # Task → what to say instead of the benchmark's own words
@@ -300,7 +327,11 @@ class Calvin(Series):
         self.words, self.every, self.limit, self.done = words(instructions), render_every_step, check_int("limit", limit), True
         super().__init__(checkout(path), split, config, opengl(renderer))
 
-    def reset(self, episode:int, task:str=None)->Observation:
+    def reset(
+        self,
+        episode:int, # Number of the sequence, from 0
+        task:str=None, # Ignored: a sequence names its own
+    )->Observation:
         "Set the table for a sequence and look at it."
         self.frames = []
         self.begin(*sequence(episode))
@@ -315,6 +346,9 @@ class Calvin(Series):
             if over: break
         return self.observe(self.frames[-1] if self.every else self.render())
 
-def make(split:str="D", **kwargs)->Calvin:
+def make(
+    split:str="D", # Scene: A, B, C or D
+    **kwargs, # Other arguments of the class
+)->Calvin:
     "The simulator interface: one environment of a scene."
     return Calvin(split, **kwargs)

@@ -49,13 +49,25 @@ def _toward(
     axis = np.array([off[2,1] - off[1,2], off[0,2] - off[2,0], off[1,0] - off[0,1]])/2 # a small turn, as a vector
     return np.r_[np.clip((goal - at)/REACH, -1, 1), np.clip(axis/_TWIST, -1, 1), opened]
 
-def move_to(scene:Scene, goal, upright, opened:float, near:float, most:int):
+def move_to(
+    scene:Scene, # The world
+    goal, # (3,) where the tool shall be, in metres
+    upright, # (3, 3) how the hand is turned
+    opened:float, # The gripper's number: `_OPEN` or `_CLOSED`
+    near:float, # Metres that are near enough
+    most:int, # Actions after which it gives up
+):
     "Actions until the hand is near enough, `most` at most."
     for _ in range(most):
         if np.linalg.norm(goal - _tool(scene)[0]) < near: return
         yield _toward(scene, goal, upright, opened)
 
-def hold(scene:Scene, upright, opened:float, n:int):
+def hold(
+    scene:Scene, # The world
+    upright, # (3, 3) how the hand is turned
+    opened:float, # The gripper's number: `_OPEN` or `_CLOSED`
+    n:int, # Actions
+):
     "Actions that let the fingers move."
     goal = _tool(scene)[0]
     for _ in range(n): yield _toward(scene, goal, upright, opened)
@@ -63,7 +75,11 @@ def hold(scene:Scene, upright, opened:float, n:int):
 # %% ../../../nbs/tasks/libero/02_expert.ipynb #396e0294
 _OPEN, _CLOSED, _BASKET, _TRIES = 1., 0., "basket_1", 3
 
-def pick_up(scene:Scene, name:str, upright):
+def pick_up(
+    scene:Scene, # The world
+    name:str, # The thing's, as the task's file has it
+    upright, # (3, 3) how the hand is turned
+):
     "Take a thing and lift it."
     lo, hi = box(scene, name); mid = (lo + hi)/2
     yield from move_to(scene, np.r_[mid[:2], hi[2] + .10], upright, _OPEN, .01, 60)
@@ -73,7 +89,11 @@ def pick_up(scene:Scene, name:str, upright):
     yield from hold(scene, upright, _CLOSED, 12)
     yield from move_to(scene, _tool(scene)[0] + [0, 0, .22], upright, _CLOSED, .02, 50)
 
-def place(scene:Scene, spot, upright):
+def place(
+    scene:Scene, # The world
+    spot, # (2,) in the basket, in metres
+    upright, # (3, 3) how the hand is turned
+):
     "Carry it over a spot in the basket and let go."
     top = box(scene, _BASKET)[1][2]
     yield from move_to(scene, np.r_[spot, top + .20], upright, _CLOSED, .015, 70)
@@ -82,12 +102,17 @@ def place(scene:Scene, spot, upright):
     yield from move_to(scene, np.r_[spot, top + .25], upright, _OPEN, .03, 30)
 
 # %% ../../../nbs/tasks/libero/02_expert.ipynb #b7ff9f57
-def inside(scene:Scene, name:str)->bool:
+def inside(
+    scene:Scene, # The world
+    name:str, # The thing's
+)->bool:
     "Is the middle of a thing in the basket?"
     (lo, hi), mid = box(scene, _BASKET), np.mean(box(scene, name), 0)
     return bool((mid > lo).all() and (mid[:2] < hi[:2]).all() and mid[2] < hi[2] + .02)
 
-def script(scene:Scene):
+def script(
+    scene:Scene, # The world, of a task with a basket
+):
     "One action after the other, for as long as there is something to do."
     names = list(scene.env.env.obj_of_interest)
     if _BASKET not in names: raise UserError(f"The expert knows tasks with a basket only, not {scene.task}.")
@@ -103,29 +128,46 @@ def script(scene:Scene):
 # %% ../../../nbs/tasks/libero/02_expert.ipynb #39f37cc9
 class Piloted(Libero):
     "A suite in which the expert acts, whatever actions come."
-    def __init__(self, split:str="libero_10", shaky:float=0., # Standard deviation of the noise, in units of an action
-                 **kwargs):
+    def __init__(
+        self,
+        split:str="libero_10", # Suite
+        shaky:float=0., # Standard deviation of the noise on the hand's moves, in units of an action
+        **kwargs, # Of `Libero`
+    ):
         super().__init__(split, **kwargs)
         self.shaky = shaky
 
-    def reset(self, episode:int, task:str=None)->Observation:
+    def reset(
+        self,
+        episode:int, # Number of the initial state, from 0
+        task:str=None, # One of the suite; by default its first
+    )->Observation:
         "Set an initial state, let it settle, and look."
         obs, self.given = super().reset(episode, task), []
         self.script, self.random = script(self.scene), np.random.default_rng(stable_seed("libero", self.scene.task, int(episode)))
         return obs
 
-    def act(self, action)->bool:
+    def act(
+        self,
+        action, # Ignored
+    )->bool:
         "The expert's next action."
         a = next(self.script)
         a[:6] = np.clip(a[:6] + self.shaky*self.random.standard_normal(6)*[1, 1, 1, 0, 0, 0], -1, 1)
         self.given.append(a.astype(np.float32))
         return super().act(self.given[-1])
 
-    def observe(self, image)->Observation:
+    def observe(
+        self,
+        image, # The picture to show, uint8
+    )->Observation:
         obs = super().observe(image)
         if self.done: obs.info["actions"] = [a.tolist() for a in self.given]
         return obs
 
-def make(split:str="libero_10", **kwargs)->Piloted:
+def make(
+    split:str="libero_10", # Suite
+    **kwargs, # Of `Piloted`
+)->Piloted:
     "The simulator interface, with the expert at the controls."
     return Piloted(split, **kwargs)

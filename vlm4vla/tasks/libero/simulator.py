@@ -157,7 +157,12 @@ def _develop(env, copy, size:int)->np.ndarray: # (size, size, 3) uint8
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #4152a76c
 class Scene:
     "The world of a task, which renders only when it is asked to."
-    def __init__(self, split:str, task:str, size:int):
+    def __init__(
+        self,
+        split:str, # Suite
+        task:str, # One of its tasks
+        size:int, # Side of the image, in pixels
+    ):
         package = open_package()
         self.task, self.size, self.states = task, size, initial_states(package/"init_files"/split/f"{task}.pruned_init")
         with _files(task):
@@ -167,7 +172,10 @@ class Scene:
                                           hard_reset=False, ignore_done=True)
         self.exposure = _expose(self.env)
 
-    def start(self, episode:int):
+    def start(
+        self,
+        episode:int, # Number of the initial state, and the seed of the rest
+    ):
         "Begin an episode."
         self.env.seed(episode); self.env.reset()
         for robot in self.env.robots: robot.gripper.current_action = np.zeros(robot.gripper.dof)
@@ -196,7 +204,10 @@ def words(
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #3303041c
 class Tasks:
     "One scene at a time."
-    def open(self, task:str):
+    def open(
+        self,
+        task:str, # One of the suite's
+    ):
         "The scene of a task; the one before is closed."
         if task not in self.suite.tasks: raise UserError(f"{self.suite.label} has no task {task!r}{near_miss(task, self.suite.tasks)}")
         if self.scene and self.scene.task == task: return
@@ -211,7 +222,10 @@ class Tasks:
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #02a0e168
 class Episode(Tasks):
     "Settling, actions, limit."
-    def begin(self, episode:int):
+    def begin(
+        self,
+        episode:int, # Number of the initial state, from 0
+    ):
         "Set the initial state and let things settle."
         if not 0 <= episode < len(self.scene.states):
             raise UserError(f"LIBERO has no episode {episode} of {self.scene.task}; they count from 0 to {len(self.scene.states)-1}.")
@@ -231,7 +245,10 @@ class Episode(Tasks):
         if not self.done and self.rounds < _SETTLE: self.dummy()
         return self.done
 
-    def observe(self, image)->Observation:
+    def observe(
+        self,
+        image, # The picture to show, uint8
+    )->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         task = self.scene.task
         info = dict(success=self.success, n_steps=self.n, solved_before=self.before) if self.done else {}
@@ -252,7 +269,11 @@ class Libero(Episode):
         self.limit, self.words, self.scene, self.done = check_int("limit", limit or self.suite.max_steps), words(instructions), None, True
         open_package()
 
-    def reset(self, episode:int, task:str=None)->Observation:
+    def reset(
+        self,
+        episode:int, # Number of the initial state, from 0
+        task:str=None, # One of the suite; by default its first
+    )->Observation:
         "Set an initial state, let it settle, and look."
         self.open(task or self.suite.tasks[0]); self.frames = []
         self.begin(episode)
@@ -267,6 +288,9 @@ class Libero(Episode):
             if over: break
         return self.observe(self.frames[-1] if self.every else self.scene.develop())
 
-def make(split:str="libero_10", **kwargs)->Libero:
+def make(
+    split:str="libero_10", # Suite
+    **kwargs, # Other arguments of the class
+)->Libero:
     "The simulator interface: one environment of a suite."
     return Libero(split, **kwargs)

@@ -80,7 +80,11 @@ class DemoSet:
         return [(k, i + dict(demo=0, noise=500, recovery=1000)[k]) for k in ("demo","noise","recovery") for i in range(getattr(self, k))]
     @property
     def n_blocks(self): return -(-len(self.episodes)//self.block)
-    def record(self, folder, workers:int=2)->Path: # the dataset's folder
+    def record(
+        self,
+        folder, # Where the set goes
+        workers:int=2, # Processes that record at once
+    )->Path: # the dataset's folder
         "Record the set, or go on recording it; one that is there and sound is left alone."
         return make_demonstrations(self.name, workers, folder)
 
@@ -90,14 +94,21 @@ for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 4
 
 # %% ../../../nbs/tasks/tabletop/02_demonstrations.ipynb #21676352
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.demonstrations")
-def make_block(name:str, block:int)->list[dict]:
+def make_block(
+    name:str, # An entry of `demo_sets`
+    block:int, # Number of the file, from 0
+)->list[dict]: # columns of each episode
     "The episodes of one file of a demonstration set."
     s, env = demo_sets[name], Tabletop("train")
     out = [_record_episode(env, k, n) for k,n in s.episodes[block*s.block:(block+1)*s.block]]
     env.close()
     return out
 
-def make_demonstrations(name:str="grinningface", workers:int=2, folder=None)->Path: # the dataset's folder
+def make_demonstrations(
+    name:str="grinningface", # An entry of `demo_sets`
+    workers:int=2, # Processes that record at once
+    folder=None, # Where it goes; by default data/NAME in the cache
+)->Path: # the dataset's folder
     "Record a demonstration set, or go on recording it; one that is there and sound is left alone."
     s = demo_sets[name]; folder = Path(folder or cache_dir()/"data"/name)
     record(folder, s.n_blocks, partial(make_block, name), workers=workers, fps=240/SUBSTEPS,

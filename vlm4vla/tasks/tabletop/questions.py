@@ -47,8 +47,12 @@ def _pose(env, r):
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #010d632c
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.questions")
-def scenes(split:str, start:int, n:int, size:int, # picture numbers start … start+n-1, resized to `size`
-          )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
+def scenes(
+    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    start:int, # Number of the first picture
+    n:int, # How many, one after the other
+    size:int, # Side they are resized to, in pixels
+)->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
     "Pictures of the table and their states, the same for the same numbers."
     env, images, states = Tabletop(split), [], []
     env.build(layout(split, start))
@@ -102,9 +106,13 @@ _ABOUT = ("which card", "goal", "what", "point") # kinds whose answer depends on
 WEIGHTS = dict(zip(KINDS, (3,3,3,2,3,3,2,2,1,.5,.5,2))) # how often training asks each
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #7bcd1c3f
-def questions(state:dict, r:np.random.Generator, kinds=None, # kinds to ask, one each; or
-              n:int=0, weights:dict=WEIGHTS,                 # so many kinds, drawn by weight
-              )->list[tuple[str,str,str,str]]:               # (kind, question, answer, split of the emoji it is about)
+def questions(
+    state:dict, # What the picture shows
+    r:np.random.Generator, # Draws cards, kinds and words
+    kinds=None, # Kinds to ask, one each; or
+    n:int=0, # so many kinds, drawn by weight
+    weights:dict=WEIGHTS, # Kind → how often it is drawn
+)->list[tuple[str,str,str,str]]: # (kind, question, answer, split of the emoji it is about)
     "Questions about a picture and their answers."
     w = np.array(list(weights.values())); kinds = kinds or r.choice(list(weights), n, p=w/w.sum())
     out = []
@@ -130,7 +138,12 @@ question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=WEIGHTS, t
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #d6b0458b
 _BLOCK = 500
-def picture_block(folder:Path, split:str, block:int, size:int)->Path: # the block's file
+def picture_block(
+    folder:Path, # Of all blocks
+    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    block:int, # Its number, from 0
+    size:int, # Side of the pictures, in pixels
+)->Path: # the block's file
     "Render block number `block` unless its file is there."
     path = Path(folder)/f"scene{SCENE_VERSION}-{split}-{size}-{block:04d}.npz"
     if not path.exists():

@@ -52,8 +52,10 @@ class TableLayout:
     def instruction(self): return f"pick the block and place it on {self.names[self.named]}"
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #b50cc77b
-def layout(split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
-           episode:int)->TableLayout:
+def layout(
+    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    episode:int, # Its number, from 0; training has 0 … 1999
+)->TableLayout:
     "Draw the scene of an episode."
     if split not in SPLITS: raise UserError(f"The emoji tabletop has no split {split!r}; choose one of {', '.join(SPLITS)}.")
     r = np.random.default_rng(stable_seed("grinningface", split, int(episode)))
@@ -127,14 +129,22 @@ class Tabletop:
 from fastcore.basics import patch
 
 @patch
-def reset(self:Tabletop, episode:int, split:str=None)->Observation:
+def reset(
+    self:Tabletop,
+    episode:int, # Its number within the split
+    split:str=None, # Another one than the environment's
+)->Observation:
     "Build the scene of an episode and look at it."
     self.episode, self.layout = episode, layout(split or self.split, episode)
     self.build(self.layout)
     return self.observe()
 
 @patch
-def build(self:Tabletop, l:TableLayout, hand=None):
+def build(
+    self:Tabletop,
+    l:TableLayout, # Of `layout`
+    hand=None, # (3,) metres, where the hand is instead
+):
     "Table, arm, cards, cube, with the hand where the layout (or `hand`) says."
     p, kw = self.p, self.kw
     p.resetSimulation(**kw); p.setGravity(0,0,-9.81,**kw)
@@ -161,7 +171,11 @@ def _joints(self:Tabletop):
         jointRanges=[5.8]*7, restPoses=_REST, maxNumIterations=100, residualThreshold=1e-5, **self.kw)[:7]
 
 @patch
-def teleport(self:Tabletop, xyz, grip:float=1.):
+def teleport(
+    self:Tabletop,
+    xyz, # (3,) metres, pulled into the workspace
+    grip:float=1., # Opening, 0 closed to 1 open
+):
     "Put the open hand at a pose without moving through space."
     self.xyz, self.rpy, self.grip = np.clip(np.asarray(xyz, float), *_WORKSPACE), np.zeros(3), float(grip)
     for j,q in zip(ARM, _REST): self.p.resetJointState(self.robot, j, q, **self.kw)
@@ -244,7 +258,10 @@ def step(self:Tabletop, actions)->Observation: # actions: (n, 7), in metres, rad
         if over: break
     return self.observe()
 
-def make(split:str="id", **kwargs)->Tabletop:
+def make(
+    split:str="id", # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    **kwargs, # Of `Tabletop`
+)->Tabletop:
     "The simulator interface: one environment of a split."
     return Tabletop(split, **kwargs)
 
