@@ -13,12 +13,12 @@ def shaken(seed):
 def shake(seed):
     "Move what tables hold when they are read, and what is computed before it is rounded."
     from vlm4vla.results import stats, tables as results
-    move, load, steady = shaken(seed), results.load, stats.steady
+    move, load, steady = shaken(seed), results.load, stats.round_steady
     def moved(*args, **kw):
         df = load(*args, **kw)
         return df.assign(**{c: move(df[c]) for c in df.select_dtypes("float")})
     def rounded(x, *args): return steady(move(np.asarray(x, float)) if np.ndim(x) and not isinstance(x, pd.Series) else move(x), *args)
-    results.load, stats.steady = moved, rounded # before anybody imports them
+    results.load, stats.round_steady = moved, rounded # before anybody imports them
 
 def run(page):
     "All cells of a page, one after the other."

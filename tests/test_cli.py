@@ -25,7 +25,7 @@ def test_the_console_command_is_installed(root):
 BAD = [
     (["demoo"], "did you mean 'demo'?"),
     ([], "required"),
-    (["sweep"], "NAME"),
+    (["sweep"], "No experiment is named"),
     (["demo", "--workers", "0"], "--workers must be a whole number of at least 1"),
     (["sweep", "demo", "--jobs", "two"], "--jobs must be a whole number of at least 1"),
     (["sweep", "demo", "--retries", "-1"], "--retries"),

@@ -64,7 +64,7 @@ def test_half_a_study_can_be_drawn(tmp_path):
         c = comparison("demo", tmp_path/name)
         assert len(c.paired) == 0 and len(draw_comparison(c).axes) == 2
         figures.publish(c, "demo", tmp_path/name, tmp_path/name)
-        assert "Not measured yet" in figures.answer(c)
+        assert "Not measured yet" in figures.answer_text(c)
         assert len(comparison_table(c)) == c.episodes.groupby(["split", "arm"]).ngroups
 
 def test_a_figure_without_alt_text_is_refused(tmp_path):
