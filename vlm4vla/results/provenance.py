@@ -31,7 +31,7 @@ def track_run(
     out:str, # folder of the tables; empty: nothing is written
     notebook:str, # such as runs/train
     part:str="", # of the work, where several processes share it: each has a provenance file of its own
-    **parameters,
+    **parameters, # What the notebook was given
 ): # what the notebook was given
     "Do a piece of work; fill in `step`, `checkpoint`, `inputs` of what is yielded."
     started, note = time.time(), SimpleNamespace(step=e.recipe.steps, checkpoint="", inputs={})

@@ -50,7 +50,7 @@ def _named(module, opt):
             if torch.is_tensor(v): yield f"The optimizer's {k} of {names.get(id(p), 'a weight')}", v, torch.isfinite
 
 def find_non_finite(
-    module, # Whose weights and gradients are looked through, the process's own part of them under FSDP
+    module, # Whose weights and buffers are looked through; under FSDP each process looks through its own part
     opt, # Its optimizer, whose moments are looked through
 )->str:
     "What is not finite, as a sentence begins; empty if everything is."
