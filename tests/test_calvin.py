@@ -161,6 +161,6 @@ def test_scores_count_tasks_in_a_row():
     from vlm4vla.scores import scores
     def row(e, solved): return dict(run_id="x", benchmark=b.name, split="D", task=b.tasks[0], episode=e, chunk_mode="10 of 10", success=solved == 5, n_subtasks=solved, n_steps=1, seconds=1.,
                                     detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
-    lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # counts as none in a row
+    lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # a failure is no measurement
     found = scores(frame("episodes", [row(0, 0), row(1, 2), row(2, 5), lost])).set_index("metric").value
-    assert found.to_dict() == {"avg_len": 1.75, "task-1": .5, "task-2": .5, "task-3": .25, "task-4": .25, "task-5": .25}
+    assert found.to_dict() == {"avg_len": 2.333333, "task-1": .666667, "task-2": .666667, "task-3": .333333, "task-4": .333333, "task-5": .333333}

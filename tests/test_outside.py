@@ -174,7 +174,7 @@ def test_a_queue_that_is_silent_for_a_while_is_asked_again(fake, handed, tmp_pat
     monkeypatch.setattr(slurm, "PATIENCE", .05)
     with pytest.raises(Mistake, match="the same command waits for them again"): slurm.wait(tmp_path/"out", SMOKE[:1], every=.02)
 
-@pytest.mark.parametrize("line,state", [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"), ("17|RUNNING|None|n0|/home/me/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
+@pytest.mark.parametrize("line,state", [("17|RUNNING|None|n0", "RUNNING"), ("17|RUNNING|None|n0|{handed}/.submission_file_1.sh", "RUNNING"), ("17|RUNNING|None|n0|/elsewhere/other.sh", "COMPLETED"), ("garbage", "COMPLETED")])
 def test_a_number_in_the_queue_is_ours_only_with_our_script(fake, handed, tmp_path, line, state):
     from vlm4vla.slurm import jobs
     fake("squeue", f"echo '{line.format(handed=handed)}'"); (handed/"17_0_result.pkl").write_bytes(pickle.dumps(("success", "done")))

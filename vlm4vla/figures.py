@@ -152,6 +152,10 @@ def producer(name:str)->str:
     return found[0].relative_to(home()).as_posix() if found else ""
 
 # %% ../nbs/52_figures.ipynb #85596c7c
+def _clean()->dict:
+    "The workbook's look on top of Matplotlib's own, and nothing of this process or this user."
+    return {k: v for k, v in {**mpl.rcParamsDefault, **style}.items() if not k.startswith(("backend", "interactive"))}
+
 def save(
     fig, # Matplotlib figure
     name:str, # File name; its leading number is the notebook's
@@ -166,9 +170,10 @@ def save(
     tables = [Path(t).resolve() for t in tables]
     if gone := [t for t in tables if not t.is_file()]: raise Mistake(f"The figure {name!r} was drawn from {gone[0]}, which is not there; write that table first.")
     base = home() if out.is_relative_to(home()) else out
-    _settle(fig)
-    for fmt in ("svg", "png"):
-        with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
+    with mpl.rc_context(_clean()): # whatever a page before this one has set
+        _settle(fig)
+        for fmt in ("svg", "png"):
+            with replacing(out/f"{name}.{fmt}") as tmp: tmp.write_bytes(_bytes(fig, name, alt, fmt))
     write_json(out/f"{name}.json", dict(figure=name, notebook=producer(name), caption=caption, alt=alt,
                                         tables={Path(os.path.relpath(t, base)).as_posix(): file_hash(t) for t in tables}))
     return Saved(out/f"{name}.svg", caption, alt, tuple(tables))
