@@ -14,14 +14,14 @@ tables = entries | {"results", "scores", "stats", "figures"}
 # module → what it may import, anywhere in it
 GRAPH = dict(
     core=set(), devices=core, backbones=core, benchmarks=core, experiments=core | {"backbones", "benchmarks"},
-    metadata=core, pictures=core, declared=core | {"metadata"}, actions=core, data=core | {"pictures", "metadata"}, recording=core | {"data"}, worker=core,
+    metadata=core, pictures=core, declared=core | {"metadata"}, actions=core, data=core | {"declared", "pictures", "metadata"}, recording=core | {"data"}, worker=core,
     readers=reading - {"readers"}, calvin_data=reading, libero_data=reading, lerobot_data=reading | {"data"}, formats=reading | {"actions", "data", "calvin_data", "libero_data", "lerobot_data"}, samples=reading | {"formats", "lerobot_data"},
     elsewhere=core | {"benchmarks", "simulators", "worker"}, grinningface=core | {"worker", "actions"}, demonstrations=tabletop | {"elsewhere"}, questions=core | {"elsewhere", "grinningface", "samples"},
     family=core, qwen=core | {"family"}, paligemma=core | {"family"}, kosmos=core | {"family", "qwen"}, internvl=core | {"family"}, newer=core | {"family", "qwen"},
-    families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, origin=core, policy=policy - {"policy"},
+    families=core | kinds | {"backbones"}, acting={"core", "policy"}, sizes=core | {"backbones", "families", "family"}, query=core | {"families", "backbones"}, heads=core | {"actions"}, origin=core, policy=policy - {"policy"} | {"state"},
     processes=core, state=core | {"origin", "processes"}, plan=policy | {"devices", "experiments", "sizes"}, meter={"devices"}, recorders=core,
     train=policy | {"demonstrations", "formats", "bridge_demonstrations", "processes", "plan", "meter", "recorders", "state"}, vlm_sft=vlm | {"origin", "questions", "state", "train"}, vqa=vlm | {"questions", "grinningface"},
-    mini=vlm | {"grinningface", "questions", "vqa", "stats", "results"},
+    mini=vlm | {"grinningface", "questions", "vqa", "stats", "state", "results"},
     debian=core, simulators=core | {"benchmarks", "debian"}, bridge_expert=set(), simpler=core | {"benchmarks", "bridge_expert", "simulators", "worker"}, bridge_demonstrations=core | {"benchmarks", "recording", "rollout"}, bridge_questions={"data", "family", "formats", "samples"}, video=core, crew=core | {"benchmarks", "worker"}, rollout=entries | {"crew", "worker", "actions", "video"},
     calvin=core | {"benchmarks", "simulators", "worker"}, libero=core | {"benchmarks", "libero_data", "simulators", "worker"}, libero_expert=core | {"libero", "worker"},
     parameters=core, printing=core, executed=core, results=core | {"devices", "printing"}, account=entries | {"results"}, stats=core, scores=core | {"benchmarks", "printing", "results", "stats"}, correlation=core | {"stats"}, figures=tables - {"figures"},

@@ -8,14 +8,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/account.html.md"""
 __all__ = ['ROLLED', 'account', 'check_origin']
 
 # %% ../nbs/50a_account.ipynb #c552fc3b
-import json, sys, time, warnings
+import sys, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from .backbones import backbones
 from .benchmarks import benchmarks
-from .core import Mistake, file_hash, git_sha, locked, plain, stamp, versions, write_json
+from .core import Mistake, account_of, file_hash, git_sha, locked, plain, stamp, versions, write_json
 from .experiments import Experiment
 from .results import append, load
 
@@ -79,9 +79,9 @@ def check_origin(
     **given:str, # Hashes of what it is rolled out from, such as `weights`
 ):
     "Note what the episodes of an experiment are made from; a `Mistake` when there are some that were made from something else."
-    path, now = Path(out)/"provenance"/f"{e.run_id}.json", _origin(e, given)
+    now = _origin(e, given)
     with locked(out):
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": e.run_id}
+        path, known = account_of(out, e.run_id)
         episodes, was = load("episodes", out), known.get("episodes") or {}
         if not (episodes.run_id == e.run_id).any(): was = {}
         elif not was: was = _older(known, e.run_id, load("runs", out))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np
 from .core import near_miss, replacing
-from .metadata import Entry, is_number, look, read_json, said
+from .metadata import Entry, look, read_json, said
 
 # %% ../nbs/10c_declarations.ipynb #9952ca80
 FILE = "vlm4vla.json"

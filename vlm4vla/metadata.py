@@ -90,6 +90,7 @@ def _object(text:str)->dict:
     if not isinstance(found, dict): raise ValueError(f"{said(found)} where an object belongs")
     return found
 
+# %% ../nbs/10a_metadata.ipynb #2e61bc7f
 def read_json(path)->dict:
     "The object in a JSON file, or a `Mistake`."
     try: return _object(_text(path))
@@ -133,6 +134,7 @@ KINDS = dict(whole=("a whole number", lambda v: is_number(v) and v == int(v), in
              text=("text", lambda v: isinstance(v, str), str), object=("an object", lambda v: isinstance(v, dict), dict),
              list=("a list", lambda v: isinstance(v, list), list))
 
+# %% ../nbs/10a_metadata.ipynb #ef894f0c
 @dataclass(frozen=True)
 class Entry:
     "What has to stand under a name."

@@ -17,6 +17,7 @@ from .core import Mistake
 from .family import Family, families, mimetic_init, small_tokenizer
 from .grinningface import emoji
 from .questions import COLORS, KINDS, SIDES, questions
+from .state import not_finite
 from .stats import wilson
 
 # %% ../nbs/31a_mini.ipynb #5454b8a7
@@ -53,8 +54,7 @@ def new_mini(name:str,     # a mini backbone
 
 def keep(model, folder):
     "Write the weights of a mini backbone as they ship, in half precision; what that cannot hold is not written."
-    bad = next((n for n,w in model.state_dict().items() if not w.half().isfinite().all()), "")
-    if bad:
+    if bad := not_finite({n: w.half() for n,w in model.state_dict().items()}):
         raise Mistake(f"The weight {bad} is not finite in half precision, so nothing was written to {folder}; train again with a lower "
                       f"learning rate.")
     model.half().save_pretrained(folder)

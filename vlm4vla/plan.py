@@ -9,7 +9,6 @@ __all__ = ['TEXT', 'activation_bytes', 'Cost', 'operations', 'flops_of', 'counts
 
 # %% ../nbs/29a_plan.ipynb #27fac0f5
 from dataclasses import dataclass
-import torch
 from .backbones import Backbone, backbones
 from .core import Mistake
 from .devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy.html.md"""
 __all__ = ['PRESETS', 'mlp', 'MLPHead', 'losses', 'Policy', 'adaptable', 'wanted', 'adapt']
 
 # %% ../nbs/22_policy.ipynb #2e9a14ee
-import inspect, json, shutil
+import inspect, shutil
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
@@ -23,8 +23,9 @@ from .samples import framed, resize_images
 from .experiments import Experiment, choices
 from .families import Encoder, load_model
 from .family import held, part_of
-from .metadata import Entry, look, read_json, words
+from .metadata import Entry, look, read_json, refuse, words
 from .origin import Origin
+from .state import not_finite
 from .query import ActionQuery, query_states
 
 # %% ../nbs/22_policy.ipynb #e262d8c5
@@ -242,20 +243,18 @@ _SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry
          Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")),
          *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
-def _stop(sentence:str): raise Mistake(sentence)
-
 def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it was made from
     "What `policy.json` says, looked at."
-    path = folder/"policy.json"; found = look(read_json(path), _SAID, str(path), _stop)
+    path = folder/"policy.json"; found = look(read_json(path), _SAID, str(path))
     stats, origin, want = found.pop("stats"), found.pop("origin"), found.pop("weights")
     for k in (k for k in choices if k in found and found[k] not in choices[k]):
-        _stop(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
+        refuse(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
-    if new: _stop(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
+    if new: refuse(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
     try: stats = ActionStats.from_dict(stats)
-    except (TypeError, ValueError, Mistake) as e: _stop(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
+    except (TypeError, ValueError, Mistake) as e: refuse(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
     if want and want != file_hash(folder/"model.safetensors"):
-        _stop(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
+        refuse(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
               f"training together, or {_RETRAIN}.")
     return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or []))
 
@@ -276,8 +275,7 @@ def _put(policy:Policy, folder):
         raise Mistake(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as "
                       f"{odd[0]}: {size(weights, odd[0]) or 'absent'}, not {size(have, odd[0]) or 'there'}); put the two of one training "
                       f"together, or {_RETRAIN}.")
-    bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
-    if bad: raise Mistake(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
+    if bad := not_finite(weights): raise Mistake(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
     policy.load_state_dict(weights)
 
 # %% ../nbs/22_policy.ipynb #7f6184e2
@@ -287,8 +285,7 @@ _RETRAIN = "train the experiment again"
 def save(self:Policy, folder, weights:dict=None): # its own, if not collected from other processes
     "Write the checkpoint folder; a kill leaves no half of it, and a number that is not finite is never written."
     folder, weights = Path(folder), self.state_dict() if weights is None else weights
-    bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
-    if bad:
+    if bad := not_finite(weights):
         raise Mistake(f"The weight {bad} is not finite, so no policy was written to {folder}; train again with a lower learning rate or "
                       f"with gradient clipping.")
     folder.mkdir(parents=True, exist_ok=True); path = folder/"model.safetensors"

@@ -194,6 +194,7 @@ def on_obs(self:Run, hand:Hand, body):
     elif done: self.record(hand, info)
     else: hand.state = "waiting"
 
+# %% ../nbs/40_rollout.ipynb #669c4e5e
 @patch
 def record(self:Run, hand:Hand, info:dict):
     "Write the row of an episode; its worker is free."

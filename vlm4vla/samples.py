@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/samples.html.md"""
 __all__ = ['AREA', 'resize_images', 'augment', 'framed', 'seen', 'image_cache', 'ahead', 'Streamed', 'fits', 'Samples']
 
 # %% ../nbs/11h_samples.ipynb #fa755788
-import hashlib, os
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 import numpy as np

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from .backbones import backbones
-from .core import Mistake, ask, check_int, near_miss, of_workbook, progress, results_dir, setting, typed
+from .core import Mistake, ask, check_int, near_miss, of_workbook, progress, results_dir, setting
 from .executed import tidy
 from .experiments import experiments as registry
 from .needs import check_needs, doubled

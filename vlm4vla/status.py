@@ -13,7 +13,7 @@ import os, pickle, re, shutil, sys, time, zipfile
 from collections import OrderedDict
 from pathlib import Path
 import pandas as pd
-from .core import Mistake, results_dir
+from .core import Mistake, account_of, results_dir
 from .executed import SHARE, Executed, named, read_executed
 from .experiments import experiments as registry
 from .printing import say
@@ -124,9 +124,7 @@ def _raised(out, runs, e, notebook)->str:
     "What an account of a failed run says."
     mine = runs[(runs.run_id == e.run_id) & (runs.kind == WORK[notebook])]
     if not len(mine) or mine.status.iloc[-1] != "failed": return ""
-    import json
-    path = Path(out)/"provenance"/f"{e.run_id}.json"
-    try: account = json.loads(path.read_text(encoding="utf-8")).get(WORK[notebook], {}) if path.is_file() else {}
+    try: account = account_of(out, e.run_id)[1].get(WORK[notebook], {})
     except (ValueError, AttributeError): account = {}
     return account.get("exception") or "its row says failed"
 

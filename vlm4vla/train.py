@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/train.html.md"""
 __all__ = ['epoch_indices', 'lr_factor', 'set_threads', 'Stopped', 'fit', 'demonstrations', 'with_text', 'train']
 
 # %% ../nbs/30_train.ipynb #468194e4
-import math, os, signal, threading
+import math, signal, threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
