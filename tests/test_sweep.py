@@ -121,3 +121,20 @@ def test_runs_side_by_side_compute_with_one_thread_each(toy, monkeypatch):
     monkeypatch.setenv("VLM4VLA_THREADS", "3")
     from vlm4vla.catalog.experiments import experiments
     assert module.job_environment(experiments[IDS[0]], out)["VLM4VLA_THREADS"] == "3"
+
+STILLBORN = """
+import os, sys
+from pathlib import Path
+mark = Path({mark!r})
+if "ipykernel_launcher" in sys.orig_argv and len(list(mark.iterdir())) < {n}: (mark/str(os.getpid())).touch(); os._exit(1)
+"""
+
+@pytest.mark.parametrize("times,ends", [(1, ["done", "done"]), (9, ["failed", "skipped"])])
+def test_a_kernel_that_dies_before_a_cell_has_run_is_no_try(toy, tmp_path, monkeypatch, times, ends):
+    folder, out = toy
+    (tmp_path/"site").mkdir(); (tmp_path/"mark").mkdir()
+    (tmp_path/"site"/"sitecustomize.py").write_text(STILLBORN.format(mark=str(tmp_path/"mark"), n=times))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path/"site"))
+    report = sweep(IDS[:1], out, notebooks=folder)
+    assert report.status.tolist() == ends and report.tries[0] == 1
+    assert len(list((tmp_path/"mark").iterdir())) == min(times, 1 + module._UNBORN)

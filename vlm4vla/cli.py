@@ -300,6 +300,7 @@ def _measured(names:list, args)->int:
     if remarks: (say if args.format == "text" else _aside)("", *remarks)
     return int(bool(problems))
 
+# %% ../nbs/90_cli.ipynb #da169b7e
 def _measured_row(r)->dict: # row of `scores`
     "A rate as it is printed: none where every episode failed."
     value, low, high = (f"{v:.3f}" for v in (r.value, r.ci_low, r.ci_high))

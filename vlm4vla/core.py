@@ -6,11 +6,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/core.html.md"""
 
 # %% auto #0
 __all__ = ['variables', 'FULL', 'SETTINGS', 'UserError', 'check_int', 'Registry', 'near_miss', 'same_message', 'Variable',
-           'setting', 'as_folder', 'load_plugins', 'is_workbook', 'home', 'results_dir', 'cache_dir', 'assets_dir',
-           'workbook_file', 'display_path', 'typed', 'unwritable', 'make_folder', 'stable_seed', 'seed_everything',
-           'replacing', 'to_jsonable', 'write_text', 'write_json', 'file_hash', 'tree_hash', 'progress', 'try_lock',
-           'locked', 'CommandResult', 'run_command', 'commit', 'git_sha', 'versions', 'nvidia_smi', 'gpus', 'cores',
-           'machine', 'hardware', 'write_provenance']
+           'setting', 'existing', 'as_folder', 'load_plugins', 'is_workbook', 'home', 'results_dir', 'cache_dir',
+           'assets_dir', 'workbook_file', 'display_path', 'typed', 'unwritable', 'make_folder', 'stable_seed',
+           'seed_everything', 'replacing', 'to_jsonable', 'write_text', 'write_json', 'file_hash', 'tree_hash',
+           'progress', 'try_lock', 'locked', 'CommandResult', 'run_command', 'commit', 'git_sha', 'versions',
+           'nvidia_smi', 'gpus', 'cores', 'machine', 'hardware', 'read_provenance', 'write_provenance']
 
 # %% ../nbs/00_core.ipynb #e2be7df5
 import errno, fcntl, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
@@ -130,15 +130,23 @@ def setting(
     except (ValueError, OSError, RuntimeError): raise UserError(f"{name} is {text!r}", f"set it to {v.meant}, or unset it") from None
 
 # %% ../nbs/00_core.ipynb #57b0b81d
+def existing(
+    path, # A file or folder, absolute
+)->Path:
+    "The path itself, or the nearest folder above it that is there."
+    path = Path(path)
+    return next(p for p in (path, *path.parents) if p.exists())
+
 def as_folder(
     text:str, # A path, as the user wrote it
 )->Path:
     "The path of a folder, which need not exist; a `ValueError` or an `OSError` if it cannot be one."
     path = Path(text).expanduser().resolve()
-    there = next(p for p in (path, *path.parents) if p.exists())
+    there = existing(path)
     if not there.is_dir(): raise ValueError(f"{there} is a file")
     return path
 
+# %% ../nbs/00_core.ipynb #fd5e18f9
 def _folders(text)->list: return [Path(p).expanduser() for p in map(str.strip, text.split(os.pathsep)) if p and as_folder(p)]
 
 def _number(text, lo=1)->int:
@@ -268,8 +276,7 @@ def unwritable(
     "Why nothing can be written to a folder, or nothing at all."
     import tempfile
     try:
-        folder = Path(folder).absolute()
-        there = next(p for p in (folder, *folder.parents) if p.exists())
+        there = existing(Path(folder).absolute())
         if not there.is_dir(): return f"{there} is a file"
         with tempfile.TemporaryFile(dir=there) as f: f.write(bytes(4096)); f.flush()
     except OSError as e: return f"{e.strerror or e}"
@@ -533,6 +540,14 @@ def hardware()->dict:
 # %% ../nbs/00_core.ipynb #1c494976
 SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS") # environment variables that a run's account notes
 
+def read_provenance(
+    out, # Folder of the tables
+    run_id:str, # A run
+)->tuple: # Its file, what that says so far
+    "The account of a run, `provenance/<run_id>.json`; where there is none yet, its name alone."
+    path = Path(out)/"provenance"/f"{run_id}.json"
+    return path, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
+
 def write_provenance(
     run_id:str, # The run this is an account of
     *,
@@ -546,14 +561,13 @@ def write_provenance(
     notebook:str=None, # Such as "runs/train"
 )->dict:
     "Write the account of a run to `provenance/<run_id>.json` and return it."
-    path = Path(out)/"provenance"/f"{run_id}.json"
     source = workbook_file(f"nbs/{notebook}.ipynb")
     account = to_jsonable(dict(parameters=parameters, resolved=resolved, inputs=inputs or {}, git_sha=git_sha(), notebook=notebook,
         notebook_hash=file_hash(source) if notebook and source.is_file() else None, versions=versions(), hardware=hardware(),
         settings={k: os.environ[k] for k in SETTINGS if k in os.environ},
         started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         seconds=round(time.time() - started, 1), exception=exception))
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
+    path, known = read_provenance(out, run_id)
     write_json(path, {**known, kind: account})
     return account
 

@@ -63,6 +63,7 @@ def _facts(python)->dict: # what the environment of an interpreter says of itsel
                       f"make it anew with `vlm4vla simulators install {path.parent.name} --fresh`.") from None
     return facts if isinstance(facts, dict) and isinstance(facts.get("variables", {}), dict) else {}
 
+# %% ../../nbs/catalog/02_benchmarks.ipynb #5338fe88
 _LISTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PATH") # variables whose values are added up
 _FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE",
            "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE") # for this Python, not for a simulator's

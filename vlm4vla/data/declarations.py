@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 import numpy as np
 from ..core import near_miss, replacing
-from .metadata import Entry, is_number, check_entries, read_json, quoted
+from .metadata import Entry, check_entries, read_json, quoted
 
 # %% ../../nbs/data/03_declarations.ipynb #9952ca80
 _FILE = "vlm4vla.json"

@@ -92,6 +92,7 @@ def _object(text:str)->dict:
     if not isinstance(found, dict): raise ValueError(f"{quoted(found)} where an object belongs")
     return found
 
+# %% ../../nbs/data/01_metadata.ipynb #2e61bc7f
 def read_json(
     path, # Of a file that holds one JSON object; a name that stands twice in it is refused
 )->dict:
@@ -139,6 +140,7 @@ KINDS = dict(whole=("a whole number", lambda v: is_number(v) and v == int(v), in
              text=("text", lambda v: isinstance(v, str), str), object=("an object", lambda v: isinstance(v, dict), dict),
              list=("a list", lambda v: isinstance(v, list), list))
 
+# %% ../../nbs/data/01_metadata.ipynb #ef894f0c
 @dataclass(frozen=True)
 class Entry:
     "What has to stand under a name."

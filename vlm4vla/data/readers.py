@@ -14,6 +14,7 @@ import hashlib, json, os, threading, time, warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 import numpy as np
@@ -47,10 +48,11 @@ class Reader:
     notes:tuple=() # What else there is to know, in sentences
 
     def __post_init__(self):
-        image = self.image if isinstance(self.image, Door) else Door(self.image, self.folder, int(next(iter(self.rows), 0)))
-        given = dict(numbers=np.arange(len(self.lengths)), needed=np.unique(self.rows), kinds=("demo",)*len(self.lengths))
-        for k, v in (given | dict(image=image)).items():
-            if k == "image" or getattr(self, k) is None or k == "kinds" and not self.kinds: object.__setattr__(self, k, v)
+        put = partial(object.__setattr__, self)
+        if not isinstance(self.image, Door): put("image", Door(self.image, self.folder, int(next(iter(self.rows), 0))))
+        if self.numbers is None: put("numbers", np.arange(len(self.lengths)))
+        if self.needed is None: put("needed", np.unique(self.rows))
+        if not self.kinds: put("kinds", ("demo",)*len(self.lengths))
 
     def __len__(self): return len(self.rows)
     @property

@@ -9,7 +9,7 @@ __all__ = ['resize_images', 'augment', 'center_crop', 'load_image', 'image_cache
            'Samples']
 
 # %% ../../nbs/data/12_samples.ipynb #fa755788
-import hashlib, os
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 import numpy as np

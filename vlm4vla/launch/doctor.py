@@ -12,7 +12,7 @@ import os, shutil, sys
 from functools import partial
 from pathlib import Path
 from ..catalog.benchmarks import MADE, python_setting
-from ..core import UserError, run_command, assets_dir, cache_dir, commit, home, is_workbook, machine, nvidia_smi, results_dir, setting, variables, versions
+from ..core import UserError, run_command, assets_dir, cache_dir, commit, existing, home, is_workbook, machine, nvidia_smi, results_dir, setting, variables, versions
 from .needs import check_kernel as its_kernel, check_notebooks, check_out
 
 # %% ../../nbs/launch/06_doctor.ipynb #b6315e3f
@@ -133,8 +133,7 @@ def check_simulators()->list:
 def _check_machine()->list:
     "Cores, memory, disk, batch system, what is cached."
     m, cache = machine(), cache_dir()
-    above = next(p for p in (home(), *home().parents) if p.exists())
-    free, slurm = shutil.disk_usage(above).free/2**30, shutil.which("sbatch")
+    free, slurm = shutil.disk_usage(existing(home())).free/2**30, shutil.which("sbatch")
     silent = run_command("squeue", "--me", "--noheader").trouble if slurm else ""
     sets = sorted(p.name for p in (cache/"data").glob("*") if p.is_dir())
     return [
@@ -145,6 +144,7 @@ def _check_machine()->list:
                 "try again when its controller is up" if slurm else "run on a login node of a cluster, or: apt install slurm-client"),
     ]
 
+# %% ../../nbs/launch/06_doctor.ipynb #4a24393f
 def check_variables()->list:
     "Environment variables of ours that are set, as the commands read them; one whose name is nearly ours."
     from difflib import get_close_matches

@@ -11,7 +11,7 @@ __all__ = ['find_notebook', 'check_notebooks', 'check_kernel', 'check_out', 'dou
 import os, shlex, shutil, sys
 from importlib.util import find_spec
 from pathlib import Path
-from ..core import UserError, workbook_file, results_dir, try_lock, unwritable
+from ..core import UserError, existing, workbook_file, try_lock, unwritable
 from .parameters import parameters_of
 
 # %% ../../nbs/launch/02_needs.ipynb #d466a361
@@ -71,8 +71,7 @@ def check_out(
     "A `UserError` unless rows can be written there, by one process at a time."
     out = Path(out)
     if why := unwritable(out): raise UserError(f"Nothing can be written to {out} ({why})", f"let {named} name a folder that can be written")
-    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if (fd := try_lock(there)) is not None: os.close(fd)
+    if (fd := try_lock(existing(out.absolute()))) is not None: os.close(fd)
 
 def doubled(path)->str:
     "A path as papermill takes it."

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from ..catalog.backbones import backbones
-from ..core import UserError, run_command, check_int, near_miss, workbook_file, progress, results_dir, setting, typed
+from ..core import UserError, run_command, check_int, near_miss, workbook_file, progress, results_dir, setting
 from ..results.executed import clean
 from ..catalog.experiments import experiments as registry
 from .needs import check_needs, doubled

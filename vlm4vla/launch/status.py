@@ -13,7 +13,7 @@ import os, pickle, re, shutil, sys, time, zipfile
 from collections import OrderedDict
 from pathlib import Path
 import pandas as pd
-from ..core import UserError, results_dir
+from ..core import UserError, read_provenance, results_dir
 from ..results.executed import SHARE, Executed, parse_name, read_executed
 from ..catalog.experiments import experiments as registry
 from ..results.printing import say
@@ -127,9 +127,7 @@ def _raised(out, runs, e, notebook)->str:
     "What an account of a failed run says."
     mine = runs[(runs.run_id == e.run_id) & (runs.kind == WORK[notebook])]
     if not len(mine) or mine.status.iloc[-1] != "failed": return ""
-    import json
-    path = Path(out)/"provenance"/f"{e.run_id}.json"
-    try: account = json.loads(path.read_text(encoding="utf-8")).get(WORK[notebook], {}) if path.is_file() else {}
+    try: account = read_provenance(out, e.run_id)[1].get(WORK[notebook], {})
     except (ValueError, AttributeError): account = {}
     return account.get("exception") or "its row says failed"
 

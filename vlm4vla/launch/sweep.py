@@ -83,6 +83,7 @@ def why_missing(
     return "its row in runs.csv" if row.episodes >= expected_episodes(
         e) else f"{expected_episodes(e) - row.episodes} of {expected_episodes(e)} episodes"
 
+# %% ../../nbs/launch/03_sweep.ipynb #fef02a48
 def _todo(row, only): return [w for w in WORK if w in only and row[w] != "done"]
 
 def check_weights(
@@ -164,6 +165,7 @@ class Task:
     started:float=0.
     tries:int=0
     share:str="" # Of the episodes, where an evaluation is split
+    unborn:int=0 # Starts whose kernel never answered
 
 def executed(t:Task, out, suffix:str="ipynb")->Path:
     "Where papermill writes what it ran."
@@ -198,6 +200,11 @@ def read_failure(
                 return cell, f"{o['ename']}: {o['evalue']}".strip()
     lines = [l for l in log.read_text(encoding="utf-8", errors="replace").splitlines() if l.strip()] if log.is_file() else []
     return 0, " | ".join(lines[-3:]) or "the kernel died without a word"
+
+_UNBORN = 3 # starts whose kernel never answers, that are not counted as tries
+
+def _never_began(log)->bool: # its kernel was gone before it could be asked
+    return log.is_file() and "Kernel died before replying" in log.read_text(encoding="utf-8", errors="replace")
 
 def _last(path:Path)->str: # of a notebook's error stream, where its progress bars are
     try:
@@ -275,6 +282,7 @@ def ended(self:Sweep, t):
     else:
         end_leftovers(_mark(t.e, self.out))
         cell, error = (0, f"it ended without {gone}") if gone else read_failure(executed(t, self.out), executed(t, self.out, "log"))
+        if not gone and t.unborn < _UNBORN and _never_began(executed(t, self.out, "log")): t.unborn, t.tries = t.unborn + 1, t.tries - 1
         if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
     if t.todo: start(t, self.out, self.given, self.notebooks)
     else: t.lock.close(); self.running.remove(t)

@@ -9,7 +9,6 @@ __all__ = ['Cost', 'operations', 'flops_of', 'counts_of', 'cost', 'advise']
 
 # %% ../../nbs/policy/06_plan.ipynb #27fac0f5
 from dataclasses import dataclass
-import torch
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds

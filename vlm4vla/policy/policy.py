@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy/policy.html.md"""
 __all__ = ['PRESETS', 'MLPHead', 'losses', 'Policy', 'adaptable', 'adapter_targets']
 
 # %% ../../nbs/policy/04_policy.ipynb #2e9a14ee
-import inspect, json, shutil
+import inspect, shutil
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
@@ -23,8 +23,9 @@ from ..data.samples import center_crop, resize_images
 from ..catalog.experiments import Experiment, choices
 from ..vlm.loading import Encoder, load_model
 from ..vlm.family import frozen_parts, part_of
-from ..data.metadata import Entry, check_entries, read_json, clean_text
+from ..data.metadata import Entry, check_entries, read_json, clean_text, refuse
 from ..training.origin import Origin
+from ..training.state import non_finite_weight
 from .query import ActionQuery, query_states
 
 # %% ../../nbs/policy/04_policy.ipynb #e262d8c5
@@ -281,20 +282,18 @@ _SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry
          Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")),
          *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
-def _stop(sentence:str): raise UserError(sentence)
-
 def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it was made from
     "What `policy.json` says, looked at."
-    path = folder/"policy.json"; found = check_entries(read_json(path), _SAID, str(path), _stop)
+    path = folder/"policy.json"; found = check_entries(read_json(path), _SAID, str(path))
     stats, origin, want = found.pop("stats"), found.pop("origin"), found.pop("weights")
     for k in (k for k in choices if k in found and found[k] not in choices[k]):
-        _stop(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
+        refuse(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
-    if new: _stop(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
+    if new: refuse(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
     try: stats = ActionStats.from_dict(stats)
-    except (TypeError, ValueError, UserError) as e: _stop(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
+    except (TypeError, ValueError, UserError) as e: refuse(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
     if want and want != file_hash(folder/"model.safetensors"):
-        _stop(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
+        refuse(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
               f"training together, or {_RETRAIN}.")
     return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or []))
 
@@ -316,8 +315,7 @@ def _put(policy:Policy, folder):
         raise UserError(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as "
                       f"{odd[0]}: {size(weights, odd[0]) or 'absent'}, not {size(have, odd[0]) or 'there'}); put the two of one training "
                       f"together, or {_RETRAIN}.")
-    bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
-    if bad: raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
+    if bad := non_finite_weight(weights): raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
     policy.load_state_dict(weights)
 
 # %% ../../nbs/policy/04_policy.ipynb #7f6184e2
@@ -331,8 +329,7 @@ def save(
 ):
     "Write the checkpoint folder; a kill leaves no half of it, and a number that is not finite is never written."
     folder, weights = Path(folder), self.state_dict() if weights is None else weights
-    bad = next((n for n,w in weights.items() if w.is_floating_point() and not w.isfinite().all()), "")
-    if bad:
+    if bad := non_finite_weight(weights):
         raise UserError(f"The weight {bad} is not finite, so no policy was written to {folder}; train again with a lower learning rate or "
                       f"with gradient clipping.")
     folder.mkdir(parents=True, exist_ok=True); path = folder/"model.safetensors"

@@ -8,14 +8,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/provenance.html.md"""
 __all__ = ['track_run', 'check_origin']
 
 # %% ../../nbs/results/03_provenance.ipynb #c552fc3b
-import json, sys, time, warnings
+import sys, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
-from ..core import UserError, file_hash, git_sha, locked, to_jsonable, write_provenance, versions, write_json
+from ..core import UserError, file_hash, git_sha, locked, to_jsonable, read_provenance, write_provenance, versions, write_json
 from ..catalog.experiments import Experiment
 from .tables import append, load
 
@@ -86,9 +86,9 @@ def check_origin(
     **given:str, # Hashes of what it is rolled out from, such as `weights`
 ):
     "Note what the episodes of an experiment are made from; a `UserError` when there are some that were made from something else."
-    path, now = Path(out)/"provenance"/f"{e.run_id}.json", _origin(e, given)
+    now = _origin(e, given)
     with locked(out):
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": e.run_id}
+        path, known = read_provenance(out, e.run_id)
         episodes, was = load("episodes", out), known.get("episodes") or {}
         if not (episodes.run_id == e.run_id).any(): was = {}
         elif not was: was = _older(known, e.run_id, load("runs", out))

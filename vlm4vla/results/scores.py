@@ -10,11 +10,11 @@ __all__ = ['facts', 'attempted', 'scores', 'rebuild_scores', 'write_table', 'ans
 # %% ../../nbs/results/04_scores.ipynb #09d557fb
 import json
 from pathlib import Path
-import numpy as np, pandas as pd
+import pandas as pd
 from ..catalog.benchmarks import benchmarks
 from ..core import UserError, locked, results_dir, write_text
 from .printing import csv_text
-from .tables import _file, _write, frame, load, tables, unmeasured
+from .tables import _file, _write, episode_key, frame, load, tables, unmeasured
 from .stats import metric_values, n_failed, measure, round_steady
 
 # %% ../../nbs/results/04_scores.ipynb #7a18e176
@@ -36,8 +36,7 @@ def attempted(
     df = facts(episodes).assign(failed=False)
     lost = unmeasured(episodes, failures) if failures is not None and len(failures) else ()
     if not len(lost): return df
-    keys = ["run_id", "benchmark", "split", "task", "episode", "chunk_mode"]
-    return pd.concat([df, lost[keys].assign(failed=True)], ignore_index=True).astype(dict(success="boolean"))
+    return pd.concat([df, lost[list(episode_key)].assign(failed=True)], ignore_index=True).astype(dict(success="boolean"))
 
 def _score(df, metric):
     found, lost = measure(metric, metric_values(df, metric)), n_failed(df)

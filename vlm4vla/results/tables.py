@@ -10,7 +10,7 @@ __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'RunRow', 'LogRow', 'S
            'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../../nbs/results/02_tables.ipynb #75e6bf41
-import json, math, os, secrets
+import json, math, secrets
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -390,8 +390,6 @@ def unmeasured(
     last = failures.sort_values([*key, "attempt"], kind="stable").drop_duplicates(key, keep="last")
     done = pd.MultiIndex.from_frame(episodes[key])
     return last[~pd.MultiIndex.from_frame(last[key]).isin(done)].reset_index(drop=True)
-
-
 
 def why_failed(
     lost:pd.DataFrame, # Rows of `_failures`

@@ -16,6 +16,7 @@ from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
 from .family import Family, families, mimetic_init, small_tokenizer
 from ..catalog.sets import QuestionSet
+from ..training.state import non_finite_weight
 from ..results.stats import wilson
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #5454b8a7
@@ -46,8 +47,7 @@ def save_mini(
     folder, # Where the checkpoint goes, made if it is not there
 ):
     "Write the weights of a mini backbone as they ship, in half precision; what that cannot hold is not written."
-    bad = next((n for n,w in model.state_dict().items() if not w.half().isfinite().all()), "")
-    if bad:
+    if bad := non_finite_weight({n: w.half() for n,w in model.state_dict().items()}):
         raise UserError(f"The weight {bad} is not finite in half precision, so nothing was written to {folder}; train again with a lower "
                       f"learning rate.")
     model.half().save_pretrained(folder)
