@@ -8,7 +8,7 @@ from PIL import Image
 
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
 from test_readers import KITCHEN, calvin, declared, in_file, lerobot3, libero
-from vlm4vla.data.actions import LEAST, decode, encode, quantiles
+from vlm4vla.data.actions import LEAST, ActionStats, decode, encode
 from vlm4vla.core import UserError
 from vlm4vla.data.declarations import AXES, kind_of_axes
 from vlm4vla.data.formats import check_data, declare, dataset_stats, open_data
@@ -163,7 +163,7 @@ def test_a_file_that_declares_nonsense_is_a_fault(spoilt, text, says):
 
 def test_a_dimension_that_hardly_moves_does_not_move():
     rng = np.random.default_rng(0); a = rng.uniform(-.05, .05, (500, 7)); a[:, 5] = .2 + rng.normal(0, 1e-7, 500); a[:, 4] *= 2*LEAST/.1
-    s = quantiles(a); learnt = encode(a, s)
+    s = ActionStats.from_quantiles(a); learnt = encode(a, s)
     assert not learnt[:, 5].any() and np.ptp(learnt[:, 4]) == 2 and s.lo[5] == s.hi[5]
     np.testing.assert_allclose(decode(learnt, s)[:, 5], .2, atol=1e-6)
 

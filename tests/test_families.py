@@ -78,9 +78,9 @@ def test_pixels_are_those_of_the_hugging_face_processor(name):
 
 def test_older_checkpoints_state_their_limit_otherwise():
     f = families["qwen2_5_vl"]
-    assert f.sizes(f.config(), dict(max_pixels=12845056)) == f.sizes(f.config(),
+    assert f.image_facts(f.config(), dict(max_pixels=12845056)) == f.image_facts(f.config(),
                                                                      dict(size=dict(shortest_edge=3136,
-                                                                         longest_edge=12845056))) == f.sizes(f.config(), {})
+                                                                         longest_edge=12845056))) == f.image_facts(f.config(), {})
 
 def test_a_tokenizer_of_another_family_is_refused(monkeypatch):
     import vlm4vla.vlm.loading as m

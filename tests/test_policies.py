@@ -3,7 +3,7 @@ import json
 import numpy as np, pytest
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file
-from vlm4vla.data.actions import fixed
+from vlm4vla.data.actions import ActionStats
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
@@ -17,7 +17,7 @@ TINY = [b.name for b in backbones.values() if b.kind == "tiny"]
 IM, SAID = np.random.default_rng(0).integers(0, 255, (2,64,64,3), dtype=np.uint8), ["pick up cube", "open the drawer"]
 
 def policy(name="tiny-qwen3-vl", **kw):
-    torch.manual_seed(0); p = Policy(backbones[name], 2, init="scratch", **kw).eval(); p.stats = fixed(-.1, .1); return p
+    torch.manual_seed(0); p = Policy(backbones[name], 2, init="scratch", **kw).eval(); p.stats = ActionStats.from_range(-.1, .1); return p
 
 def one_sentence(heard, part): s = str(heard.value); assert part in s and "\n" not in s and s[-1] in ".?" and len(s) < 330, s
 
@@ -74,10 +74,10 @@ def weights(change):
 def of(name, **kw): return weights(lambda w: policy(name, **kw).state_dict())
 
 BROKEN = {"no stats": (edit(stats="drop"), "'stats'"), "null stats": (edit(stats=None), "'stats'"),
-          "stats of five": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[0]*5)), "action statistics"),
-          "stats with a word": (edit(stats=dict(fixed(-1, 1).to_dict(), hi="high")), "action statistics"),
-          "stats upside down": (edit(stats=dict(fixed(-1, 1).to_dict(), lo=[2]*6)), "action statistics"),
-          "stats with more": (edit(stats=dict(fixed(-1, 1).to_dict(), mid=0)), "action statistics"),
+          "stats of five": (edit(stats=dict(ActionStats.from_range(-1, 1).to_dict(), lo=[0]*5)), "action statistics"),
+          "stats with a word": (edit(stats=dict(ActionStats.from_range(-1, 1).to_dict(), hi="high")), "action statistics"),
+          "stats upside down": (edit(stats=dict(ActionStats.from_range(-1, 1).to_dict(), lo=[2]*6)), "action statistics"),
+          "stats with more": (edit(stats=dict(ActionStats.from_range(-1, 1).to_dict(), mid=0)), "action statistics"),
           "chunk": (lambda d: (edit(chunk_size=5)(d), weights(dict)(d)), "says chunks of 5 actions, and the weights beside it are for 2"),
           "chunk zero": (edit(chunk_size=0), "'chunk_size'"), "chunk text": (edit(chunk_size="2"), "'chunk_size'"),
           "no backbone": (edit(backbone="drop"), "'backbone'"),
@@ -114,7 +114,7 @@ def test_a_policy_with_a_nan_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("v", ["prefix-text", "scaled-query"])
 def test_mask_and_scale_come_back_from_disk(tmp_path, v):
-    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); p.stats = fixed(-.1, .1); p.query.vectors.data.normal_()
+    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); p.stats = ActionStats.from_range(-.1, .1); p.query.vectors.data.normal_()
     p.save(tmp_path)
     again = Policy.load(tmp_path); assert np.array_equal(again.act(IM, SAID), p.act(IM, SAID)) and again.facts == p.facts
 
@@ -132,7 +132,7 @@ def test_adapters_are_counted_learn_and_come_back(name, kw, tmp_path):
     finally: del variants["thin"]
     s = p.encoder.facts["size"]
     batch = dict(images=np.resize(IM, (2,s,s,3)), instructions=SAID, actions=np.full((2,2,7), .05, np.float32), mask=np.ones((2,2), bool))
-    opt = torch.optim.AdamW([w for w in p.parameters() if w.requires_grad], lr=1e-2); p.stats = fixed(-.1, .1)
+    opt = torch.optim.AdamW([w for w in p.parameters() if w.requires_grad], lr=1e-2); p.stats = ActionStats.from_range(-.1, .1)
     for _ in range(2):
         opt.zero_grad(); p.loss(batch)[0].backward(); opt.step() # the second matrix is zero at first, and the first one moves after it
     f = families[backbones[name].family]

@@ -39,6 +39,7 @@ old_names = {
     "core": dict(Answer="CommandResult", Mistake="UserError", ask="run_command", assets="assets_dir", nvidia="nvidia_smi",
         of_workbook="workbook_file", plain="to_jsonable", same_words="same_message", shown="display_path",
         stamp="write_provenance"),
+    "data.actions": dict(fixed="ActionStats.from_range", narrow="ActionStats.shrunk", quantiles="ActionStats.from_quantiles"),
     "data.declarations": dict(meaning="kind_of_axes", turned="upright"),
     "data.formats": dict(measured="dataset_stats", recognise="find_format"),
     "data.lerobot": dict(Film="VideoReader", Layout="DatasetLayout", missing="missing_files", pick="select_camera"),

@@ -90,6 +90,7 @@ class Benchmark:
     suite:str # Simulator family
     module:str # Simulator module, imported in the worker only
     splits:tuple # Sets of episodes that are rolled out
+    split_labels:tuple=() # (split, as printed) where the key does not say it
     tasks:tuple # Names of its tasks
     episodes:int # Rollouts per task and split
     max_steps:int # Actions before an episode is given up
@@ -109,6 +110,12 @@ class Benchmark:
     def metrics(self)->tuple:
         "All metrics, the primary one first."
         return (self.metric, *self.others)
+
+    def split_label(self,
+        split:str, # One of `splits`
+    )->str:
+        "A set of episodes as it is printed."
+        return dict(self.split_labels).get(split, split)
 
     def limit(self,
         task:str, # One of `tasks`; those not in `longer` get `max_steps`
@@ -131,11 +138,12 @@ benchmarks = Registry("benchmark")
 
 benchmarks.add(Benchmark(
     name="grinningface", label="Emoji tabletop", suite="grinningface", module="vlm4vla.tasks.tabletop.simulator",
-    splits=("id", "val"), tasks=("place-on-emoji",), episodes=100, max_steps=200, chunk_size=10, n_action_steps=5,
+    splits=("id", "val"), split_labels=(("id", "seen emoji"), ("val", "unseen emoji")),
+    tasks=("place-on-emoji",), episodes=100, max_steps=200, chunk_size=10, n_action_steps=5,
     action_lo=(-.1,)*6 + (0.,), action_hi=(.1,)*6 + (1.,),
     metric=Metric(name="success", column="success", label="success rate"),
-    others=(Metric(name="execution", column="execution", label="placed on any card"),
-            Metric(name="recognition", column="recognition", label="right card, given placed", chance=1/3, given="execution")),
+    others=(Metric(name="execution", column="execution", label="placement rate"),
+            Metric(name="recognition", column="recognition", label="grounding accuracy", chance=1/3, given="execution")),
     batch_size=16, lr=3e-4, steps=4000, demos="grinningface"))
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #a1dfa6f1

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 import numpy as np
-from .actions import LEAST, ActionStats, quantiles
+from .actions import LEAST, ActionStats
 from .calvin import CALVIN, read_calvin, there_is_calvin
 from ..core import UserError, Registry, cache_dir, near_miss, progress, setting, write_json
 from .declarations import AXES, Declaration, as_line, declaration_path, kind_of_axes, read_declaration, write_declaration
@@ -198,7 +198,7 @@ def dataset_stats(
         kept = json.loads(path.read_text(encoding="utf-8")); stats = ActionStats.from_dict(kept["stats"])
         if stats.hash == kept["hash"]: return stats
     except (OSError, ValueError, KeyError, TypeError, UserError): pass
-    stats = quantiles(reader.actions, q, **gripper)
+    stats = ActionStats.from_quantiles(reader.actions, q, **gripper)
     write_json(path, dict(data=reader.hash, frames=len(reader), hash=stats.hash, stats=stats.to_dict()))
     return stats
 
@@ -229,7 +229,7 @@ def _list_text(words, n:int=3)->str:
 # %% ../../nbs/data/11_formats.ipynb #90e78f18
 def _ranges(r:Reader)->list:
     "Least, greatest and quantiles of each action dimension, and what training makes of it."
-    q, stats = np.quantile(r.actions, [0, .01, .99, 1], axis=0), quantiles(r.actions)
+    q, stats = np.quantile(r.actions, [0, .01, .99, 1], axis=0), ActionStats.from_quantiles(r.actions)
     moves = [hi > lo for lo, hi in zip(stats.lo, stats.hi)] + [True]
     names = r.axes if len(r.axes) == 7 else AXES
     row = lambda i: [names[i], *(f"{v:.4g}" for v in q[:, i]), "" if moves[i] else "does not move"]

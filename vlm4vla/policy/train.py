@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from ..data.actions import fixed, narrow
+from ..data.actions import ActionStats
 from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
 from ..core import UserError, cache_dir, file_hash, to_jsonable, progress, seed_everything, setting, stable_seed
@@ -68,8 +68,9 @@ def _samples(e:Experiment, folder, size:int)->Samples:
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
     r, b = e.recipe, benchmarks[e.benchmark]; gripper = dict(opened=b.action_hi[6], closed=b.action_lo[6])
-    return narrow(dataset_stats(samples.reader, **gripper) if r.action_range == "quantiles"
-                  else fixed(b.action_lo, b.action_hi, **gripper), r.action_keep)
+    stats = (dataset_stats(samples.reader, **gripper) if r.action_range == "quantiles"
+             else ActionStats.from_range(b.action_lo, b.action_hi, **gripper))
+    return stats.shrunk(r.action_keep)
 
 # %% ../../nbs/policy/07_train.ipynb #781b4ad2
 @contextmanager

@@ -194,10 +194,13 @@ class Comparison:
     def measured(self)->pd.DataFrame: return self.episodes[~self.episodes.failed.astype(bool)]
 
     @property
-    def metrics(self): return benchmarks[self.study.rows[0].benchmark].metrics
+    def benchmark(self): return benchmarks[self.study.rows[0].benchmark]
 
     @property
-    def splits(self): return [s for s in benchmarks[self.study.rows[0].benchmark].splits if s in set(self.episodes.split)]
+    def metrics(self): return self.benchmark.metrics
+
+    @property
+    def splits(self): return [s for s in self.benchmark.splits if s in set(self.episodes.split)]
 
     @property
     def waiting(self)->list:
@@ -231,8 +234,9 @@ def comparison_table(
 )->pd.DataFrame:
     "The comparison as it is printed: one row per split and arm, each rate with its interval and n."
     of = {m.name: m for m in c.metrics}
-    cells = {(r.split, arms[r.arm].label, r.metric): estimate_text(r, of[r.metric]) for r in c.rates.itertuples()}
-    index = [(s, arms[a].label) for s in c.splits for a in arms if ((c.episodes.split == s) & (c.episodes.arm == a)).any()]
+    shown = c.benchmark.split_label
+    cells = {(shown(r.split), arms[r.arm].label, r.metric): estimate_text(r, of[r.metric]) for r in c.rates.itertuples()}
+    index = [(shown(s), arms[a].label) for s in c.splits for a in arms if ((c.episodes.split == s) & (c.episodes.arm == a)).any()]
     rows = [[cells.get((*i, m.name), "–") for m in c.metrics] for i in index]
     return pd.DataFrame(rows, columns=[m.label for m in c.metrics],
                         index=pd.MultiIndex.from_tuples(index, names=["split", "policy"])) if rows else pd.DataFrame()
@@ -240,13 +244,13 @@ def comparison_table(
 # %% ../../nbs/results/06_figures.ipynb #e31436d2
 def draw_comparison(
     c:Comparison, # Rates by seed and over all seeds of two or more arms
-    names:dict=None, # Split → how to print it
+    names:dict=None, # Split → how to print it; as its benchmark prints it if not given
 )->Figure:
     "One panel per condition: each run a point, and the interval of all its arm's episodes."
     with mpl.rc_context(style):
         shown = [m for m in c.metrics if m.name != c.metrics[0].name] or c.metrics
         fig = Figure(figsize=(3.9*len(shown), 3.4), layout="constrained")
-        name = lambda s: (names or {}).get(s, s)
+        name = lambda s: (names or {}).get(s, c.benchmark.split_label(s))
         for ax, m in zip(fig.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown):
             p, g = (d[d.metric == m.name].assign(x=d.split.map(name)[d.metric == m.name]) for d in (c.by_seed[c.by_seed.n > 0], c.rates))
             _box_points(ax, p.rename(columns=dict(rate="y")), g, [name(s) for s in c.splits])
@@ -296,7 +300,7 @@ def answer_text(
     p = c.paired[(c.paired.split == split) & (c.paired.metric == first.name)]
     if not len(p): return _unpaired(c, split, first)
     p = p.iloc[0]
-    return " ".join([f"**{verdict(p, first)}. On emoji that no demonstration shows, the cube ends on the right card: "
+    return " ".join([f"**{verdict(p, first)}. On {c.benchmark.split_label(split)}, success is "
                      f"{_by_arm(c, split, first)}. The difference is {difference_text(p, first)} {test_text(p)}.**",
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])]) + _lost(c)
 
@@ -307,15 +311,15 @@ def caption(
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
     return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); "
-            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: the cube was "
-            f"placed on any card. "
-            "Right: on the right one, given that it was placed; the dashed line is chance." + _lost(c))
+            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: "
+            "placement rate, the cube on any card. Right: grounding accuracy, the right card given that it was placed; the dashed line is "
+            "chance." + _lost(c))
 
 def _alt_text(c:Comparison)->str:
     "The figure of a comparison for a reader who cannot see it."
     rows = lambda m: c.rates[(c.rates.metric == m.name) & (c.rates.n > 0)].itertuples()
-    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {r.split}" for r in rows(m))
-    return "Two panels of points, one for each policy and split. " + "; ".join(map(one, c.metrics[1:])) + "."
+    one = lambda m: f"{m.label}: " + ", ".join(f"{arms[r.arm].label} {r.rate:.0%} on {c.benchmark.split_label(r.split)}" for r in rows(m))
+    return "Two panels of points, one for each policy and set of emoji. " + "; ".join(map(one, c.metrics[1:])) + "."
 
 # %% ../../nbs/results/06_figures.ipynb #26fd2b02
 def publish(
@@ -324,7 +328,7 @@ def publish(
     out=None, # Folder of the tables; `results/` if not given
     folder=None, # Of the figure; `figures/` if not given
     table:str="", # Of the tables; the figure's name if not given
-    names:dict=None, # Split → how to print it
+    names:dict=None, # Split → how to print it; as its benchmark prints it if not given
 )->Saved:
     "Write a comparison's tables and its figure."
     seeds, all_ = c.by_seed.assign(seed=c.by_seed.seed.astype(str), triple="any"), c.rates.assign(seed="all", triple="any")

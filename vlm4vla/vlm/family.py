@@ -18,36 +18,40 @@ import torch, transformers
 from ..core import UserError, Registry
 
 # %% ../../nbs/vlm/01_family.ipynb #28b3ab9b
+def _get_image_features(model, inputs): return model.get_image_features(inputs["pixel_values"])
+
+def _as_encoder_outputs(tokens, deep)->dict: return dict(mm_encoder_outputs=dict(image=SimpleNamespace(pooler_output=tokens)))
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     "What the adapter must know about one kind of VLM."
-    name:str           # key, as in `Backbone.family`
-    model_type:str     # what its `config.json` calls itself
-    text_type:str = "" # what that calls its language model, where `model_type` does not tell
-    prompts:dict       # name of a prompt → token sequence with {image} and {instruction}
-    image_token:str    # stands for one visual token
-    specials:tuple     # special tokens of a small tokenizer, in the order of their ids
-    pad:str            # fills rows up
-    eos:str            # ends an answer
-    question:str       # token sequence that asks a question, with {image} and {question}
-    again:str          # the same for a further question about the same image, without {image}
-    words:tuple        # what these sequences say, for a small tokenizer
-    parts:dict         # part → prefixes of parameter names
-    encoder:tuple = ("vision",) # parts that the paper calls its vision encoder
-    config:Callable    # sizes, all with defaults → config of a small model
-    mini:dict = field(default_factory=dict) # sizes of its mini backbone that differ from the others'
+    name:str           # Key, as in `Backbone.family`
+    model_type:str     # What its `config.json` calls itself
+    text_type:str = "" # What that calls its language model, where `model_type` does not tell
+    prompts:dict       # Name of a prompt → token sequence with {image} and {instruction}
+    image_token:str    # Stands for one visual token
+    specials:tuple     # Special tokens of a small tokenizer, in the order of their ids
+    pad:str            # Fills rows up
+    eos:str            # Ends an answer
+    question:str       # Token sequence that asks a question, with {image} and {question}
+    follow_up:str      # The same for a further question about the same image, without {image}
+    training_text:tuple # What these sequences say, for a small tokenizer to learn
+    parts:dict         # Part → prefixes of parameter names
+    vision_encoder_parts:tuple = ("vision",) # Parts that the paper calls its vision encoder
+    config:Callable    # Sizes, all with defaults → config of a small model
+    mini:dict = field(default_factory=dict) # Sizes of its mini backbone that differ from the others'
     settle:Callable = None # (small model) → sets anew what its usual first weights leave without use
     processor:Callable # (family, size, patch) → Hugging Face image processor of a small model
-    sizes:Callable     # (config, settings of its image processor, wanted size) → facts: size, n_visual, …
+    image_facts:Callable # (config, settings of its image processor, wanted size) → facts: size, n_visual, …
     pixels:Callable    # (uint8 images of that size, facts) → `pixel_values`
-    extra:Callable = lambda ids, enc: {} # (token ids, encoder) → what else its forward wants
-    features:Callable = lambda model, inputs: model.get_image_features(inputs["pixel_values"]) # (headed model, inputs) → outputs of its tower, `pooler_output` the visual tokens
-    seen:Callable = lambda tokens, deep: dict(mm_encoder_outputs=dict(image=SimpleNamespace(pooler_output=tokens))) # (visual tokens, deepstack features) → what its forward takes in the place of pixels
-    mean:tuple = (.5,.5,.5) # of pixels, where no checkpoint says otherwise
-    std:tuple = (.5,.5,.5)  # likewise
-    unused:tuple = ()       # modules of its headless model that no forward reaches; they are taken out, because several processes wait for every gradient
-    text_attn:tuple = ()    # attention implementations that suit its language model, the best first; empty: all
-    masks:tuple = ("causal",) # what its text may see, as `text_mask` of a recipe names it; the first is the study's
+    extra_inputs:Callable = lambda ids, enc: {} # (token ids, encoder) → what else its forward wants
+    features:Callable = _get_image_features # (headed model, inputs) → outputs of its tower, `pooler_output` the visual tokens
+    with_image_features:Callable = _as_encoder_outputs # (visual tokens, deepstack features) → inputs of its forward instead of pixels
+    mean:tuple = (.5,.5,.5) # Of pixels, where no checkpoint says otherwise
+    std:tuple = (.5,.5,.5)  # Likewise
+    unused:tuple = ()       # Modules that no forward of its headless model reaches; taken out, as processes wait for every gradient
+    text_attn:tuple = ()    # Attention implementations that suit its language model, the best first; empty: all
+    masks:tuple = ("causal",) # What its text may see, as `text_mask` of a recipe names it; the first is the study's
 
 families = Registry("family")
 
@@ -69,7 +73,7 @@ def frozen_parts(
     parts, # Names of parts, `encoder` among them if wanted
 )->set: # names of parts, `encoder` written out
     "The parts that stand still; the paper's vision encoder is named by what it holds."
-    return {q for p in parts for q in (family.encoder if p == "encoder" else (p,))}
+    return {q for p in parts for q in (family.vision_encoder_parts if p == "encoder" else (p,))}
 
 # %% ../../nbs/vlm/01_family.ipynb #9f16199d
 ASK = "What action should the robotic arm take to {instruction}"
@@ -80,8 +84,8 @@ def chat_prompts(vision:str)->dict: # {image} in its frame
     "The two sequences of a chat model, by name, and how it is asked questions."
     return dict(prompts=dict(long=SYSTEM + _TURN.format(text=vision + ASK),
                              short="<|im_start|>" + vision + "{instruction}\n"),
-                question=SYSTEM + _TURN.format(text=vision + "{question}"), again="\n" + _TURN.format(text="{question}"),
-                words=("system\nYou are a helpful assistant.", "\nuser\n", "\nassistant\n"))
+                question=SYSTEM + _TURN.format(text=vision + "{question}"), follow_up="\n" + _TURN.format(text="{question}"),
+                training_text=("system\nYou are a helpful assistant.", "\nuser\n", "\nassistant\n"))
 
 # %% ../../nbs/vlm/01_family.ipynb #5fb16b2e
 _LONG = 2000 # characters; more is no instruction

@@ -37,6 +37,6 @@ families.add(Family(
     name="internvl", model_type="internvl", image_token="<IMG_CONTEXT>", specials=_SPECIALS, pad="<|endoftext|>", eos="<|im_end|>",
     parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",),
                embedding=("language_model.embed_tokens.",)),
-    config=_internvl_config, processor=_processor, sizes=lambda c, p,
+    config=_internvl_config, processor=_processor, image_facts=lambda c, p,
     want=0: dict(size=c.vision_config.image_size[0], n_visual=c.image_seq_length), pixels=normalise,
     mean=(.485,.456,.406), std=(.229,.224,.225), **chat_prompts("<img>{image}</img>")));

@@ -62,13 +62,13 @@ def _compare(a, latents, tell, sure):
 families.add(Family(
     name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"),
     image_token="<patch_index_0000>",
-    question="<s><image>{image}</image><grounding>Question: {question} Answer:", again="\nQuestion: {question} Answer:",
-    words=("Question:", " Answer:", "\n"),
+    question="<s><image>{image}</image><grounding>Question: {question} Answer:", follow_up="\nQuestion: {question} Answer:",
+    training_text=("Question:", " Answer:", "\n"),
     mini=dict(heads=2, patch=16, vision=192, latents=36), settle=_look_in_place, processor=_processor, specials=_SPECIALS, pad="<pad>",
     eos="</s>",
     parts=dict(vision=("vision_model.",), projector=("image_to_text_projection.",), language=("text_model.",),
                embedding=("text_model.model.embed_tokens.",)),
     config=_kosmos2_config, features=lambda model, inputs: transformers.Kosmos2Model.get_image_features(model, inputs["pixel_values"]),
-    seen=lambda tokens, deep: dict(image_embeds=tokens), sizes=lambda c, p,
+    with_image_features=lambda tokens, deep: dict(image_embeds=tokens), image_facts=lambda c, p,
     want=0: dict(size=c.vision_config.image_size, n_visual=c.latent_query_num), pixels=normalise,
-    extra=lambda ids, enc: dict(image_embeds_position_mask=(ids==enc.image_id).long()), **CLIP));
+    extra_inputs=lambda ids, enc: dict(image_embeds_position_mask=(ids==enc.image_id).long()), **CLIP));

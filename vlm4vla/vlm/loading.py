@@ -160,7 +160,7 @@ def image_facts(
         src, kw = _source(b)
         with _explained(b, "has no preprocessor_config.json"):
             p = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0]
-    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.sizes(config, p, want))
+    return dict(mean=list(p.get("image_mean") or f.mean), std=list(p.get("image_std") or f.std), **f.image_facts(config, p, want))
 
 # %% ../../nbs/vlm/07_loading.ipynb #3a7cbd09
 _BEGINS = ("config.json", "tokenizer.json", "model*.safetensors")
@@ -223,7 +223,7 @@ class Encoder:
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
         mask = torch.tensor([[0]*(T-len(r))+[1]*len(r) for r in rows], device=dev)
         return dict(input_ids=ids, attention_mask=mask, pixel_values=self.family.pixels(images_BHWC, self.facts),
-                    **self.family.extra(ids, self))
+                    **self.family.extra_inputs(ids, self))
 
 # %% ../../nbs/vlm/07_loading.ipynb #7edfa59d
 from fastcore.basics import patch

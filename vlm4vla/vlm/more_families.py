@@ -26,10 +26,10 @@ def _small(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2
             dict(hidden_size=vision, intermediate_size=3*vision, num_hidden_layers=depth, num_attention_heads=max(vision//32,1),
                  patch_size=patch, image_size=image))
 
-def _chat(turn:str, again:str, words:tuple)->dict: # turns with {text}, the first with {image} too; the second follows an answer
+def _chat(turn:str, follow_up:str, training_text:tuple)->dict: # turns with {text}, the first with {image} too; the second follows an answer
     "What a chat model is told and asked."
     return dict(prompts=dict(long=turn.replace("{text}", ASK)), question=turn.replace("{text}", "{question}"),
-                again=again.replace("{text}", "{question}"), words=words)
+                follow_up=follow_up.replace("{text}", "{question}"), training_text=training_text)
 
 def _one_size(n_visual): # config → visual tokens
     "Facts of a tower with one size, whatever is wanted."
@@ -75,8 +75,8 @@ def _qwen3_5_config(patch=16, head_dim=32, **sizes):
 
 _thought = "<think>\n\n</think>\n\n"
 families.add(replace(_qwen3, name="qwen3_5", model_type="qwen3_5", config=_qwen3_5_config, mini={}, question=_qwen3.question + _thought,
-                     again=_qwen3.again + _thought,
-                     words=(*_qwen3.words, _thought), parts=dict(_qwen3.parts, projector=("visual.merger.",))));
+                     follow_up=_qwen3.follow_up + _thought,
+                     training_text=(*_qwen3.training_text, _thought), parts=dict(_qwen3.parts, projector=("visual.merger.",))));
 
 # %% ../../nbs/vlm/06_more_families.ipynb #aac07119
 _GLM = ("<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|end_of_image|>", "<|image|>")
@@ -92,14 +92,14 @@ def _glm4v_config(patch=14, **sizes):
 def _glm_sizes(config, p:dict, want:int=224)->dict:
     "As Qwen's, under half the limit."
     limit = p.get("size", {}).get("longest_edge")
-    return _qwen2_5.sizes(config, dict(max_pixels=limit//2) if limit else {}, want)
+    return _qwen2_5.image_facts(config, dict(max_pixels=limit//2) if limit else {}, want)
 
 def _glm_processor(f, size, patch):
     "The image processor of a small GLM-4.1V."
     return transformers.Glm4vImageProcessorPil(patch_size=patch, image_mean=list(f.mean), image_std=list(f.std),
                                                size=dict(shortest_edge=2*size**2, longest_edge=2*size**2))
 
-families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, sizes=_glm_sizes, processor=_glm_processor,
+families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, image_facts=_glm_sizes, processor=_glm_processor,
                      image_token="<|image|>", specials=_GLM, eos="<|user|>",
     parts=dict(vision=("visual.",), projector=("visual.merger.", "visual.downsample."), language=("language_model.",),
                embedding=("language_model.embed_tokens.",)),
@@ -122,7 +122,7 @@ def _gemma3_config(**sizes):
 
 families.add(Family(name="gemma3", model_type="gemma3", config=_gemma3_config, image_token="<image_soft_token>", specials=_GEMMA,
                     pad="<pad>", eos="<end_of_turn>",
-    sizes=_one_size(lambda c: c.mm_tokens_per_image), extra=lambda ids, enc: dict(token_type_ids=(ids==enc.image_id).long()),
+    image_facts=_one_size(lambda c: c.mm_tokens_per_image), extra_inputs=lambda ids, enc: dict(token_type_ids=(ids==enc.image_id).long()),
     text_attn=("sdpa", "eager", "flex_attention"), **_square,
     **_chat("<bos><start_of_turn>user\n\n\n<start_of_image>{image}<end_of_image>\n\n{text}<end_of_turn>\n<start_of_turn>model\n",
             "\n<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n",
@@ -138,9 +138,9 @@ def _llava_onevision_config(**sizes):
 
 families.add(Family(name="llava_onevision", model_type="llava_onevision", config=_llava_onevision_config, image_token="<image>",
                     specials=(*QWEN, "<image>"), pad="<|endoftext|>", eos="<|im_end|>",
-    sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size)**2 + 1), seen=_listed,
+    image_facts=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size)**2 + 1), with_image_features=_listed,
     unused=("vision_tower.post_layernorm",),
-    extra=lambda ids, enc: dict(image_sizes=torch.full((len(ids),2), enc.facts["size"], device=ids.device),
+    extra_inputs=lambda ids, enc: dict(image_sizes=torch.full((len(ids),2), enc.facts["size"], device=ids.device),
                                 batch_num_images=[max(len(ids), 2)]),
     features=lambda model, x: model.get_image_features(x["pixel_values"], x["image_sizes"], batch_num_images=x["batch_num_images"]),
     **dict(_square, parts=dict(_square["parts"], projector=("multi_modal_projector.", "image_newline"))),
@@ -171,7 +171,7 @@ def _idefics(bos:str, pad:str)->dict:
     frame = "<fake_token_around_image>"
     return dict(image_token="<image>", specials=(pad, bos, *_IDEFICS[2:]), pad=pad, eos="<end_of_utterance>", processor=_whole,
         pixels=lambda images, facts: normalise(images, facts)[:,None],
-        sizes=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size//c.scale_factor)**2),
+        image_facts=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size//c.scale_factor)**2),
         parts=dict(vision=("vision_model.",), projector=("connector.",), language=("text_model.",),
                    embedding=("text_model.embed_tokens.",)),
         **_chat(f"{bos}User:{frame}<global-img>{{image}}{frame}{{text}}<end_of_utterance>\nAssistant:",
@@ -214,7 +214,7 @@ def _grid(ids, enc)->dict:
                 pixel_attention_mask=torch.ones(len(ids), g*g, device=ids.device, dtype=torch.long))
 
 families.add(Family(name="lfm2_vl", model_type="lfm2_vl", config=_lfm2_vl_config, image_token="<image>", specials=_LFM, pad="<|pad|>",
-                    eos="<|im_end|>", sizes=_lfm_sizes, extra=_grid, seen=_listed,
+                    eos="<|im_end|>", image_facts=_lfm_sizes, extra_inputs=_grid, with_image_features=_listed,
     features=lambda model, x: model.get_image_features(x["pixel_values"], x["spatial_shapes"], x["pixel_attention_mask"]),
     **dict(_square, pixels=_flat_patches, processor=lambda f, size,
            patch: transformers.Siglip2ImageProcessorPil(patch_size=patch, max_num_patches=(size//patch)**2, image_mean=list(f.mean),

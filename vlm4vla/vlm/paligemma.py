@@ -37,7 +37,7 @@ def _processor(f, size, patch):
     return transformers.SiglipImageProcessorPil(size=dict(height=size, width=size), image_mean=list(f.mean), image_std=list(f.std))
 
 # %% ../../nbs/vlm/03_paligemma.ipynb #c0deca83
-def _sizes(config, p:dict, want:int=0)->dict:
+def _image_facts(config, p:dict, want:int=0)->dict:
     "Facts of the images of a tower with one size, whatever is wanted."
     v = config.vision_config
     return dict(size=v.image_size, n_visual=(v.image_size//v.patch_size)**2)
@@ -47,9 +47,9 @@ def _kinds(ids, enc)->dict:
     return dict(token_type_ids=(ids!=enc.image_id).long() if enc.text_mask == "causal" else torch.zeros_like(ids))
 
 _common = dict(model_type="paligemma", prompts=dict(long="{image}<bos>{instruction}\n"), question="{image}<bos>answer en {question}\n",
-               again="\nanswer en {question}\n", words=("answer en", "\n"), image_token="<image>",
-              specials=_SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, sizes=_sizes,
-              pixels=normalise, extra=_kinds, masks=("causal", "prefix"),
+               follow_up="\nanswer en {question}\n", training_text=("answer en", "\n"), image_token="<image>",
+              specials=_SPECIALS, pad="<pad>", eos="<eos>", mini=dict(patch=16, vision=192), processor=_processor, image_facts=_image_facts,
+              pixels=normalise, extra_inputs=_kinds, masks=("causal", "prefix"),
               parts=dict(vision=("vision_tower.",), projector=("multi_modal_projector.",), language=("language_model.",),
                          embedding=("language_model.embed_tokens.",)))
 families.add(Family(name="paligemma", text_type="gemma", config=_paligemma_config, text_attn=("sdpa", "eager", "flex_attention"),

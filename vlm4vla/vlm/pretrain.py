@@ -22,7 +22,7 @@ from ..results.stats import wilson
 # %% ../../nbs/vlm/11_pretrain.ipynb #5454b8a7
 def _closed_tokenizer(family:Family, questions:QuestionSet):
     "The tokenizer of a family's mini backbone: each word that is said is one token."
-    texts = 2*(questions.texts() + [*family.words]*200)
+    texts = 2*(questions.texts() + [*family.training_text]*200)
     return small_tokenizer(texts, vocab=1500, specials=family.specials, pad=family.pad, eos=family.eos)
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #a354021d

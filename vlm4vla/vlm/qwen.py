@@ -24,7 +24,7 @@ def _patchify(images_BHWC:torch.Tensor, # uint8, already of the model's size
     return x.unsqueeze(6).expand(*x.shape[:6],t,p,p).reshape(-1, C*t*p*p)
 
 # %% ../../nbs/vlm/02_qwen.ipynb #9deaf4b0
-def _sizes(config, p:dict, want:int=224)->dict:
+def _image_facts(config, p:dict, want:int=224)->dict:
     "Facts of the images of a Qwen-VL model; any size is rounded to whole visual tokens."
     v = config.vision_config; cell = v.patch_size*v.spatial_merge_size
     limit = p.get("size", {}).get("longest_edge") or p.get("max_pixels") or want**2
@@ -32,11 +32,11 @@ def _sizes(config, p:dict, want:int=224)->dict:
     return dict(size=size, patch=v.patch_size, merge=v.spatial_merge_size, temporal=v.temporal_patch_size,
                 n_visual=(size//(v.patch_size*v.spatial_merge_size))**2)
 
-def _seen(tokens, deep)->dict:
+def _with_image_features(tokens, deep)->dict:
     "Features in the place of pixels, an entry per image."
     return dict(mm_encoder_outputs=dict(image=SimpleNamespace(pooler_output=list(tokens), deepstack_features=[list(d) for d in deep])))
 
-def _extra(ids, enc)->dict:
+def _extra_inputs(ids, enc)->dict:
     "Where the image lies, and its grid."
     g = enc.facts["size"]//enc.facts["patch"]
     return dict(image_grid_thw=torch.tensor([[1,g,g]]*len(ids), device=ids.device), mm_token_type_ids=(ids==enc.image_id).int())
@@ -90,7 +90,7 @@ def _processor(f, size, patch):
 CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the pictures that CLIP was trained on
 _common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>",
                eos="<|im_end|>",
-              sizes=_sizes, pixels=_patchify, extra=_extra, seen=_seen, encoder=("vision", "projector"),
+              image_facts=_image_facts, pixels=_patchify, extra_inputs=_extra_inputs, with_image_features=_with_image_features, vision_encoder_parts=("vision", "projector"),
               features=lambda model, inputs: model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]),
               processor=_processor)
 _parts = dict(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), language=("language_model.",),

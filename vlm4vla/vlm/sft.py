@@ -99,7 +99,7 @@ def conversation(
     "Several questions about one picture as one token sequence."
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
-        ask = enc.ids(enc.family.again if i else enc.family.question, question=q)
+        ask = enc.ids(enc.family.follow_up if i else enc.family.question, question=q)
         answer = enc.ids(" {answer}" + enc.family.eos, answer=a) # with its space, a word is the same token in question and answer
         ids += ask + answer; targets += [-100]*len(ask) + answer
     return ids, targets
@@ -138,7 +138,7 @@ def visual_features(
 def _replace_pixels(inputs, seen, idx, family):
     "The inputs with features in the place of pixels."
     tokens, *deep = [f[idx] for f in seen]
-    return {k: v for k,v in inputs.items() if k != "pixel_values"} | family.seen(tokens, deep)
+    return {k: v for k,v in inputs.items() if k != "pixel_values"} | family.with_image_features(tokens, deep)
 
 # %% ../../nbs/vlm/09_sft.ipynb #3a55f5de
 def sft(

@@ -103,7 +103,7 @@ def visual_tokens(
     size:int=224, # Side of the observation, in pixels
 )->int: # places that one image takes in a row
     "Visual tokens of one image: a mini backbone's by its own image processor, a hub model's by what the paper gives it."
-    return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].sizes(real_config(b), {}, size)["n_visual"]
+    return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].image_facts(real_config(b), {}, size)["n_visual"]
 
 # %% ../../nbs/vlm/08_sizes.ipynb #404b64fe
 def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub or a folder
