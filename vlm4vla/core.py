@@ -53,6 +53,8 @@ def _content(v):
     return v.__qualname__ if callable(v) and hasattr(v, "__qualname__") else v
 
 # %% ../nbs/00_core.ipynb #6db72ed0
+_on_miss = [] # functions that may register more when a name is missed; each returns what was new
+
 class Registry(dict):
     "Name → entry: refuses duplicates, suggests near misses, displays itself as a table."
     def __init__(self,
@@ -77,7 +79,8 @@ class Registry(dict):
         return entry
 
     def __missing__(self, name):
-        if load_plugins() and name in self: return self[name]
+        for more in _on_miss:
+            if more() and name in self: return self[name]
         raise UserError(f"There is no {self.kind} {name!r}{near_miss(name, self)}")
 
     @property
@@ -93,12 +96,13 @@ class Registry(dict):
 def near_miss(
     name, # What was asked for
     names, # What there is
+    old=None, # What some of it was called before → its name
 )->str:
     "The end of a sentence about an unknown name: the nearest one, or all of a few."
     from difflib import get_close_matches
-    names = [str(n) for n in names]
-    near = get_close_matches(str(name), names, n=1, cutoff=.5)
-    if near: return f"; did you mean {near[0]!r}?"
+    names, old = [str(n) for n in names], old or {}
+    near = get_close_matches(str(name), [*names, *old], n=1, cutoff=.5)
+    if near: return f"; did you mean {old.get(near[0], near[0])!r}?"
     few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     return f"; there are {few}." if names else "; there are none yet."
 
@@ -210,6 +214,8 @@ def load_plugins()->list:
         try: _import_plugin(n)
         except UserError: _loaded.discard(n); raise
     return new
+
+_on_miss.append(load_plugins)
 
 # %% ../nbs/00_core.ipynb #e9a41bc6
 def is_workbook(
