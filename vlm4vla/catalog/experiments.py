@@ -32,6 +32,7 @@ class Recipe:
     schedule:str="constant" # After the warm-up: "constant" or "cosine"
     grad_clip:float=0. # Gradient norm; 0 is off
     lr_head_mult:float=1. # Learning rate of query and head, as a multiple of `lr`
+    head:str="mlp" # What reads the action query: an entry of `heads`, "mlp" in the study
     loss:str="paper" # "paper" (MSE + BCE) or "release" (Huber + 0.01 BCE)
     init:str="pretrained" # "pretrained" or "scratch" (the same architecture, random weights)
     prompt:str="long" # Token sequence: "long" or "short"
@@ -434,6 +435,6 @@ studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on e
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
                   tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
-studies.add(Study("bridge", "Does a VLM that was asked about a robot's pictures make a better policy?",
+studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",
                   tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0])
                         + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))

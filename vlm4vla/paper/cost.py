@@ -87,9 +87,9 @@ def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second
 def speed(
     b:Benchmark, # Whose simulator was measured
     out=None, # Folder of the tables; `results/` if not given
-)->tuple[float, float]: # seconds of an action's physics, seconds of a picture
+)->tuple[float, float]: # seconds of an action's physics, seconds of an image
     "What one simulator takes on the machine that was measured."
-    t = _measured(b, out); once, every = 1/t["ours"], 1/t.get("every", t["peer"]) # an action's seconds with a picture a chunk, with one an action
+    t = _measured(b, out); once, every = 1/t["ours"], 1/t.get("every", t["peer"]) # an action's seconds with an image a chunk, with one an action
     physics = max(0., every - (every - once)/(1 - 1/b.n_action_steps))
     return physics, (once - physics)*b.n_action_steps
 

@@ -300,7 +300,7 @@ def answer_text(
     p = c.paired[(c.paired.split == split) & (c.paired.metric == first.name)]
     if not len(p): return _unpaired(c, split, first)
     p = p.iloc[0]
-    return " ".join([f"**{verdict(p, first)}. On {c.benchmark.split_label(split)}, success is "
+    return " ".join([f"**{verdict(p, first)}. On {c.benchmark.split_label(split)}, the cube ends on the right card: "
                      f"{_by_arm(c, split, first)}. The difference is {difference_text(p, first)} {test_text(p)}.**",
                      *(f"{m.label.capitalize()}: {_by_arm(c, split, m)}." for m in c.metrics[1:])]) + _lost(c)
 
@@ -311,9 +311,9 @@ def caption(
     "What the figure of a comparison shows, with n and the method of its intervals."
     seeds = c.episodes.seed.nunique()
     return (f"Each point is one training seed ({seeds} per policy{', boxes behind' if seeds > 2 else ''}); "
-            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. Left: "
-            "placement rate, the cube on any card. Right: grounding accuracy, the right card given that it was placed; the dashed line is "
-            "chance." + _lost(c))
+            f"the bar beside it is the Wilson 95 % interval of all episodes of the policy, {len(c.measured)} in all. "
+            "Left: placement rate, the cube on any card. Right: grounding accuracy, the right card given that the cube was placed; "
+            "the dashed line is chance." + _lost(c))
 
 def _alt_text(c:Comparison)->str:
     "The figure of a comparison for a reader who cannot see it."
