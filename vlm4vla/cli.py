@@ -65,12 +65,12 @@ def _out_of(args)->Path:
     "Folder of the tables a command reads or writes."
     try: return as_folder(args.out) if args.out else results_dir()
     except (OSError, ValueError, RuntimeError) as e:
-        raise UserError(f"--out names {args.out!r}, which cannot be a folder ({getattr(e, 'strerror', None) or e})",
+        raise UserError(f"--output-dir names {args.out!r}, which cannot be a folder ({getattr(e, 'strerror', None) or e})",
                         "name another") from None
 
 def _given(args)->dict:
     "The options of a sweep that were given."
-    return {k: v for k in ("jobs", "retries", "workers", "follow", "chunk_mode") if (v := getattr(args, k, None)) is not None}
+    return {k: v for k in ("jobs", "retries", "workers", "logger", "chunk_mode") if (v := getattr(args, k, None)) is not None}
 
 def _run(experiments, args, out, **kw)->int:
     "Sweep, and say what came of it; the exit status."
@@ -98,8 +98,8 @@ def _requested(args):
 def _on_slurm(experiments, args, out)->int:
     "Sweep on a cluster."
     from vlm4vla.launch.slurm import slurm_sweep
-    given = {k: v for k, v in _given(args).items() if k in ("workers", "follow", "chunk_mode") and v != ""}
-    report = slurm_sweep(experiments, out, _requested(args), getattr(args, "retries", 0), given, pages=args.page or [],
+    given = {k: v for k, v in _given(args).items() if k in ("workers", "logger", "chunk_mode") and v != ""} | _checkpointing(args)
+    report = slurm_sweep(experiments, out, _requested(args), getattr(args, "retries", 0), given, pages=args.analysis or [],
                          watch=not args.no_wait)
     if not args.no_wait: return _say_outcome(report)
     say(f"Handed over; `{typed('status', out=out)}` tells how it stands, and this command again, without --no-wait, waits for it.")
@@ -113,23 +113,34 @@ def _status(args)->int:
     except ValueError: raise UserError(f"--watch is {args.watch!r}; give a number of seconds.") from None
     return show_status(select_experiments(args.names) if args.names else None, _out_of(args), watch)
 
-def _compact(args)->int:
+def _merge(args)->int:
     "Put the parts that jobs have written into the tables."
     from vlm4vla.results.tables import compact
     out = _out_of(args)
-    if not out.is_dir(): raise UserError(f"There is no folder {out}", "let --out name one that holds tables")
+    if not out.is_dir(): raise UserError(f"There is no folder {out}", "let --output-dir name one that holds tables")
     done = compact(out)
     say(*([f"{t}: {n} parts" for t, n in done.items()] or ["There are no parts: the tables hold everything."]))
     return 0
 
 # %% ../nbs/90_cli.ipynb #7b177b95
+def _gpus_of(args)->int: return max(1, check_int("--gpus", args.gpus, 0) if args.gpus is not None else 1)
+
+def _checkpointing(args)->dict: return dict(gradient_checkpointing=True) if args.gradient_checkpointing else {}
+
+def _together(args)->dict: # parameters of `runs/train`
+    "How a policy is trained here; with several GPUs for each, one policy after the other."
+    if (n := _gpus_of(args)) == 1: return _checkpointing(args)
+    args.jobs = 1
+    return dict(nproc_per_node=n, mode=args.mode or "ddp", **_checkpointing(args))
+
 def _sweep(args)->int:
     "Train and evaluate whatever is not done yet."
     rows, out = _chosen(args), _out_of(args)
-    alone = [name for (name,), _ in _slurm_options() if getattr(args, name[2:].replace("-", "_"))]
+    alone = [name for (name, *_), _ in _slurm_options() if getattr(args, name[2:].replace("-", "_"))]
     if alone and args.executor == "local" and not args.plan:
         raise UserError(f"{alone[0]} is for jobs of a cluster; add --executor slurm, or leave it out.")
-    if not args.plan: return (_on_slurm if args.executor == "slurm" else _run)(rows, args, out)
+    if args.executor == "slurm" and not args.plan: return _on_slurm(rows, args, out)
+    if not args.plan: return _run(rows, args, out, given=_together(args))
     say(*_plan_lines(rows, out, args))
     return 0
 
@@ -191,7 +202,7 @@ def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     "Where an experiment would run, and how long what is still to do takes there."
     from vlm4vla.catalog.backbones import backbones
     from vlm4vla.paper.cost import hours
-    small, gpus = backbones[e.backbone].kind != "hub", check_int("--gpus", args.gpus if args.gpus is not None else 1, 0) or 1
+    small, gpus = backbones[e.backbone].kind != "hub", _gpus_of(args)
     if r["train"] == r["evaluate"] == "done": return dict(on="", takes="", train_h=0., evaluate_h=0.)
     h = hours(e, "cpu" if small else args.gpu, gpus, workers=args.workers or (cores() if small else 8))
     todo = {n: h[k] if r[n] != "done" else 0. for n, k in (("train", "train_hours"), ("evaluate", "eval_hours"))}
@@ -207,14 +218,15 @@ def _cost_lines(c)->list: # a `plan.Cost`
     d, share = devices[c.device], f"{100*c.trained/sum(c.parts.values()):.0f} %"
     return [c.run_id, f"  parameters  {', '.join(f'{p} {n/1e6:,.1f} M' for p,n in c.parts.items())}; {share} learn",
             f"  memory      {c.memory_gb:.1f} of {d.memory_gb:g} GB on each of {c.processes} {d.label} ({c.mode}, {c.micro_batch} "
-            f"samples at once{', recomputing activations' if c.recompute else ''})",
+            f"samples at once{', gradient checkpointing' if c.recompute else ''})",
             f"  time        {_duration(c.hours)} at {100*c.mfu:.0f} % of the peak, {c.flops/1e9:,.0f} billion operations a sample of "
             f"{c.tokens} tokens"]
 
 def _planned(args)->int:
     "Say what trainings would cost; 1 if one does not fit."
     from vlm4vla.policy.plan import advise, cost
-    status, given = 0, dict(device=args.gpu, processes=check_int("gpus", args.gpus), mode=args.mode, recompute=args.recompute)
+    status, given = 0, dict(device=args.gpu, processes=_gpus_of(args), mode=args.mode or "ddp",
+                         recompute=args.gradient_checkpointing)
     for e in _chosen(args):
         c = cost(e, **given); say(*_cost_lines(c))
         if not c.fits: status = 1; say("  does not fit; the nearest setting that does:", *_cost_lines(advise(e, **given))[2:])
@@ -223,7 +235,7 @@ def _planned(args)->int:
 # %% ../nbs/90_cli.ipynb #3bb44be1
 def _train(args)->int:
     "Train experiments, without evaluating them."
-    return _planned(args) if args.plan else _run(_chosen(args), args, _out_of(args), only="train")
+    return _planned(args) if args.plan else _run(_chosen(args), args, _out_of(args), only="train", given=_together(args))
 
 def _evaluate(args)->int:
     "Roll out trained experiments."
@@ -393,99 +405,154 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             raise UserError(f"There is no {(action.metavar or action.dest).lower()} {value!r}{near_miss(value, action.choices)}")
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(
+        self,
+        args=None, # Words of the command line; none: those the process got
+        namespace=None, # To be filled; none: a new one
+    ):
         found, left = super().parse_known_args(args, namespace)
         if wrong := next((a.split("=")[0] for a in left if a.startswith("-")), ""):
-            there = [o for o in self._option_string_actions if o.startswith("--")]
-            raise UserError(f"{self.prog} has no option {wrong}{near_miss(wrong, there)}")
+            old = {o: n for o, n in (self.get_default("renamed") or {}).values()}
+            there = [o for o in self._option_string_actions if o.startswith("--") and o not in old]
+            raise UserError(f"{self.prog} has no option {wrong}{near_miss(wrong, there, old)}")
         return found, left
 
-    def error(self, message): raise UserError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+    def error(
+        self,
+        message, # Of argparse
+    ):
+        raise UserError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
 
 # %% ../nbs/90_cli.ipynb #a30fa69b
 def _option(*names, **kw)->tuple:
-    "An option, as argparse takes it."
+    "An option, as argparse takes it; `old` is what it was called before."
     return names, kw
 
-_out = _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/)")
-_workers = _option("--workers", metavar="N", help="simulator processes (the number of cores)")
-_follow = _option("--follow", default="", metavar="NAME",
-                  help="who gets the curves of trainings: tensorboard, wandb, trackio, separated by commas")
-_jobs = _option("--jobs", default=cores(), metavar="N", help="notebooks at a time (the number of cores)")
+_out = _option("--output-dir", "--out", dest="out", default="", metavar="FOLDER", help="folder of the tables (results/)")
+_workers = _option("--workers", metavar="N", help="simulator environments at a time, of each evaluation (8)")
+_logger = _option("--log-to", old="--follow", dest="logger", default="", metavar="NAME",
+                  help="loggers that get the training curves: tensorboard, wandb, trackio, separated by commas (none)")
+_jobs = _option("--jobs", default=cores(), metavar="N",
+                help="notebooks at a time, each one training or one evaluation (the number of cores)")
 _names = _option("names", nargs="*", metavar="NAME",
                  help="a study, an experiment (backbone__benchmark__variant__s0), or a pattern of experiments in quotes "
                       "('mini-*__grinningface__base__s0')")
 _chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
-                      help="how much of a chunk evaluations execute: full, half or single (as the recipe says)")
-_gpu = _option("--gpu", default="h100", metavar="NAME", help="GPU of the plan for hub backbones: a100, h100, h200 or l40s (h100)")
+                      help="how much of an action chunk evaluations execute: full, half or single (as the recipe says)")
+_gpu = _option("--gpu", default="h100", metavar="NAME", help="with --plan: the GPU for hub backbones: a100, h100, h200 or l40s (h100)")
+_gpus = _option("--gpus", metavar="N", help="GPUs that train one policy together, on each node (1; on Slurm, 0 for backbones that need none)")
+_sharding = _option("--mode", choices=("ddp", "fsdp"), metavar="MODE",
+                    help="with several GPUs: ddp, a whole copy of the model on each, or fsdp, a part of it on each (ddp)")
+_checkpoint = _option("--gradient-checkpointing", old="--recompute", action="store_true",
+                      help="compute activations again instead of keeping them: less memory, the same numbers (off)")
+_plan = _option("--plan", action="store_true", help="only say what would run, what it takes and for how long (off)")
 
 def _slurm_options()->list:
     "Options of a sweep on a cluster; without them `Request` says what holds."
     text = lambda name, what, metavar="NAME", **kw: _option(name, metavar=metavar, help=what, **kw)
-    return [text("--gpus", "GPUs on each node (1 for hub backbones, else 0)", "N"),
-            text("--nodes", "machines that train one policy together (1)", "N"), text("--cpus", "cores on each node (1)", "N"),
-            text("--hours", "time limit of a job, after which it is queued again and goes on (24)", "H"), text("--partition", "partition"),
-            text("--constraint", "feature that a node has to have"),
-            text("--mode", "how the processes of a training share the model: ddp or fsdp", "MODE"),
-            text("--array", "jobs of a kind that run together (as many as there is room for)", "N"),
-            text("--shares", "jobs that an evaluation is split into (1)", "N"),
-            text("--warning", "seconds between the warning and the end of a job (120)", "N"),
-            text("--slurm", "another option of sbatch, such as account=robots; can be given again", "KEY=VALUE", action="append"),
-            text("--page", "a page of the analysis to run at the end, such as 60_mini_study; can be given again", action="append"),
-            _option("--no-wait", action="store_true", help="hand over and leave")]
+    return [text("--nodes", "machines that train one policy together (1)", "N"), text("--cpus", "cores on each node (1)", "N"),
+            text("--hours", "time limit of a job, after which it is queued again and goes on (24)", "H"),
+            text("--partition", "partition (Slurm's own choice)"), text("--constraint", "feature that a node has to have (none)"),
+            text("--array", "array throttle: jobs of a kind that run at a time (as many as there is room for)", "N"),
+            text("--num-shards", "jobs that an evaluation is split into, each with a shard of the episodes (1)", "N", old="--shares"),
+            text("--signal-lead", "seconds before the time limit at which a job is warned, to save its state (120)", "N", old="--warning"),
+            text("--slurm", "another option of sbatch, such as account=robots; can be given again (none)", "KEY=VALUE", action="append"),
+            text("--analysis", "an analysis page to run at the end, such as 60_mini_study; can be given again (none)", action="append",
+                 old="--page"),
+            _option("--no-wait", action="store_true", help="hand over and leave (off)")]
 
 # %% ../nbs/90_cli.ipynb #4c63981d
 _own = [
     _option("--backbone", action="append", metavar="NAME",
-            help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark"),
-    _option("--benchmark", default="", metavar="NAME", help="what a --backbone, or a policy's folder, meets"),
+            help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark; "
+                 "can be given again (none)"),
+    _option("--benchmark", default="", metavar="NAME", help="what a --backbone, or a policy's folder, is trained and evaluated on (none)"),
     _option("--variant", default="base", metavar="NAME", help="variant of a --backbone's experiment (base)"),
     _option("--seed", default="0", metavar="N", help="seed of a --backbone's experiment (0)"),
-    _option("--plugin", action="append", metavar="MODULE", help="module or .py file that registers things of your own; can be given again"),
-    _option("--set", action="append", metavar="FIELD=VALUE", help="set a field of the recipe, such as lr=1e-4; can be given again")]
+    _option("--plugin", action="append", metavar="MODULE",
+            help="module or .py file that registers things of your own; can be given again (none)"),
+    _option("--set", action="append", metavar="FIELD=VALUE",
+            help="set a field of the recipe, such as lr=1e-4 or steps=2000; can be given again (none)")]
 
 # %% ../nbs/90_cli.ipynb #2c5b8696
+_EXAMPLE = """examples:
+  vlm4vla {0} mini-qwen3-vl__grinningface__base__s0
+  vlm4vla {0} --backbone ./my-checkpoint --benchmark grinningface --set lr=1e-4 --set steps=2000
+"""
+
 def _commands_that_work(command):
     "Those that train and evaluate."
+    own, example = {"what is trained or evaluated, other than by name": _own}, _EXAMPLE.format
+    together, plan = {"how a policy is trained": [_gpus, _sharding, _checkpoint, _logger]}, {"before anything runs": [_plan, _gpu]}
+    retries = _option("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)")
+    executor = _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR",
+                       help="local, or slurm: the same as jobs of a cluster (local)")
     command(_demo, "Train two small policies, roll them out, compare them.",
-            _option("--out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"), _workers, _jobs)
-    command(_sweep, "Train and evaluate whatever is not done yet.", _names, *_own, _out, _workers, _jobs, _follow, _chunk_mode, _gpu,
-            _option("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)"),
-            _option("--plan", action="store_true", help="only say what would run, and how long it would take"),
-            _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR",
-                    help="local, or slurm: the same as jobs of a cluster; what follows is for slurm (local)"), *_slurm_options())
-    command(_train, "Train experiments, without evaluating them.", _names, *_own, _out, _jobs, _follow, _gpu,
-            _option("--plan", action="store_true", help="only say what it would cost: parameters, memory, hours"),
-            _option("--gpus", default=1, metavar="N", help="GPUs of the plan (1)"),
-            _option("--mode", default="ddp", choices=("ddp", "fsdp"), metavar="MODE",
-                    help="a whole copy of the model on each, ddp, or a share, fsdp (ddp)"),
-            _option("--recompute", action="store_true", help="plan with activations computed again instead of kept"))
-    command(_evaluate, "Roll out trained experiments.", _names, *_own, _out, _workers, _jobs, _chunk_mode)
+            _option("--output-dir", "--out", dest="out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"),
+            _workers, _jobs)
+    command(_sweep, "Train and evaluate whatever is not done yet; no search over hyper-parameters.", _names,
+            own, together, {"how it is evaluated": [_workers, _chunk_mode]}, {"where and how": [_out, _jobs, retries, executor]}, plan,
+            {"with --executor slurm": _slurm_options()}, aliases=["run"], example=example("run"))
+    command(_train, "Train experiments, without evaluating them.", _names,
+            own, together, {"where and how": [_out, _jobs]}, plan,
+            example=example("train") + "  vlm4vla train qwen3-vl-2b__simpler-bridge__base__s0 --plan --gpus 8 --gpu a100")
+    command(_evaluate, "Roll out trained experiments.", _names,
+            own, {"how it is evaluated": [_workers, _chunk_mode]}, {"where and how": [_out, _jobs]}, example=example("evaluate"))
 
 # %% ../nbs/90_cli.ipynb #53b3f6b8
 def _commands_that_look(command):
     "Those that say how things stand, and bring what is missing."
     command(_report, "Print a table of the analysis, or measured rates with intervals.",
-            _option("names", nargs="*", metavar="NAME", help="a table of results/tables, a study or an experiment (all measured rates)"),
+            _option("names", nargs="*", metavar="NAME", help="tables of results/tables, studies or experiments (all measured rates)"),
             _out,
-            _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv"))
+            _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv (text)"))
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
                                                              "folder)"), _out,
-            _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C"))
-    command(_compact, "Put the parts that jobs have written into the tables.", _out)
+            _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C (0: look once)"))
+    command(_merge, "Put the parts that jobs have written into the tables.", _out)
     command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",
             _option("action", choices=("check",), metavar="ACTION", help="check"),
             _option("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
-            _option("--all", action="store_true", help="read every picture, not only the first and last of each episode"),
-            _option("--suite", default="", metavar="NAME", help="the suite it shall train for: grinningface, simpler, calvin or libero"),
-            _option("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions"))
+            _option("--all", action="store_true", help="read every picture, not only the first and last of each episode (off)"),
+            _option("--suite", default="", metavar="NAME", help="the suite it shall train for: grinningface, simpler, calvin or libero (none)"),
+            _option("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions (off)"))
     command(_simulators, "Install a simulator in an environment of its own.",
             _option("action", choices=("install", "list"), metavar="ACTION", help="install or list"),
             _option("names", nargs="*", metavar="NAME", help="tabletop, simpler, libero or calvin"),
-            _option("--fresh", action="store_true", help="make the environment anew"),
-            _option("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network"))
+            _option("--fresh", action="store_true", help="make the environment anew (off)"),
+            _option("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network (downloaded)"))
     command(_doctor, "Say what this machine can run, and how to get what is missing.")
+
+# %% ../nbs/90_cli.ipynb #131dbacd
+def _add(to, options)->dict: # name in the arguments → (old, new) option
+    "Options, and groups of them under a title, for a command; those that had other names."
+    renamed = {}
+    for o in options:
+        if isinstance(o, dict):
+            for title, more in o.items(): renamed |= _add(to.add_argument_group(title), more)
+            continue
+        names, kw = o[0], dict(o[1]); old = kw.pop("old", "")
+        dest = to.add_argument(*names, **kw).dest
+        if old:
+            renamed[dest], more = (old, names[0]), {k: kw[k] for k in ("action", "metavar") if k in kw}
+            to.add_argument(old, dest=f"old_{dest}", default=None, help=argparse.SUPPRESS, **more)
+    return renamed
+
+_SAID = "vlm4vla: {} is now {}; the old name goes away with the next release.\n"
+
+def _take_old(args):
+    "Let options that were given by an old name have their value, and say the new one."
+    for dest, (old, new) in args.renamed.items():
+        if (value := getattr(args, f"old_{dest}")) is None: continue
+        if getattr(args, dest) not in (None, "", False): raise UserError(f"{old} is now {new}, and both are given", f"leave {old} out")
+        setattr(args, dest, value); sys.stderr.write(_SAID.format(old, new))
+
+def _with_new_command(argv:list)->list:
+    "Arguments whose command is called as it is today."
+    if argv[:1] != ["compact"]: return argv
+    sys.stderr.write(_SAID.format("compact", "merge"))
+    return ["merge", *argv[1:]]
 
 # %% ../nbs/90_cli.ipynb #bac1aa39
 def parser()->argparse.ArgumentParser:
@@ -493,10 +560,10 @@ def parser()->argparse.ArgumentParser:
     p = Parser(prog="vlm4vla", description="Does a better VLM make a better robot policy?",
                epilog="Run `vlm4vla COMMAND --help` for its options.")
     commands = p.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, required=True)
-    def command(f, what, *options):
-        c = commands.add_parser(f.__name__.strip("_"), help=what, description=what)
-        for o in options: c.add_argument(*o[0], **o[1])
-        c.set_defaults(run=f)
+    def command(f, what, *options, example="", aliases=()):
+        c = commands.add_parser(f.__name__.strip("_"), help=what, description=what, aliases=aliases, epilog=example,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+        c.set_defaults(run=f, renamed=_add(c, options))
     _commands_that_work(command); _commands_that_look(command)
     return p
 
@@ -533,7 +600,7 @@ def _hush(status:int)->int:
 def _command(argv)->int:
     "Parse and run; mistakes are told in one sentence."
     try:
-        args = parser().parse_args(argv)
+        args = parser().parse_args(_with_new_command(sys.argv[1:] if argv is None else argv)); _take_old(args)
         for k, lo in (("workers", 1), ("jobs", 1), ("retries", 0)):
             if getattr(args, k, None) is not None: setattr(args, k, check_int(f"--{k}", getattr(args, k), lo))
         return args.run(args)

@@ -52,15 +52,21 @@ old_names = {
     "launch.doctor": dict(check_kernel="kernel_state"),
     "launch.slurm": dict(Job="SlurmJob"),
     "launch.status": dict(held="is_running", lasting="duration"),
-    "launch.sweep": dict(environment="job_environment", failure="read_failure", missing="why_missing", plan="plan_sweep",
-        wanted="expected_episodes"),
+    "launch.sweep": dict(environment="job_environment", failure="read_failure", missing="why_missing", of_share="of_shard",
+        plan="plan_sweep",
+                wanted="expected_episodes"),
+}
+
+# %% ../nbs/99_renamed.ipynb #f665aa2e
+old_names |= {
     "paper.audit": dict(apart="z_score"),
     "paper.plots": dict(fits="regression_panels"),
     "paper.tables": dict(apart="intervals_apart"),
     "policy.acting": dict(Prefix="PrefixCache", QUICK="ACT_SPEEDUPS"),
-    "policy.policy": dict(wanted="adapter_targets"),
+    "policy.policy": dict(MLPHead="policy.heads:MLPHead", PRESETS="policy.heads:PRESETS", losses="policy.heads:losses",
+        wanted="adapter_targets"),
     "results.correlation": dict(fit="fit_line"),
-    "results.executed": dict(named="parse_name", quiet="without_progress", said="output_text", tidy="clean"),
+    "results.executed": dict(SHARE="SHARD", named="parse_name", quiet="without_progress", said="output_text", tidy="clean"),
     "results.figures": dict(answer="answer_text", pretend="example_comparison", table="comparison_table"),
     "results.provenance": dict(account="track_run"),
     "results.stats": dict(alike="constant_interval", counted="metric_values", failed="n_failed", gap="difference_text",
@@ -94,6 +100,7 @@ def _lookup(module:str, name:str, old:str):
     "What a name means today, said once."
     new = old_names.get(module, {}).get(name, name)
     if name.startswith("__") or not new: raise AttributeError(name)
+    module, new = new.split(":") if ":" in new else (module, new) # "module:name" of what stands in another module now
     target = importlib.import_module(f"vlm4vla.{module}")
     owner, _, last = new.rpartition(".")
     found = getattr(getattr(target, owner) if owner else target, last)

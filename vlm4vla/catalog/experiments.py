@@ -6,15 +6,15 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differences', 'seeds', 'experiments', 'studies',
-           'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'Override', 'resolve', 'Difference',
-           'Experiment', 'Experiments', 'grid', 'with_settings', 'Study']
+           'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'resolve', 'Difference', 'Experiment',
+           'Experiments', 'grid', 'with_settings', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
 import re
 from dataclasses import dataclass, field, fields, replace
 from ..core import UserError, Registry, check_int, near_miss
 from .backbones import backbones
-from .benchmarks import Benchmark, benchmarks
+from .benchmarks import Benchmark, Override, benchmarks
 
 # %% ../../nbs/catalog/03_experiments.ipynb #b7877132
 @dataclass(frozen=True, kw_only=True)
@@ -178,49 +178,15 @@ for v in (Variant("base", "The paper's recipe."),
           Variant("smoke", "A few steps, to see that everything runs.", smoke)): variants.add(v)
 
 # %% ../../nbs/catalog/03_experiments.ipynb #0d5987eb
-@dataclass(frozen=True)
-class Override:
-    "A change for one family on one suite, and the reason for it."
-    why:str # Where the number comes from
-    changes:dict # Recipe field → value
-    family:str="" # Of backbones; empty for all
-    suite:str="" # Of benchmarks; empty for all
-    kind:str="" # Of backbones; empty for all
-    variant:str="" # Entry of `variants`; empty for all
-
 overrides = [
     Override("Hub models compute in bfloat16; the released code takes float16 for Kosmos-2 and PaliGemma, without scaling the loss.",
              dict(precision="bfloat16"), kind="hub"),
-    Override("A laptop's budget of steps is short: the rate ends at zero, gradients are clipped, and what is new learns three times as "
-             "fast as what came pretrained.",
-             dict(schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="grinningface"),
-    Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's "
-             "weight 4,000 are enough (LOG.md).",
-             dict(loss="release"), suite="grinningface"),
-    *(Override("The paper validates every 5,000 steps.", dict(milestone_every=5000), suite=s) for s in ("calvin", "simpler", "libero")),
-    Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few "
-             "steps, the rate ending at zero (LOG.md).",
-             dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.),
-             suite="simpler", kind="mini"),
-    Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), suite="simpler", kind="mini"),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #42f9a990
-_qwen = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
-_release = dict(variant="release")
 overrides += [
     *(Override("The released code's image processor enlarges what Qwen models see to 448.", dict(model_size=448), family=f, kind="hub",
-               **_release) for f in _qwen),
-    *(Override("The released code's learning rate for these families; the paper's is 5e-5 for all.", dict(lr=2e-5), family=f, suite=s,
-               kind="hub", **_release)
-      for f in (*_qwen, "internvl") for s in ("simpler", "libero")),
-    Override("The released code's data set for CALVIN: images shifted, actions cut at ±0.65 of their range; a warm-up of 0.25 epochs, a "
-             "policy kept after each of 8,233 steps.",
-             dict(augment="shift", action_range="benchmark", action_keep=.65, warmup_steps=2058, milestone_every=8233), suite="calvin",
-             **_release),
-    *(Override("The released code's data sets for these suites: images cropped, actions between quantiles and then cut at 0.65 of "
-               "that range.",
-               dict(augment="crop", action_keep=.65), suite=s, **_release) for s in ("simpler", "libero")),
+               variant="release") for f in ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #6588850a
@@ -233,7 +199,7 @@ def resolve(
     m, b, v = backbones[backbone], benchmark if isinstance(benchmark, Benchmark) else benchmarks[benchmark], variants[variant]
     values = dict(steps=b.steps, batch_size=b.batch_size, lr=b.lr, chunk_size=b.chunk_size,
                   n_action_steps=b.n_action_steps, eval_episodes=b.episodes, demos=b.demos)
-    for o in overrides:
+    for o in (*overrides, *b.exceptions):
         if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name, _apart(v.name)[0]):
             values |= o.changes
     return check_recipe(Recipe(**{**values, **v.changes}))
@@ -408,7 +374,7 @@ experiments.fill()
 
 # %% ../../nbs/catalog/03_experiments.ipynb #9eb4ef06
 def with_settings(
-    e:Experiment,
+    e:Experiment, # The one to begin with
     *said:str, # Each "field=value", or several with commas between them
 )->Experiment: # itself where nothing is said
     "An experiment with fields of its recipe set: another variant, whose name says them."

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
+from fastcore.basics import patch
 from ..core import UserError, cache_dir, cores, locked, progress, replacing
 from .store import VERSION, check_dataset, decode_png
 from .metadata import Entry, is_number, check_entries, read_json, read_lines, read_parquet, refuse, quoted, unreadable, clean_text
@@ -95,17 +96,6 @@ class TableImages:
         path, g = key
         return self.file(path)[0].read_row_group(g, columns=[self.camera])[self.camera].combine_chunks().field("bytes")
 
-    def png(self,
-        row:int, # Number of the frame, over all tables
-    )->bytes:
-        "A picture as it lies in its table."
-        path, at = self.paths[self.table[row]], int(self.at[row])
-        try:
-            ends = self.file(path)[1]; g = int(np.searchsorted(ends, at, "right")) - 1
-            if data := self.group((path, g))[int(at - ends[g])].as_py(): return data
-        except _DAMAGED as e: Faults().add(unreadable(path, e))
-        Faults().add(f"Row {at} of {path} has no picture in {self.camera}.")
-
     def where(self,
         row:int, # Number of the frame, over all tables
     )->str:
@@ -117,6 +107,20 @@ class TableImages:
         data = self.png(row)
         try: return decode_png(data, self.where(row))
         except _DAMAGED as e: Faults().add(f"{self.where(row)} cannot be read ({str(e).splitlines()[0][:80]}).")
+
+# %% ../../nbs/data/10_lerobot.ipynb #5478f32c
+@patch
+def png(
+    self:TableImages,
+    row:int, # Number of the frame, over all tables
+)->bytes:
+    "A picture as it lies in its table."
+    path, at = self.paths[self.table[row]], int(self.at[row])
+    try:
+        ends = self.file(path)[1]; g = int(np.searchsorted(ends, at, "right")) - 1
+        if data := self.group((path, g))[int(at - ends[g])].as_py(): return data
+    except _DAMAGED as e: Faults().add(unreadable(path, e))
+    Faults().add(f"Row {at} of {path} has no picture in {self.camera}.")
 
 # %% ../../nbs/data/10_lerobot.ipynb #a9209a5f
 class _FlatImages:
@@ -159,17 +163,6 @@ class VideoReader:
 
     def close(self): self.container.close()
 
-    def enter(self,
-        seconds:float, # Moment asked for, by the video's own clock
-        soon:float, # Seconds by which a picture may come late and still count as on time
-    ):
-        "Go to a whole picture that is not after a moment."
-        for back in (0, 1, 4, seconds): # in a film whose frames refer to later ones, the nearest whole one can be shown too late
-            self.container.seek(int(max(0, seconds - back)/self.stream.time_base), stream=self.stream)
-            self.frames = self.container.decode(self.stream)
-            self.seen = [next(self.frames)]
-            if self.seen[0].time <= seconds + soon: return
-
     def __call__(self,
         seconds:float, # Moment asked for, by the video's own clock
         fps:float, # Frames per second, which say how far away the nearest picture may be
@@ -190,6 +183,20 @@ class VideoReader:
         ended, self.seen = f is self.seen[-1] and f.time < seconds, []
         if ended: raise ValueError(f"it ends before second {seconds:.2f}, after {self.stream.frames} pictures")
         raise ValueError(f"its nearest picture is of second {f.time:.2f}, and half a frame is {most:.3g} s")
+
+# %% ../../nbs/data/10_lerobot.ipynb #15466bdb
+@patch
+def enter(
+    self:VideoReader,
+    seconds:float, # Moment asked for, by the video's own clock
+    soon:float, # Seconds by which a picture may come late and still count as on time
+):
+    "Go to a whole picture that is not after a moment."
+    for back in (0, 1, 4, seconds): # in a film whose frames refer to later ones, the nearest whole one can be shown too late
+        self.container.seek(int(max(0, seconds - back)/self.stream.time_base), stream=self.stream)
+        self.frames = self.container.decode(self.stream)
+        self.seen = [next(self.frames)]
+        if self.seen[0].time <= seconds + soon: return
 
 # %% ../../nbs/data/10_lerobot.ipynb #46b789a1
 def _rate_said(s, fps:float)->str:
@@ -272,25 +279,32 @@ class DatasetLayout:
         what = f"The entry {key!r} of {self.folder}/meta/info.json is {quoted(self.info[key])}"
         raise UserError(f"{what}, and no path comes of it; it may name {', '.join(at)}.")
 
-    def table(self,
-        e:dict, # Row of the episode in the table of episodes
-    )->Path:
-        "The table that holds an episode."
-        i = e["episode_index"]
-        return self.place("data_path", chunk_index=e.get("data/chunk_index"), file_index=e.get("data/file_index"),
-                          episode_chunk=i//self.info["chunks_size"], episode_index=i)
-
-    def film(self, e:dict)->tuple: # path, seconds that come before the episode
-        "The video file that holds an episode."
-        i, k = e["episode_index"], f"videos/{self.camera}"
-        path = self.place("video_path", chunk_index=e.get(f"{k}/chunk_index"), file_index=e.get(f"{k}/file_index"),
-                          episode_chunk=i//self.info["chunks_size"], episode_index=i, video_key=self.camera)
-        return path, e.get(f"{k}/from_timestamp", 0.)
-
     is_film = property(lambda l: l.info["features"][l.camera]["dtype"] == "video")
     fps = property(lambda l: l.info["fps"])
     clean = property(lambda l: len(l.episodes) == l.listed) # is every row of the list of use?
     listing = property(lambda l: "meta/episodes.jsonl" if l.version == 2 else "meta/episodes")
+
+# %% ../../nbs/data/10_lerobot.ipynb #7583efb7
+@patch
+def table(
+    self:DatasetLayout,
+    e:dict, # Row of the episode in the table of episodes
+)->Path:
+    "The table that holds an episode."
+    i = e["episode_index"]
+    return self.place("data_path", chunk_index=e.get("data/chunk_index"), file_index=e.get("data/file_index"),
+                      episode_chunk=i//self.info["chunks_size"], episode_index=i)
+
+@patch
+def film(
+    self:DatasetLayout,
+    e:dict, # Row of the episode in the table of episodes
+)->tuple: # path, seconds that come before the episode
+    "The video file that holds an episode."
+    i, k = e["episode_index"], f"videos/{self.camera}"
+    path = self.place("video_path", chunk_index=e.get(f"{k}/chunk_index"), file_index=e.get(f"{k}/file_index"),
+                      episode_chunk=i//self.info["chunks_size"], episode_index=i, video_key=self.camera)
+    return path, e.get(f"{k}/from_timestamp", 0.)
 
 # %% ../../nbs/data/10_lerobot.ipynb #0ec71ddc
 _EPISODE = (Entry("episode_index", "whole", least=0), Entry("length", "whole", least=0),

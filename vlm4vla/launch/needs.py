@@ -73,7 +73,9 @@ def check_out(
     if why := unwritable(out): raise UserError(f"Nothing can be written to {out} ({why})", f"let {named} name a folder that can be written")
     if (fd := try_lock(existing(out.absolute()))) is not None: os.close(fd)
 
-def doubled(path)->str:
+def doubled(
+    path, # Of a notebook; braces in it are doubled, because papermill fills them
+)->str:
     "A path as papermill takes it."
     return str(path).replace("{", "{{").replace("}", "}}")
 

@@ -23,7 +23,7 @@ from .needs import check_needs, doubled
 from ..results.tables import PART, compact
 from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed,
                                   read_failure, leftovers,
-                           why_missing, of_share, plan_sweep, start)
+                           why_missing, of_shard, plan_sweep, start)
 
 # %% ../../nbs/launch/04_slurm.ipynb #5fc8f2a7
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Request:
     hours:float=24. # After which a job is queued again
     partition:str="" # Empty: Slurm's own choice
     constraint:str="" # Feature that a node has to have
-    array:int=0 # Jobs of a kind that run together; 0: as many as there is room for
-    shares:int=1 # Jobs that an evaluation is split into
-    warning:int=120 # Seconds between the warning and the end
+    array:int=0 # Array throttle: jobs of a kind that run at a time; 0: as many as there is room for
+    num_shards:int=1 # Jobs that an evaluation is split into, each a shard of the episodes
+    signal_lead:int=120 # Seconds before the time limit at which a job is warned
     requeues:int=100 # How often a job may be queued again
     mode:str="" # How the processes of a training share the model, ddp or fsdp; by default the notebook's
     more:dict=field(default_factory=dict) # Other options of `sbatch`
@@ -45,14 +45,18 @@ class Request:
     def __post_init__(self):
         known = lambda k, v: object.__setattr__(self, k, v) # frozen from here on
         for k, lo in _LEAST.items():
-            if k != "gpus" or self.gpus is not None: known(k, check_int(f"--{k}", getattr(self, k), lo))
+            if k != "gpus" or self.gpus is not None: known(k, check_int(f"--{k.replace('_', '-')}", getattr(self, k), lo))
         try: known("hours", float(self.hours))
         except ValueError: known("hours", 0.)
         if not self.hours > 0: raise UserError("--hours must be a number above 0, such as 24 or 0.5.")
 
-    def gpus_for(self, e)->int: return self.gpus if self.gpus is not None else int(backbones[e.backbone].kind == "hub")
+    def gpus_for(
+        self,
+        e, # One row of `experiments`
+    )->int:
+        return self.gpus if self.gpus is not None else int(backbones[e.backbone].kind == "hub")
 
-_LEAST = dict(gpus=0, nodes=1, cpus=1, array=0, shares=1, warning=1, requeues=0) # smallest numbers that make sense
+_LEAST = dict(gpus=0, nodes=1, cpus=1, array=0, num_shards=1, signal_lead=1, requeues=0) # smallest numbers that make sense
 
 # %% ../../nbs/launch/04_slurm.ipynb #150e9896
 def _check_slurm(
@@ -69,10 +73,10 @@ def _check_slurm(
 
 def executor(
     out, # Folder of the tables
-    r:Request,
+    r:Request, # What is asked of the cluster
     name:str, # Of the jobs, in Slurm's lists
-    gpus:int=0,
-    nodes:int=1,
+    gpus:int=0, # On each node; 0: none is asked for
+    nodes:int=1, # That the job spreads over
     **more, # Other options of `sbatch`
 ):
     "A submitit executor."
@@ -81,27 +85,41 @@ def executor(
     ex = submitit.SlurmExecutor(folder_of(out), max_num_timeout=r.requeues)
     known = dict(gpus_per_node=gpus or None, partition=r.partition or None, constraint=r.constraint or None)
     ex.update_parameters(job_name=name, time=max(1, round(60*r.hours)), nodes=nodes, ntasks_per_node=1, cpus_per_task=r.cpus,
-                         signal_delay_s=r.warning, stderr_to_stdout=True,
+                         signal_delay_s=r.signal_lead, stderr_to_stdout=True,
                          array_parallelism=r.array or 100_000, srun_args=["--nodes=1", "--ntasks=1"],
                          additional_parameters={"requeue": True, **r.more, **more}, **{k: v for k, v in known.items() if v})
     return ex
 
-def folder_of(out)->Path:
+def folder_of(
+    out, # Folder of the tables
+)->Path:
     "Where Slurm's and submitit's files are."
     return Path(out).resolve()/"executed"/"slurm"
 
 # %% ../../nbs/launch/04_slurm.ipynb #f6b8ac34
 class SlurmJob:
     "One notebook of one experiment, as Slurm runs it."
-    def __init__(self, run_id:str, notebook:str, out, share:str="", retries:int=0, given:dict=None, notebooks=None):
-        self.run_id, self.notebook, self.out, self.share, self.retries = run_id, notebook, str(out), share, retries
+    def __init__(
+        self,
+        run_id:str, # The experiment's
+        notebook:str, # `train` or `evaluate`
+        out, # Folder of the tables
+        shard:str="", # Of the episodes, such as `0/4`; empty: all
+        retries:int=0, # How often a failed notebook is tried again
+        given:dict=None, # Parameters for notebooks that have them
+        notebooks=None, # Folder of the run notebooks; none: ours
+    ):
+        self.run_id, self.notebook, self.out, self.shard, self.retries = run_id, notebook, str(out), shard, retries
         self.given, self.notebooks = given or {}, notebooks and str(notebooks)
 
-    @property
-    def mark(self): return _mark(registry[self.run_id], self.out, self.share)
+    def __setstate__(self, state): # jobs that were handed over before know a share of the episodes
+        self.__dict__ |= {"shard" if k == "share" else k: v for k, v in state.items()}
 
     @property
-    def part(self): return ".".join([self.run_id, self.notebook, *of_share(self.share)])
+    def mark(self): return _mark(registry[self.run_id], self.out, self.shard)
+
+    @property
+    def part(self): return ".".join([self.run_id, self.notebook, *of_shard(self.shard)])
 
     def done(self)->bool:
         "Is there nothing left to do?"
@@ -111,10 +129,10 @@ class SlurmJob:
     def __call__(self)->str:
         "Run it; an error says where it failed."
         os.environ[PART] = self.part
-        while not (lock := _hold(registry[self.run_id], self.out, self.share)): time.sleep(2) # another job of the same work: it may be done when that one ends
+        while not (lock := _hold(registry[self.run_id], self.out, self.shard)): time.sleep(2) # another job of the same work may do it
         with lock:
             end_leftovers(self.mark)
-            t = Task(registry[self.run_id], [self.notebook], share=self.share)
+            t = Task(registry[self.run_id], [self.notebook], shard=self.shard)
             while not self.done():
                 if self.attempt(t): return "done"
         return "done already"
@@ -122,14 +140,17 @@ class SlurmJob:
 
 # %% ../../nbs/launch/04_slurm.ipynb #dbdcef25
 @patch
-def attempt(self:SlurmJob, t:Task)->bool:
+def attempt(
+    self:SlurmJob,
+    t:Task, # What is to be run of an experiment, and where it stands
+)->bool:
     "Run the notebook once; did it succeed?"
     start(t, self.out, self.given, self.notebooks)
     while t.process.poll() is None: time.sleep(.2)
     gone = ""
     if t.process.returncode == 0:
         clean(executed(t, self.out))
-        gone = "" if self.share else why_missing(t.e, self.notebook, self.out, self.given.get("chunk_mode") or "")
+        gone = "" if self.shard else why_missing(t.e, self.notebook, self.out, self.given.get("chunk_mode") or "")
         if not gone: return True
     end_leftovers(self.mark)
     cell, error = (0, f"it ended without {gone}") if gone else read_failure(executed(t, self.out), executed(t, self.out, "log"))
@@ -158,8 +179,13 @@ def checkpoint(self:SlurmJob):
 # %% ../../nbs/launch/04_slurm.ipynb #84c6d14a
 class Finish:
     "The last job of a sweep: parts become tables, rates are derived, pages of the analysis are run."
-    run_id, notebook, share = "*", "finish", ""
-    def __init__(self, out, pages=()): self.out, self.pages = str(out), list(pages)
+    run_id, notebook, shard = "*", "finish", ""
+    def __init__(
+        self,
+        out, # Folder of the tables
+        pages=(), # Pages of the analysis to run
+    ):
+        self.out, self.pages = str(out), list(pages)
     def checkpoint(self):
         import submitit
         return submitit.helpers.DelayedSubmission(self)
@@ -168,7 +194,9 @@ class Finish:
         for p in self.pages: _run_page(p, self.out)
         return "done"
 
-def finish(out):
+def finish(
+    out, # Folder of the tables
+):
     "Put the tables of a folder in order."
     compact(out); derive(out)
 
@@ -187,7 +215,7 @@ def _run_page(name:str, out):
     papermill.execute_notebook(doubled(page), written, cwd=str(page.parent), kernel_name="python3", progress_bar=False, start_timeout=180)
 
 # %% ../../nbs/launch/04_slurm.ipynb #cbb34733
-COLUMNS = ["run_id", "notebook", "share", "job"]
+COLUMNS = ["run_id", "notebook", "shard", "job"]
 
 def _is_job(fields:list)->bool:
     names = (*WORK, Finish.notebook)
@@ -243,7 +271,7 @@ _ALIVE = ("PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "COMP
 def jobs(
     out=None, # Folder of the tables; `results/` if not given
     last:bool=False, # With the job that puts the tables in order
-)->pd.DataFrame: # run_id, notebook, share, job, state, reason, node
+)->pd.DataFrame: # run_id, notebook, shard, job, state, reason, node
     "Every job that was handed to Slurm for a folder, the last one of each piece of work."
     out, rows = Path(out or results_dir()), []
     known = _submitted(out); now = queue() if len(known) else {}
@@ -302,7 +330,7 @@ def _array(out, r, name, work:list, gpus=0, nodes=1, dependency="", whole=False)
         half = len(work)//2
         return [i for w in (work[:half], work[half:]) for i in _array(out, r, name, w, gpus, nodes, dependency)]
     ids = [h.job_id for h in handed]
-    _note(out, [dict(run_id=j.run_id, notebook=j.notebook, share=j.share, job=i) for j, i in zip(work, ids)])
+    _note(out, [dict(run_id=j.run_id, notebook=j.notebook, shard=j.shard, job=i) for j, i in zip(work, ids)])
     return ids
 
 def _base(job:str)->str: return job.split("_")[0] # of an element, its array
@@ -326,7 +354,7 @@ def _after(ids:list)->str: # one job, or all elements of an array, each for its 
 def submit(
     experiments, # Experiments or `run_id`s
     out, # Folder of the tables
-    r:Request,
+    r:Request, # What is asked of the cluster
     retries:int=0, # How often a failed notebook is tried again
     given:dict=None, # Parameters of notebooks that have them
     only=tuple(WORK), # "train", "evaluate" or both
@@ -340,7 +368,7 @@ def submit(
     check_weights(_rows(experiments), state, out, only)
     todo = {e.run_id: _todo(state.loc[e.run_id], only) for e in _rows(experiments)}
     job = lambda e, w, s="": SlurmJob(e.run_id, w, out, s, retries, given | _processes(r, e, w), notebooks)
-    os.environ[_WARNING] = str(r.warning)
+    os.environ[_WARNING] = str(r.signal_lead)
     with _all_or_none(out):
         for gpus, rows in _by_gpus(r, [e for e in _rows(experiments) if todo[e.run_id]]):
             trains = [e for e in rows if "train" in todo[e.run_id] and (e.run_id, "train") not in busy]
@@ -359,19 +387,19 @@ def _by_gpus(r, rows): # [(GPUs on each node, experiments)]
 
 def _processes(r, e, notebook)->dict: # parameters of the training that follow from what a job has
     n = max(1, r.gpus_for(e))
-    return dict(processes=n, nodes=r.nodes, mode=r.mode) if notebook == "train" and (n > 1 or r.nodes > 1) else {}
+    return dict(nproc_per_node=n, nodes=r.nodes, mode=r.mode) if notebook == "train" and (n > 1 or r.nodes > 1) else {}
 
 # %% ../../nbs/launch/04_slurm.ipynb #0b3a60a7
 def _evaluations(out, r, rows, gpus, waiting, ids, job):
     "Hand over evaluations: those with nothing to wait for, those that wait for a whole array of trainings, and the rest one by one."
-    shares = [f"{i}/{r.shares}" for i in range(r.shares)] if r.shares > 1 else [""]
-    every = lambda es: [job(e, "evaluate", s) for e in es for s in shares]
+    shards = [f"{i}/{r.num_shards}" for i in range(r.num_shards)] if r.num_shards > 1 else [""]
+    every = lambda es: [job(e, "evaluate", s) for e in es for s in shards]
     free, found, single = [e for e in rows if e.run_id not in waiting], [], [e for e in rows if e.run_id in waiting and e.run_id not in ids]
     if free: found += _array(out, r, "evaluate", every(free), gpus)
     for base in dict.fromkeys(map(_base, ids.values())):
         array, tied = [n for n, i in ids.items() if _base(i) == base], [e for e in rows if _base(ids.get(e.run_id, "")) == base]
         try:
-            if r.shares > 1 or [e.run_id for e in tied] != array: raise _Refused("each waits for its own training")
+            if r.num_shards > 1 or [e.run_id for e in tied] != array: raise _Refused("each waits for its own training")
             found += _array(out, r, "evaluate", every(tied), gpus, dependency=_after([ids[n] for n in array]), whole=True)
         except _Refused: single += tied
     for e in single: found += _array(out, r, "evaluate", every([e]), gpus, dependency=f"afterok:{waiting[e.run_id]}")
@@ -411,7 +439,7 @@ def wait(
 # %% ../../nbs/launch/04_slurm.ipynb #0e16db5a
 def _reported(out, n)->dict:
     "A job as a row of a sweep's report."
-    t = Task(registry[n.run_id], [n.notebook], share=n.share)
+    t = Task(registry[n.run_id], [n.notebook], shard=n.shard)
     said = re.fullmatch(r"RuntimeError: cell (\d+), try (\d+): (.*)", n.reason)
     cell, tries, error = said.groups() if said else (0, 1, n.reason)
     status = "done" if n.state == "COMPLETED" else "failed" if n.state == "FAILED" else "ended"
@@ -427,7 +455,7 @@ def _seconds(path)->float:
 def slurm_sweep(
     experiments, # Experiments or `run_id`s
     out=None, # Folder of the tables; `results/` if not given
-    r:Request=Request(),
+    r:Request=Request(), # What is asked of the cluster
     retries:int=0, # How often a failed notebook is tried again
     given:dict=None, # Parameters of notebooks that have them
     only=tuple(WORK), # "train", "evaluate" or both

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 import pandas as pd
 from ..core import UserError, read_provenance, results_dir
-from ..results.executed import SHARE, Executed, parse_name, read_executed
+from ..results.executed import SHARD, Executed, parse_name, read_executed
 from ..catalog.experiments import experiments as registry
 from ..results.printing import say
 from ..results.tables import load
@@ -31,7 +31,7 @@ def is_running(
     if not _LOCKS.exists(): return set()
     taken = {w[5] for w in map(str.split, _LOCKS.read_text().splitlines()) if len(w) > 5 and w[1] == "FLOCK"}
     def number(p): s = p.stat(); return f"{os.major(s.st_dev):02x}:{os.minor(s.st_dev):02x}:{s.st_ino}"
-    return {SHARE.sub("", p.name[1:-len(".lock")]) for p in (Path(out)/"executed").glob(".*.lock") if number(p) in taken}
+    return {SHARD.sub("", p.name[1:-len(".lock")]) for p in (Path(out)/"executed").glob(".*.lock") if number(p) in taken}
 
 # %% ../../nbs/launch/05_status.ipynb #f6d53869
 BAR = re.compile(r"(?P<what>[^\r\n]*?):\s+\d+%\|[^|\r\n]*\|\s*(?P<step>\d+)/(?P<total>\d+) "
@@ -109,7 +109,7 @@ def _job_of(
 
 # %% ../../nbs/launch/05_status.ipynb #a5ed0b73
 def _read(out, e, notebook)->list:
-    "The executed notebooks, one or one a share, that are there and whole."
+    "The executed notebooks, one or one a shard, that are there and whole."
     found = []
     for path in sorted((Path(out)/"executed").glob(f"{e.run_id}.{notebook}*.ipynb")):
         try: found.append(read_executed(path))
@@ -135,7 +135,7 @@ def _raised(out, runs, e, notebook)->str:
 def _left(planned:str, there:list)->str:
     "What is odd about a notebook that is to be run, though it seems to have been."
     if planned == "weights are gone": return planned
-    return "it ended without its rows" if any(t.state == "done" and not t.share for t in there) else ""
+    return "it ended without its rows" if any(t.state == "done" and not t.shard for t in there) else ""
 
 def _verdict(done:bool, locked:bool, first:bool, there:list, job:dict, raised:str, left:str="")->tuple: # state, cell, error
     "State of a notebook from everything that is known about it."
@@ -212,7 +212,9 @@ def status(
     return df.astype(dict(step=int, total=int, rate=float, left=float, cell=int))
 
 # %% ../../nbs/launch/05_status.ipynb #82dd4bfd
-def duration(seconds)->str:
+def duration(
+    seconds, # None or not a number: nothing is said
+)->str:
     "A duration as one says it."
     if seconds is None or seconds != seconds: return ""
     m = round(seconds/60)

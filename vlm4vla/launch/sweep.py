@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/launch/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['WORK', 'MARK', 'REPORT', 'weights', 'expected_episodes', 'mode_of', 'plan_sweep', 'why_missing', 'check_weights',
-           'of_share', 'leftovers', 'end_leftovers', 'job_environment', 'Task', 'executed', 'start', 'read_failure',
+           'of_shard', 'leftovers', 'end_leftovers', 'job_environment', 'Task', 'executed', 'start', 'read_failure',
            'Sweep', 'derive', 'sweep']
 
 # %% ../../nbs/launch/03_sweep.ipynb #38840eba
@@ -19,7 +19,7 @@ from ..catalog.benchmarks import benchmarks, chunk_steps
 from ..results.executed import clean
 from ..catalog.experiments import Experiment, experiments as registry
 from .needs import check_needs, doubled, find_notebook
-from .parameters import parameters_of
+from .parameters import known_names, parameters_of
 from ..training.loggers import check_loggers
 from ..results.tables import load, write_dictionary
 from ..results.scores import rebuild_scores
@@ -33,17 +33,25 @@ def _rows(
     "The experiments that are meant, each once."
     return list({e.run_id: e for e in (x if isinstance(x, Experiment) else registry[x] for x in experiments)}.values())
 
-def weights(e:Experiment, out)->Path:
+def weights(
+    e:Experiment, # One row of `experiments`
+    out, # Folder of the tables
+)->Path: # there once it is trained
     "Where the weights of an experiment are."
     return Path(out)/"checkpoints"/e.run_id/"model.safetensors"
 
-def expected_episodes(e:Experiment)->int:
+def expected_episodes(
+    e:Experiment, # One row of `experiments`
+)->int: # over all tasks and splits
     "How many episodes its evaluation has."
     b = benchmarks[e.benchmark]
     return e.recipe.eval_episodes*len(b.tasks)*len(b.splits)
 
 # %% ../../nbs/launch/03_sweep.ipynb #b072417e
-def mode_of(e:Experiment, chunk_mode:str)->str:
+def mode_of(
+    e:Experiment, # One row of `experiments`
+    chunk_mode:str, # `full`, `half` or `single`
+)->str: # such as `5 of 10`
     "A chunk mode as the rows of an experiment name it."
     return f"{chunk_steps(chunk_mode, e.recipe.chunk_size)} of {e.recipe.chunk_size}"
 
@@ -71,7 +79,7 @@ def plan_sweep(
     return pd.DataFrame(rows, columns=["run_id", "train", "evaluate", "episodes"]).set_index("run_id")
 
 def why_missing(
-    e:Experiment,
+    e:Experiment, # One row of `experiments`
     notebook:str, # "train" or "evaluate"
     out, # Folder of the tables
     chunk_mode:str="", # Full, half or single; by default whichever has most episodes
@@ -100,11 +108,11 @@ def check_weights(
 # %% ../../nbs/launch/03_sweep.ipynb #f4b54854
 MARK = "VLM4VLA_RUN"
 
-def of_share(share:str)->list: # nothing, or one word for file names
-    "How a share of the episodes is written in the names of files."
-    return [share.replace("/", "of")] if share else []
+def of_shard(shard:str)->list: # nothing, or one word for file names
+    "How a shard of the episodes is written in the names of files."
+    return [shard.replace("/", "of")] if shard else []
 
-def _mark(e, out, share=""): return ".".join([f"{Path(out).resolve()}:{e.run_id}", *of_share(share)])
+def _mark(e, out, shard=""): return ".".join([f"{Path(out).resolve()}:{e.run_id}", *of_shard(shard)])
 
 def leftovers(
     mark:str, # What the processes of a run carry in their environment
@@ -117,7 +125,9 @@ def leftovers(
         if f"{MARK}={mark}".encode() in env and int(p.name) != me: found.append(int(p.name))
     return found
 
-def end_leftovers(mark:str)->int:
+def end_leftovers(
+    mark:str, # That the processes carry in their environment
+)->int:
     "End them, by id, and wait until they are gone; the number ended."
     ended, until = set(), time.time() + 10
     while (left := leftovers(mark)) and time.time() < until:
@@ -128,10 +138,10 @@ def end_leftovers(mark:str)->int:
     return len(ended)
 
 # %% ../../nbs/launch/03_sweep.ipynb #3182876d
-def _hold(e, out, share=""):
-    "The lock of an experiment (or of a share of its evaluation), or None when somebody else holds it."
+def _hold(e, out, shard=""):
+    "The lock of an experiment (or of a shard of its evaluation), or None when somebody else holds it."
     folder = make_folder(Path(out)/"executed")
-    fd = try_lock(folder/".".join(["", e.run_id, *of_share(share), "lock"]), new=True)
+    fd = try_lock(folder/".".join(["", e.run_id, *of_shard(shard), "lock"]), new=True)
     return None if fd is None else os.fdopen(fd, "r+")
 
 _TIED = """
@@ -144,14 +154,14 @@ if os.getppid() == int(sys.argv[1]): os.execv(sys.argv[2], sys.argv[2:])
 """ # a command that ends with its parent; set up in a Python of its own, because a fork of a process with threads may wait forever
 
 def job_environment(
-    e:Experiment,
+    e:Experiment, # One row of `experiments`
     out, # Folder of the tables
-    share:str="", # Of the episodes
+    shard:str="", # Of the episodes
 )->dict:
     "What a notebook's process is started with: its mark, its number of threads, this package."
     threads = str(setting("VLM4VLA_THREADS", 1))
     path = os.pathsep.join(p for p in (str(assets_dir().parent.parent), os.environ.get("PYTHONPATH")) if p)
-    ours = {MARK: _mark(e, out, share), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads}
+    ours = {MARK: _mark(e, out, shard), "VLM4VLA_HOME": str(home()), "VLM4VLA_THREADS": threads, "OMP_NUM_THREADS": threads}
     return {**os.environ, **ours, "PYTHONPATH": path}
 
 # %% ../../nbs/launch/03_sweep.ipynb #409e46ca
@@ -164,25 +174,34 @@ class Task:
     process:object=None
     started:float=0.
     tries:int=0
-    share:str="" # Of the episodes, where an evaluation is split
+    shard:str="" # Of the episodes, where an evaluation is split
     unborn:int=0 # Starts whose kernel never answered
 
-def executed(t:Task, out, suffix:str="ipynb")->Path:
+def executed(
+    t:Task, # What is to be run of an experiment, and where it stands
+    out, # Folder of the tables
+    suffix:str="ipynb", # `ipynb`, or `log` or `progress` of the same run
+)->Path:
     "Where papermill writes what it ran."
-    return Path(out)/"executed"/".".join([t.e.run_id, t.todo[0], *of_share(t.share), suffix])
+    return Path(out)/"executed"/".".join([t.e.run_id, t.todo[0], *of_shard(t.shard), suffix])
 
-def start(t:Task, out, given:dict, notebooks):
+def start(
+    t:Task, # What is to be run of an experiment, and where it stands
+    out, # Folder of the tables
+    given:dict, # Parameters for notebooks that have them
+    notebooks, # Folder of the run notebooks; none: ours
+):
     "Start the next notebook of a task."
     path = find_notebook(t.todo[0], notebooks)
-    known, given = parameters_of(path), dict(given, experiment=t.e.run_id, out=str(out), share=t.share)
-    given = {k: v for k, v in given.items() if k in known and v not in (None, "")}
+    given = known_names(dict(given, experiment=t.e.run_id, out=str(out), shard=t.shard), parameters_of(path))
+    given = {k: v for k, v in given.items() if v not in (None, "")}
     cmd = [sys.executable, "-m", "papermill", doubled(path), doubled(executed(t, out)), "--no-progress-bar", "-k", "python3",
            "--start-timeout", "180", "--stderr-file", str(executed(t, out, "progress"))]
     for k, v in given.items(): cmd += ["-p" if isinstance(v, int) else "-r", k, str(v)]
     with open(executed(t, out, "log"), "w") as log:
         t.process = subprocess.Popen([sys.executable, "-c", _TIED, str(os.getpid()), *cmd], stdout=log, stderr=log,
                                      stdin=subprocess.DEVNULL,
-                                     cwd=path.parent, env=job_environment(t.e, out, t.share))
+                                     cwd=path.parent, env=job_environment(t.e, out, t.shard))
     t.started, t.tries = time.time(), t.tries + 1
 
 # %% ../../nbs/launch/03_sweep.ipynb #2f3c4c14
@@ -240,7 +259,14 @@ def derive(
 from fastcore.basics import patch
 
 @patch
-def note(self:Sweep, t, status, cell=0, error="", seconds=0.):
+def note(
+    self:Sweep,
+    t, # What is to be run of an experiment, and where it stands
+    status, # `done`, `failed`, `skipped` or another state of a notebook
+    cell=0, # Number of the cell that failed; 0: none
+    error="", # Last line of what it said
+    seconds=0., # How long it took
+):
     "A row of the report."
     self.report.append(dict(run_id=t.e.run_id, notebook=t.todo[0], status=status, seconds=round(seconds, 1), tries=t.tries, cell=cell,
                             error=error,
@@ -263,7 +289,12 @@ def fill(self:Sweep):
         else: t.lock.close()
 
 @patch
-def drop(self:Sweep, t, status, **kw):
+def drop(
+    self:Sweep,
+    t, # What is to be run of an experiment, and where it stands
+    status, # Of its next notebook
+    **kw, # What else `note` takes
+):
     "Report the next notebook of a task as `status` and the ones after it as skipped."
     while t.todo:
         self.note(t, status, **kw); self.bar.update()
@@ -271,7 +302,10 @@ def drop(self:Sweep, t, status, **kw):
 
 # %% ../../nbs/launch/03_sweep.ipynb #9c5d9dfa
 @patch
-def ended(self:Sweep, t):
+def ended(
+    self:Sweep,
+    t, # What is to be run of an experiment, and where it stands; its process has ended
+):
     "Take note of a notebook that ended; go on to the task's next one."
     seconds, gone = time.time() - t.started, ""
     if t.process.returncode == 0:
@@ -308,16 +342,17 @@ def sweep(
     out=None, # Folder of the tables; `results/` if not given
     jobs:int=1, # Notebooks at a time
     retries:int=0, # How often a failed notebook is tried again
-    workers:int=None, # Simulator processes of each; the notebook's default if not given
-    follow:str="", # Recorders that get the curves of trainings, separated by commas
+    workers:int=None, # Simulator environments at a time of each; the notebook's default if not given
+    logger:str="", # Loggers that get the curves of trainings, separated by commas
     chunk_mode:str="", # How much of a chunk is executed: full, half or single; the recipe's if not given
     only=tuple(WORK), # "train", "evaluate" or both
     notebooks=None, # Folder of the run notebooks; `nbs/runs` if not given
+    given:dict=None, # Other parameters of notebooks that have them
 )->pd.DataFrame: # One row per notebook: status, seconds, what went wrong where
     "Run whatever is not done yet."
     out, jobs, retries = Path(out or results_dir()).resolve(), check_int("--jobs", jobs), check_int("--retries", retries, 0)
-    given = dict(follow=",".join(check_loggers(follow)), workers=workers if workers is None else check_int("--workers", workers),
-                 chunk_mode=chunk_mode)
+    given = dict(given or {}, logger=",".join(check_loggers(logger)), chunk_mode=chunk_mode,
+                 workers=workers if workers is None else check_int("--workers", workers))
     only, rows = (only,) if isinstance(only, str) else only, _rows(experiments)
     check_needs(out, only, notebooks)
     state = plan_sweep(rows, out, chunk_mode)

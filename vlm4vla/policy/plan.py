@@ -14,7 +14,8 @@ from ..core import UserError
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from ..catalog.experiments import Experiment, Recipe
 from ..vlm.family import families, frozen_parts, part_of
-from .policy import MLPHead, adapter_targets
+from .heads import heads
+from .policy import adapter_targets
 from ..vlm.sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 
 # %% ../../nbs/policy/06_plan.ipynb #0b2c1914
@@ -85,7 +86,7 @@ def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that
     return {p: 0 if p in still else n for p,n in learn.items()}
 
 def _parts(b:Backbone, r:Recipe)->dict: # part → parameters
-    return dict(count_parts(b), new=sum(p.numel() for p in MLPHead(width_of(b), r.chunk_size).parameters()) + width_of(b))
+    return dict(count_parts(b), new=sum(p.numel() for p in heads[r.head].make(width_of(b), r.chunk_size).parameters()) + width_of(b))
 
 # %% ../../nbs/policy/06_plan.ipynb #44b240aa
 def _experts(b:Backbone)->dict: # name → parameters

@@ -96,12 +96,13 @@ def _write(policy:Policy, folder, world:World):
 # %% ../../nbs/policy/07_train.ipynb #39724416
 _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
           "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
+_LATER = dict(head="mlp") # fields that came later, each with what it was before: there the hash stays what it was
 
 def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
     "What the training of an experiment is made from; the policy carries it."
     facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init),
                  backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
-    policy.origin = Origin(facts | {k: v for k,v in to_jsonable(e.recipe).items() if k not in _APART})
+    policy.origin = Origin(facts | {k: v for k,v in to_jsonable(e.recipe).items() if k not in _APART and _LATER.get(k) != v})
     return policy.origin
 
 # %% ../../nbs/policy/07_train.ipynb #6da5d214
@@ -110,13 +111,13 @@ def train(experiment:Experiment|str, # a row of `experiments`
           stop_at:int=None,          # leave early, as a kill would (tests)
           mode:str="ddp",            # how several processes share the model: "ddp" or "fsdp"
           micro_batch:int=None,      # samples on a device at once; by default the backbone's
-          recompute:bool=False,      # compute activations again instead of keeping them: less memory, the same numbers
-          follow:str="",             # recorders that get the curves, separated by commas
+          gradient_checkpointing:bool=False, # compute activations again instead of keeping them: less memory, the same numbers
+          logger:str="",             # loggers that get the curves, separated by commas
          )->tuple[Policy, list[dict], dict]: # policy, log rows, hashes of what went in
     "Train the policy of an experiment, or continue, or return the finished one; under `torchrun`, together with the other processes."
     e = experiments[experiment] if isinstance(experiment, str) else experiment
     r, folder = e.recipe, Path(folder)
-    check_loggers(follow); world, micro = init_process_group(mode), micro_batch or backbones[e.backbone].micro_batch
+    check_loggers(logger); world, micro = init_process_group(mode), micro_batch or backbones[e.backbone].micro_batch
     data = demonstrations(r.demos)
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
@@ -124,7 +125,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
     policy.stats = _action_stats(samples, e); origin = _made_from(e, samples, policy)
     if setting("VLM4VLA_COMPILE"): policy.compile_layers()
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
-    if recompute: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
+    if gradient_checkpointing: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     net = wrap(policy, world)
     def prepared(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]
@@ -132,7 +133,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
                 for i in range(0, len(mine), micro)], samples.mask[idx].sum()
     def keep(step):
         if r.milestone_every and step%r.milestone_every == 0: _write(policy, folder/f"step-{step:06d}", world)
-    with open_loggers(follow, e, folder, _meter(e, policy, samples, world)) as tell, _early(prepared, r.steps) as batch_at:
+    with open_loggers(logger, e, folder, _meter(e, policy, samples, world)) as tell, _early(prepared, r.steps) as batch_at:
         def loss_at(step):
             parts, n = batch_at(step)
             return [partial(policy.loss, b, n, net) for b in parts]

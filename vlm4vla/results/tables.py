@@ -103,7 +103,7 @@ class VqaMeasuredRow:
     run_id:str # Run whose weights answered
     backbone:str # Entry of `backbones`
     vqa_benchmark:str # Set of questions
-    split:str # Emoji or images asked about
+    split:str # Which emoji or images the questions are about: of the training (seen) or not (unseen)
     kind:str # Question type, or "all"
     metric:str # Such as "accuracy"
     value:float # Its value
@@ -436,7 +436,7 @@ def dictionary()->str:
              "`vlm4vla.results.tables`.",
              "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds "
              "what the analysis pages show.",
-             "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla compact` does.",
+             "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla merge` does.",
              ""]
     for t in tables.values():
         about = docments(t.row)

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from ..catalog.benchmarks import MADE, benchmarks, simulators_dir, worker_environment
+from ..catalog.benchmarks import MADE, TaskRegistry, benchmarks, simulators_dir, worker_environment
 from .debian import libraries, release, unpack_package
-from ..core import UserError, Registry, assets_dir as package_data, locked, to_jsonable, progress, write_json, write_text
+from ..core import UserError, assets_dir as package_data, locked, to_jsonable, progress, write_json, write_text
 
 # %% ../../nbs/sim/05_install.ipynb #aa32aab3
 @dataclass(frozen=True, kw_only=True)
@@ -56,55 +56,7 @@ class Simulator:
         return f"vlm4vla simulators install {self.also or self.name}"
 
 # %% ../../nbs/sim/05_install.ipynb #eaf00c96
-simulators = Registry("simulator")
-
-simulators.add(Simulator(
-    name="simpler", label="SimplerEnv-Bridge (ManiSkill 3)", needs="mani_skill",
-    packages=("torch==2.13.0", "mani-skill==3.0.1"),
-    variables=dict(MS_ASSET_DIR="{assets}", MS_SKIP_ASSET_DOWNLOAD_PROMPT="1"),
-    assets_setting="MS_ASSET_DIR",
-    assets_proof=("data/tasks/bridge_v2_real2sim_dataset/real_inpainting/bridge_sink.png", "data/robots/widowx"),
-    assets_commands=tuple(("-m", "mani_skill.utils.download_asset", uid, "--non-interactive")
-                          for uid in ("bridge_v2_real2sim", "widowx250s")),
-    system="a Vulkan driver that SAPIEN can use: Mesa 24.3 or later, or NVIDIA's",
-    debian=dict(bookworm=("mesa-vulkan-drivers/bookworm-backports",), trixie=("mesa-vulkan-drivers",)),
-    debian_variables=dict(VK_ICD_FILENAMES="{system}/usr/share/vulkan/icd.d/lvp_icd.json", LD_LIBRARY_PATH="{libraries}"),
-    licences={"ManiSkill 3": "Apache-2.0", "SAPIEN": "MIT", "SimplerEnv": "MIT", "assets (ManiSkill2_real2sim)": "Apache-2.0"}))
-
-# %% ../../nbs/sim/05_install.ipynb #e6d9b240
-_fetch = "import os; from huggingface_hub import snapshot_download as get; get('lerobot/libero-assets', repo_type='dataset', local_dir=os.environ['VLM4VLA_LIBERO_ASSETS'])"
-
-simulators.add(Simulator(
-    name="libero", label="LIBERO", needs="libero",
-    packages=("robosuite==1.4.0", "bddl==1.0.1", "mujoco<3.9", "easydict", "matplotlib", "cloudpickle", "gymnasium", "pyyaml", "termcolor",
-              "future", "opencv-python-headless", "huggingface_hub"),
-    alone=("hf-libero==0.1.4",),
-    variables=dict(VLM4VLA_LIBERO_ASSETS="{assets}", LIBERO_CONFIG_PATH="{env}/libero-config"),
-    assets_setting="VLM4VLA_LIBERO_ASSETS",
-    assets_proof=("scenes/libero_living_room_tabletop_base_style.xml", "articulated_objects", "stable_scanned_objects",
-                  "turbosquid_objects", "stable_hope_objects"),
-    assets_commands=(("-c", _fetch),),
-    system="OpenGL through EGL, or OSMesa", debian=dict(bookworm=("libosmesa6",), trixie=("libosmesa6",)),
-    debian_variables=dict(LD_LIBRARY_PATH="{libraries}"),
-    licences={"LIBERO code": "MIT", "LIBERO assets and data": "CC BY 4.0", "robosuite": "MIT", "MuJoCo": "Apache-2.0"}))
-
-# %% ../../nbs/sim/05_install.ipynb #a5a952ae
-simulators.add(Simulator(
-    name="calvin", label="CALVIN", needs="hydra",
-    packages=("pybullet", "hydra-core", "omegaconf", "gym", "numpy", "opencv-python-headless", "scipy", "numpy-quaternion", "pandas",
-              "cloudpickle", "gitpython", "numba", "matplotlib"),
-    variables=dict(VLM4VLA_CALVIN_ENV="{assets}"),
-    assets_setting="VLM4VLA_CALVIN_ENV",
-    assets_proof=("calvin_env/envs/play_table_env.py", "data/calvin_table_D", "conf"),
-    assets_how="git clone https://github.com/mees/calvin_env",
-    system="OpenGL through EGL (apt install libegl1 libgl1-mesa-dri)",
-    licences={"calvin_env and its assets": "MIT", "PyBullet": "zlib"}, built="pybullet"))
-
-# %% ../../nbs/sim/05_install.ipynb #3d04ff5e
-simulators.add(Simulator(
-    name="grinningface", also="tabletop", label="Emoji tabletop", needs="pybullet",
-    packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "pyarrow==26.0.1", "fastcore==2.2.39"), # the last three for recording
-    system="a processor", licences={"PyBullet": "zlib", "Franka Panda model": "Apache-2.0"}, built="pybullet"))
+simulators = TaskRegistry("simulator", "benchmark")
 
 def called(
     name:str, # A suite's name or its other one: `tabletop` for `grinningface`

@@ -85,33 +85,39 @@ class _Keeper:
         left = "nothing was kept"
         if self.kept: left = f"the state of step {self.kept} in {self.path} is whole, and the same call goes on from it"
         raise UserError(f"{said}; lower the learning rate or turn on gradient clipping, in a variant of another name ({left}).")
-    def __call__(self, step, log):
+    def __call__(self, step, log, on_checkpoint=None):
         "Look at everything, then write."
         self.look(step)
-        if self.path: save_state(self.path, self.module, self.opt, step, log, self.origin, self.world); self.kept = step
+        if self.path is None: return
+        save_state(self.path, self.module, self.opt, step, log, self.origin, self.world); self.kept = step
+        if on_checkpoint: on_checkpoint(step)
+    def stop(self, step, steps, log):
+        "Write, and leave."
+        self(step, log)
+        raise Stopped(f"asked to stop after {step} of {steps} steps; run it again to go on")
 
 # %% ../../nbs/training/01_loop.ipynb #ae789ce2
 def fit(
-    module:torch.nn.Module, # trained in place
-    loss_at, # step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
+    module:torch.nn.Module, # Trained in place
+    loss_at, # Step → parts; each () → (share of the loss, {name: share}), with gradients to `module`
     *,
     steps:int, # Optimiser steps in all, those of an earlier run in `folder` included
     lr:float, # Peak learning rate of AdamW
-    folder=None, # where `state.pt` lies; none: nothing is kept
+    folder=None, # Where `state.pt` lies; none: nothing is kept
     warmup:int=0, # Steps over which the rate rises from 0 to its peak; 0: full rate at once
     schedule:str="constant", # How the rate goes on after the warm-up: "constant" or "cosine", which ends at 0
     weight_decay:float=0., # Of AdamW, decoupled from the gradient
     grad_clip:float=0., # Largest norm of all gradients together; 0: they are not clipped
-    groups=None, # parameter groups, if not all the same; `lr_mult` scales the rate
+    groups=None, # Parameter groups, if not all the same; `lr_mult` scales the rate
     checkpoint_every:int=500, # Steps between two writings of the state; the last step writes one anyway
     log_every:int=20, # Steps between two rows of the log
     desc:str="train", # What stands before the progress bar
     world:World=World(), # The processes that train together; by default this one alone
     net=None, # The module as it is spread over the processes; `module` itself if not given
-    on_checkpoint=None, # called with the number of steps done whenever the state was written
+    on_checkpoint=None, # Called with the number of steps done whenever the state was written
     on_log=None, # (step, facts) → what the bar shows beside the loss; called whenever a row is logged
-    stop_at:int=None, # leave early, as a kill would (tests)
-    origin:Origin=None, # what else the training is made from; learns which code took part
+    stop_at:int=None, # Leave early, as a kill would (tests)
+    origin:Origin=None, # What else the training is made from; learns which code took part
 )->list[dict]: # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
@@ -123,20 +129,11 @@ def fit(
     with _warned() as told:
         for step in range(start, steps):
             if step == stop_at: return log
-            if _leave(told, step, log_every, world):
-                keep(step, log)
-                raise Stopped(f"asked to stop after {step} of {steps} steps; run it again to go on")
-            _set_lr(opt, lr*_lr_factor(step, steps, warmup, schedule))
-            facts = _backward(loss_at(step), net, world)
-            norm = torch.nn.utils.clip_grad_norm_(module.parameters(), grad_clip or math.inf)
-            opt.step(); opt.zero_grad(set_to_none=True); keep.watch(step, facts["loss"], norm)
-            if step%log_every == 0 or step == steps-1:
-                keep.look()
-                _note(log, bar, step, all_reduce_sum(facts, world) | dict(grad_norm=_number(norm)), on_log if world.first else None)
+            if _leave(told, step, log_every, world): keep.stop(step, steps, log)
+            facts, norm = _learn(keep, net, step, loss_at(step), lr*_lr_factor(step, steps, warmup, schedule), grad_clip)
+            if step%log_every == 0 or step == steps-1: keep.look(); _note(log, bar, step, facts, norm, world, on_log)
             bar.update()
-            if (step+1)%checkpoint_every == 0 or step == steps-1:
-                keep(step+1, log)
-                if folder and on_checkpoint: on_checkpoint(step+1)
+            if (step+1)%checkpoint_every == 0 or step == steps-1: keep(step+1, log, on_checkpoint)
     bar.close(); module.eval()
     return log
 
@@ -153,13 +150,22 @@ def _backward(parts, net, world)->dict: # loss and facts of this process, summed
 
 def _number(x)->float: return float(x.full_tensor() if hasattr(x, "full_tensor") else x)
 
+def _learn(keep, net, step, parts, lr, grad_clip)->tuple: # shares by name, norm of the gradient
+    "One step of the optimiser."
+    _set_lr(keep.opt, lr)
+    facts = _backward(parts, net, keep.world)
+    norm = torch.nn.utils.clip_grad_norm_(keep.module.parameters(), grad_clip or math.inf)
+    keep.opt.step(); keep.opt.zero_grad(set_to_none=True); keep.watch(step, facts["loss"], norm)
+    return facts, norm
+
 def _set_lr(opt, lr):
     "Set the rate of every group."
     for g in opt.param_groups: g["lr"] = lr*g.get("lr_mult", 1.)
 
 # %% ../../nbs/training/01_loop.ipynb #85082479
-def _note(log, bar, step, facts, on_log):
-    "Add a row per number and show the loss."
+def _note(log, bar, step, facts, norm, world, on_log):
+    "Add a row per number and show the loss; the first process alone tells others."
+    facts = all_reduce_sum(facts, world) | dict(grad_norm=_number(norm))
     log += [dict(step=step, name=k, value=v) for k,v in facts.items()]
-    more = on_log(step, facts) if on_log else ""
+    more = on_log(step, facts) if on_log and world.first else ""
     bar.set_postfix_str(f"loss {facts['loss']:.4f}" + (f", {more}" if more else ""), refresh=False)

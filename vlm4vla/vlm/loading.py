@@ -16,6 +16,7 @@ import torch, transformers
 from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
+from fastcore.basics import patch
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError, file_hash, near_miss
 from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
@@ -198,17 +199,6 @@ class Encoder:
         if self.ids(self.family.image_token) != [self.image_id]:
             raise UserError(f"The tokenizer of {self.b.name!r} has no token {self.family.image_token}; it is not one of a "
                             f"{self.family.model_type}: correct the family of the backbone, or get the files of its tokenizer again.")
-    def ids(
-        self,
-        text:str, # Template with {image} and other slots
-        **said:str, # Slot → words, none of which becomes a special token
-    )->list[int]: # remembered for the same words; not to be changed
-        "Token ids of a sequence, with the image's places; what is said stays words."
-        key = text, *said.items()
-        try: return self._ids[key]
-        except (KeyError, TypeError): pass # not met yet, or no words at all
-        ids = token_ids(self.tok, text, self.family.image_token*self.n_visual, self.marks, **said)
-        return self._ids.setdefault(key, ids)
     def __call__(
         self,
         rows:list[list[int]], # Token ids of each sample, of any length
@@ -225,9 +215,21 @@ class Encoder:
         return dict(input_ids=ids, attention_mask=mask, pixel_values=self.family.pixels(images_BHWC, self.facts),
                     **self.family.extra_inputs(ids, self))
 
-# %% ../../nbs/vlm/07_loading.ipynb #7edfa59d
-from fastcore.basics import patch
+# %% ../../nbs/vlm/07_loading.ipynb #deaa1feb
+@patch
+def ids(
+    self:Encoder,
+    text:str, # Template with {image} and other slots
+    **said:str, # Slot → words, none of which becomes a special token
+)->list[int]: # remembered for the same words; not to be changed
+    "Token ids of a sequence, with the image's places; what is said stays words."
+    key = text, *said.items()
+    try: return self._ids[key]
+    except (KeyError, TypeError): pass # not met yet, or no words at all
+    ids = token_ids(self.tok, text, self.family.image_token*self.n_visual, self.marks, **said)
+    return self._ids.setdefault(key, ids)
 
+# %% ../../nbs/vlm/07_loading.ipynb #7edfa59d
 @patch
 def prompt(
     self:Encoder,
