@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 __all__ = ['select_experiments', 'Parser', 'parser', 'main']
 
 # %% ../nbs/90_cli.ipynb #3ab50847
-import argparse, os, select, shlex, sys
+import argparse, os, re, select, shlex, sys
 from pathlib import Path
 from .catalog.benchmarks import CHUNK_MODES
 from .core import FULL, UserError, as_folder, check_int, cores, near_miss, results_dir, display_path, typed
@@ -148,42 +148,73 @@ def _sweep(args)->int:
 def _tell(variable:str, said:list):
     "Add to a variable, so that every process started from here knows it too."
     words = [*os.environ.get(variable, "").split(os.pathsep), *said]
-    if any(os.pathsep in s for s in said): raise UserError(f"{said[0]!r} holds {os.pathsep!r}, which separates names; rename it.")
+    if odd := [s for s in said if os.pathsep in s]:
+        raise UserError(f"{odd[0]!r} holds {os.pathsep!r}, which separates names; rename it.")
     if said: os.environ[variable] = os.pathsep.join(dict.fromkeys(filter(None, words)))
+
+def _policies(args)->list: # folders
+    "Take the folders of policies out of the names."
+    from vlm4vla.catalog.experiments import experiments, studies
+    folder = lambda n: Path(n).is_dir() and n not in studies and bool(args.benchmark or n not in experiments)
+    found = [n for n in args.names if "/" in n or n.startswith("~") or folder(n)]
+    if found and args.command != "evaluate":
+        raise UserError(f"{found[0]} is a place, and vlm4vla {args.command} takes names of experiments; name a VLM's folder with "
+                        f"--backbone, and roll out a policy's folder with `vlm4vla evaluate`.")
+    args.names = [n for n in args.names if n not in found]
+    return found
 
 def _place(folder, e, out):
     "Have a policy from anywhere stand where the tables' folder has its checkpoints."
     path = Path(out)/"checkpoints"/e.run_id
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists(): path.symlink_to(Path(folder).resolve(), target_is_directory=True)
+    if path.is_symlink(): path.unlink() # it may have moved
+    if not path.exists(): path.symlink_to(Path(folder).expanduser().resolve(), target_is_directory=True)
+
+# %% ../nbs/90_cli.ipynb #93f9f8fd
+def _backbones(args)->list: # names
+    "Register the backbones that are named by where they are."
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.vlm import own
+    said = [b if b in backbones else own.placed(b) for b in args.backbone or []]
+    _tell("VLM4VLA_BACKBONES", [s for s in said if "=" in s]); own.register()
+    return [s.partition("=")[0] for s in said]
+
+_ONLY_ROLLED = ("eval_episodes", "n_action_steps") # what can be set once a policy is trained
+
+def _own_policies(args, folders:list)->list: # experiments
+    "What policies from anywhere are rolled out as, each standing where checkpoints are."
+    from vlm4vla.catalog.experiments import Experiment, with_settings
+    from vlm4vla.vlm import own
+    late = [s for said in args.set or [] for s in re.findall(r"(\w+)\s*=", said) if s not in _ONLY_ROLLED]
+    if folders and late: raise UserError(f"{folders[0]} is trained, so {late[0]} cannot be set; only {' and '.join(_ONLY_ROLLED)} can.")
+    _tell("VLM4VLA_POLICIES", [str(Path(f).expanduser().resolve()) for f in folders])
+    found = [own.given_policy(f) for f in folders]; own.register()
+    rows = [with_settings(Experiment(b, args.benchmark, v.name, seed), *(args.set or [])) for b, v, seed in found]
+    for f, e in zip(folders, rows): _ = e.recipe; _place(f, e, _out_of(args))
+    return rows
 
 def _own_things(args)->list: # experiments
     "What is named by where it is: backbones and policies, with the benchmark that they meet."
-    from vlm4vla.catalog.experiments import Experiment, experiments
-    from vlm4vla.vlm import own
-    policies = [n for n in args.names if (Path(n)/"policy.json").is_file()]
-    args.names = [n for n in args.names if n not in policies]
-    if not args.backbone and not policies: return []
+    from vlm4vla.catalog.experiments import experiments, with_settings
+    folders = _policies(args)
+    if not args.backbone and not folders:
+        if args.benchmark: raise UserError(f"--benchmark {args.benchmark} goes with a --backbone or with a policy's folder; name one.")
+        return []
     if not args.benchmark: raise UserError("A backbone or a policy is named, but no benchmark; add --benchmark, such as grinningface.")
-    place = lambda b: str(Path(b).expanduser().resolve()) if Path(b).expanduser().is_dir() else b
-    from vlm4vla.catalog.backbones import backbones
-    new = [place(b) for b in args.backbone or [] if b not in backbones]
-    _tell("VLM4VLA_BACKBONES", new); _tell("VLM4VLA_POLICIES", [place(p) for p in policies]); own.register()
-    names = [b if b in backbones else own.given_backbone(place(b)).name for b in args.backbone or []]
-    rows = [] if policies else [experiments[f"{n}__{args.benchmark}__{args.variant}__s{args.seed}"] for n in names]
-    for p in policies:
-        b, v, seed = own.given_policy(p)
-        rows.append(e := Experiment(b, args.benchmark, v.name, seed)); e.recipe; _place(p, e, _out_of(args))
+    names = _backbones(args)
+    if folders: return _own_policies(args, folders) # their backbones are named
+    rows = [with_settings(experiments[f"{n}__{args.benchmark}__{args.variant}__s{args.seed}"], *(args.set or [])) for n in names]
+    from vlm4vla.vlm.own import check_given
+    for e in rows: check_given(e, _out_of(args))
     return rows
 
 def _chosen(args)->list:
     "The experiments that a command is given, by name or by what they are made of, with what is set."
     from vlm4vla.catalog.experiments import experiments, with_settings
     from vlm4vla.core import load_plugins
-    _tell("VLM4VLA_PLUGINS", [str(Path(p).resolve()) if p.endswith(".py") else p for p in args.plugin or []])
+    _tell("VLM4VLA_PLUGINS", [str(Path(p).expanduser().resolve()) if p.endswith(".py") else p for p in args.plugin or []])
     if load_plugins(): experiments.fill()
-    own = _own_things(args) if args.backbone or any("/" in n or Path(n).is_dir() for n in args.names) else []
-    rows = [with_settings(e, *(args.set or [])) for e in [*own, *select_experiments(args.names)]]
+    rows = [*_own_things(args), *(with_settings(e, *(args.set or [])) for e in select_experiments(args.names))]
     if not rows: raise UserError("No experiment is named; give a study, an experiment, or --backbone with --benchmark.")
     return rows
 
@@ -440,7 +471,7 @@ _names = _option("names", nargs="*", metavar="NAME",
 _chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
                       help="how much of an action chunk evaluations execute: full, half or single (as the recipe says)")
 _gpu = _option("--gpu", default="h100", metavar="NAME", help="with --plan: the GPU for hub backbones: a100, h100, h200 or l40s (h100)")
-_gpus = _option("--gpus", metavar="N", help="GPUs that train one policy together, on each node (1; on Slurm, 0 for backbones that need none)")
+_gpus = _option("--gpus", metavar="N", help="GPUs that train one policy together, on each node (1; on Slurm 0 for small backbones)")
 _sharding = _option("--mode", choices=("ddp", "fsdp"), metavar="MODE",
                     help="with several GPUs: ddp, a whole copy of the model on each, or fsdp, a part of it on each (ddp)")
 _checkpoint = _option("--gradient-checkpointing", old="--recompute", action="store_true",
@@ -515,7 +546,8 @@ def _commands_that_look(command):
             _option("action", choices=("check",), metavar="ACTION", help="check"),
             _option("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
             _option("--all", action="store_true", help="read every picture, not only the first and last of each episode (off)"),
-            _option("--suite", default="", metavar="NAME", help="the suite it shall train for: grinningface, simpler, calvin or libero (none)"),
+            _option("--suite", default="", metavar="NAME",
+                    help="the suite it shall train for: grinningface, simpler, calvin or libero (none)"),
             _option("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions (off)"))
     command(_simulators, "Install a simulator in an environment of its own.",
             _option("action", choices=("install", "list"), metavar="ACTION", help="install or list"),

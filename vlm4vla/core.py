@@ -502,7 +502,8 @@ def git_sha()->str:
 
 # %% ../nbs/00_core.ipynb #6072955e
 def versions(
-    names=("vlm4vla", "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "pillow", "pybullet", "papermill"), # Distributions to ask for
+    names=("vlm4vla", "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "pillow", "pybullet",
+           "papermill"), # Distributions to ask for
 )->dict:
     "Versions of Python and of the installed packages a number may depend on."
     from importlib.metadata import version, PackageNotFoundError

@@ -53,8 +53,7 @@ old_names = {
     "launch.slurm": dict(Job="SlurmJob"),
     "launch.status": dict(held="is_running", lasting="duration"),
     "launch.sweep": dict(environment="job_environment", failure="read_failure", missing="why_missing", of_share="of_shard",
-        plan="plan_sweep",
-                wanted="expected_episodes"),
+        plan="plan_sweep", wanted="expected_episodes"),
 }
 
 # %% ../nbs/99_renamed.ipynb #f665aa2e

@@ -47,7 +47,7 @@ class Recipe:
     checkpoint_every:int=500 # Steps between two states to go on from; the last one is kept
     milestone_every:int=0 # Steps between two policies that are kept for good; 0: only the last
     augment:str="none" # Random changes of training images: "none", "shift", or "crop" (with other colours)
-    action_range:str="quantiles" # What the arm's numbers are scaled from: the data's 1 % and 99 % "quantiles", or the range of the "benchmark"
+    action_range:str="quantiles" # What the arm's numbers are scaled from: the data's 1 % and 99 % "quantiles", or "benchmark" (its range)
     action_keep:float=1. # Share of that range that is kept, about its middle; what lies outside is clipped
 
 # %% ../../nbs/catalog/03_experiments.ipynb #f77c184b
@@ -200,7 +200,8 @@ def resolve(
     values = dict(steps=b.steps, batch_size=b.batch_size, lr=b.lr, chunk_size=b.chunk_size,
                   n_action_steps=b.n_action_steps, eval_episodes=b.episodes, demos=b.demos)
     for o in (*overrides, *b.exceptions):
-        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name, _apart(v.name)[0]):
+        if o.family in ("", m.family) and o.suite in ("", b.suite) and o.kind in ("", m.kind) and o.variant in ("", v.name,
+            _apart(v.name)[0]):
             values |= o.changes
     return check_recipe(Recipe(**{**values, **v.changes}))
 
@@ -394,7 +395,8 @@ class Study:
     rows:tuple # Experiments
 
 studies = Registry("study")
-_one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1] # the first mini of each family
+# the first mini of each family
+_one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1]
 studies.add(Study("demo", "Does a pretrained backbone help, at the size of a coffee break?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["demo", "demo-scratch"], [0]))))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",

@@ -46,7 +46,8 @@ def _nothing(folder:Path)->str:
     "What is found where no dataset is, in a sentence."
     if folder.is_file():
         packed = folder.suffix in (".zip", ".tar", ".gz", ".tgz", ".zst")
-        return f"{folder} is a file, and no HDF5 file of LIBERO; give the folder of a dataset{'; unpack the archive first' if packed else ''}."
+        return (f"{folder} is a file, and no HDF5 file of LIBERO; give the folder of a dataset"
+                f"{'; unpack the archive first' if packed else ''}.")
     if any(folder.glob("data/chunk-*/*.parquet")):
         return (f"{folder} is half a LeRobot dataset: it has tables but no meta/info.json; finish recording it, "
                 "or bring meta/ from its source.")

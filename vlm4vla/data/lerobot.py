@@ -17,7 +17,8 @@ import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from fastcore.basics import patch
 from ..core import UserError, cache_dir, cores, locked, progress, replacing
 from .store import VERSION, check_dataset, decode_png
-from .metadata import Entry, is_number, check_entries, read_json, read_lines, read_parquet, refuse, quoted, unreadable, clean_text
+from .metadata import (Entry, is_number, check_entries, read_json, read_lines, read_parquet, refuse, quoted, unreadable,
+                                   clean_text)
 from .readers import Faults, Handles, Reader, check_actions, contents, digest, finished, is_whole, cached_array, with_words
 
 # %% ../../nbs/data/10_lerobot.ipynb #71ba6c75

@@ -70,7 +70,7 @@ def _make(folder, make_block, block:int, settings:dict)->int:
 
 @contextmanager
 def _without_script(make_block):
-    "Let processes start without running the user's script once more, as Python would; if what they run is in the script, that needs a guard."
+    "Let processes start without running the user's script once more, as Python would; what a script runs itself needs a guard."
     main, f = sys.modules["__main__"], make_block
     while isinstance(f, functools.partial): f = f.func
     script = getattr(main, "__file__", None)

@@ -62,7 +62,8 @@ def _check_kind(
 ):
     "A `UserError` unless the value is of its kind."
     if kind not in KINDS or _is(value, kind): return
-    hint = f"; text that looks like something else is given as `-r {name} {value}`" if kind is str else "; -r makes text of everything, so give it with -p" if isinstance(value, str) and _is(_meant(value), kind) else ""
+    hint = (f"; text that looks like something else is given as `-r {name} {value}`" if kind is str else
+            "; -r makes text of everything, so give it with -p" if isinstance(value, str) and _is(_meant(value), kind) else "")
     raise UserError(f"The parameter {name} must be {KINDS[kind]}, not {value!r}{hint}.")
 
 # %% ../../nbs/launch/01_parameters.ipynb #99c1c4fa

@@ -107,14 +107,16 @@ def _():
 @claim("head layers", "The head is two linear layers to 1024 and a last one to 7.", "Table 9", "count just these")
 def _():
     s = load("sizes").pivot(index="backbone", columns="part", values="parameters").loc["qwen2.5-vl-3b"]
-    return False, f"they make {(s['head trunk'] + 1024*7 + 7)/1e6:.3f} M at width 2048; {s['head']/1e6:.3f} M is printed and is the released code's head"
+    return False, (f"they make {(s['head trunk'] + 1024*7 + 7)/1e6:.3f} M at width 2048; {s['head']/1e6:.3f} M is printed and is the "
+                   f"released code's head")
 
 # %% ../../nbs/paper/03_audit.ipynb #a16b7a30
 @claim("Paligemma-2's head", "The head of Paligemma-2 has a layer of 1502.", "Table 9", "half of its width, as in every other row")
 def _():
     t = reported("table9").query("backbone == 'paligemma-2'").set_index("metric").value
     return bool(t["layer 1 outputs"] == t[
-        "hidden size"]/2), f"width {t['hidden size']:.0f}, half is {t['hidden size']/2:.0f}, printed {t['layer 1 outputs']:.0f}; the printed size needs {t['hidden size']/2:.0f}"
+        "hidden size"]/2), (f"width {t['hidden size']:.0f}, half is {t['hidden size']/2:.0f}, printed {t['layer 1 outputs']:.0f}; "
+                                f"the printed size needs {t['hidden size']/2:.0f}")
 
 @claim("loss", "The loss is MSE plus BCE, unweighted.", "§3.2", "read in the released code, commit 20fedc9")
 def _(): return False, "the code takes Huber plus 0.01 BCE"
@@ -129,7 +131,8 @@ def _():
     n = reported("table9").backbone.nunique()
     tuned = len(set(reported("table10").variant) - {"base"})
     taught = len({v.split("+")[0] for v in reported("table4").variant if v.startswith("fast")})
-    return n + tuned + taught == 24, f"{n} as released, {tuned} fine-tuned on auxiliary tasks, {taught} taught action tokens: {n + tuned + taught}"
+    said = f"{n} as released, {tuned} fine-tuned on auxiliary tasks, {taught} taught action tokens: {n + tuned + taught}"
+    return n + tuned + taught == 24, said
 
 @claim("seven tasks", "Seven auxiliary embodied tasks.", "abstract", "count the fine-tuned rows of Table 10")
 def _():
@@ -154,7 +157,9 @@ def _():
 def _():
     bad = pd.concat([uncountable(t).query("n == 96").assign(table=t) for t in ("table2", "table3", "table4", "table6", "table8")])
     far = bad[(bad.printed - bad.nearest).abs() > .15]
-    return not len(far), f"{len(bad)} are not; {bad.printed.nunique() - far.printed.nunique()} of the {bad.printed.nunique()} different values come within 0.15 points and may be means of rounded rates, {_list(f'{v:.2f}' for v in sorted(far.printed.unique()))} do not"
+    n, close = bad.printed.nunique(), bad.printed.nunique() - far.printed.nunique()
+    return not len(far), (f"{len(bad)} are not; {close} of the {n} different values come within 0.15 points and may be means of rounded "
+                          f"rates, {_list(f'{v:.2f}' for v in sorted(far.printed.unique()))} do not")
 
 # %% ../../nbs/paper/03_audit.ipynb #d270c102
 @claim("sums of Table 1", "The average length is the sum of the five rates.", "Table 1", "add them up")
@@ -175,7 +180,8 @@ def _():
 def _():
     d, z = z_score("table1", CAL, "pi0* (Paligemma-1)", "Paligemma-1")
     real = rebuilt("table1").query("not agrees").rebuilt.iloc[0] - _totals("table1").loc["Paligemma-1", CAL]
-    return abs(z) < 1.96, f"printed totals {d:+.3f} ({z:+.1f} standard errors); with the sum of pi0's rates {real:+.3f} ({real/(d/z) if z else 0:+.1f})"
+    return abs(z) < 1.96, (f"printed totals {d:+.3f} ({z:+.1f} standard errors); with the sum of pi0's rates {real:+.3f} "
+                           f"({real/(d/z) if z else 0:+.1f})")
 
 # %% ../../nbs/paper/03_audit.ipynb #90cc0577
 @claim("means of Table 2", "SimplerEnv's rate is the mean of four tasks.", "Table 2", "average them")
@@ -240,7 +246,9 @@ def noise()->list: # (benchmark, fit of Figure 3, reliability)
        "observed against sampling variance, episodes counted task by task")
 def _():
     r = _noise(SIM)
-    return bool(r["reliability"] > .5), f"reliability {r['reliability']:.2f}: observed sd {100*r['observed_sd']:.1f} points, {100*r['sampling_sd']:.1f} from the draw of episodes; {_noise(SIM, True)['reliability']:.2f} if 96 episodes had one rate"
+    return bool(r["reliability"] > .5), (
+        f"reliability {r['reliability']:.2f}: observed sd {100*r['observed_sd']:.1f} points, {100*r['sampling_sd']:.1f} from the draw of "
+        f"episodes; {_noise(SIM, True)['reliability']:.2f} if 96 episodes had one rate")
 
 @claim("noise of LIBERO", "LIBERO's column tells backbones apart.", "Table 2, Figure 3 (implied)",
        "observed against sampling variance of 500 episodes with one rate")
@@ -254,7 +262,11 @@ def _():
 def _():
     rates = task_rates().mean().tolist()
     b, one, m = best_of(rates, 24, 30), best_of_models(rates, 24, 1, 9), best_of_models(rates, 24, 30, 9)
-    return False, f"{100*b['bias']:+.1f} points from choosing alone, at Table 2's mean rates; nine identical models would end {100*m['mean']:.1f} points apart as best of 30, {100*one['mean']:.1f} after one evaluation each; the nine of Table 2 are {_nine()[SIM].max() - _nine()[SIM].min():.1f} apart"
+    return False, (
+        f"{100*b['bias']:+.1f} points from choosing alone, at Table 2's mean rates; nine identical models would end {100*m['mean']:.1f} "
+        f"points "
+        f"apart as best of 30, {100*one['mean']:.1f} after one evaluation each; the nine of Table 2 are "
+        f"{_nine()[SIM].max() - _nine()[SIM].min():.1f} apart")
 
 # %% ../../nbs/paper/03_audit.ipynb #48551253
 def _fit(benchmark, y=None, keep=None):
@@ -297,7 +309,8 @@ def _():
 def _():
     a, b = _fit(SIM), _fit(LIB)
     return (None if max(abs(v) for f in (a, b) for v in f.fisher) > .5
-            else True), f"[{a.fisher[0]:.2f}, {a.fisher[1]:.2f}] and [{b.fisher[0]:.2f}, {b.fisher[1]:.2f}]: neither none nor strong is excluded"
+            else True), (f"[{a.fisher[0]:.2f}, {a.fisher[1]:.2f}] and [{b.fisher[0]:.2f}, {b.fisher[1]:.2f}]: "
+                         f"neither none nor strong is excluded")
 
 @claim("poor predictors", "General capability is a poor predictor of control.", "abstract", "the three fits together")
 def _():

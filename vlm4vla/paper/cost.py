@@ -89,7 +89,8 @@ def speed(
     out=None, # Folder of the tables; `results/` if not given
 )->tuple[float, float]: # seconds of an action's physics, seconds of an image
     "What one simulator takes on the machine that was measured."
-    t = _measured(b, out); once, every = 1/t["ours"], 1/t.get("every", t["peer"]) # an action's seconds with an image a chunk, with one an action
+    # an action's seconds with an image a chunk, with one an action
+    t = _measured(b, out); once, every = 1/t["ours"], 1/t.get("every", t["peer"])
     physics = max(0., every - (every - once)/(1 - 1/b.n_action_steps))
     return physics, (once - physics)*b.n_action_steps
 

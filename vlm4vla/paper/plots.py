@@ -75,7 +75,8 @@ def show(
     "Write a published table, its intervals and its recomputed cells, and draw the intervals."
     label, df = paper_tables[name].label, uncertain(name, out)
     drawn = df.assign(kind=[kind(r) for r in df.itertuples()]) if kind else df
-    says = f"{caption} Points as printed in {label}; bars are 95 % intervals from the number of episodes alone ({', '.join(dict.fromkeys(df.method))})."
+    says = (f"{caption} Points as printed in {label}; bars are 95 % intervals from the number of episodes alone "
+            f"({', '.join(dict.fromkeys(df.method))}).")
     return save(forest(drawn), page, write(name, out), folder, says.strip(), _alt(label, df))
 
 # %% ../../nbs/paper/02_plots.ipynb #20123b2e

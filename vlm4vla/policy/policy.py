@@ -275,7 +275,8 @@ def _put(policy:Policy, folder):
     have = policy.state_dict(); size = lambda d, n: tuple(d[n].shape) if n in d else None
     odd = [n for n in (*have, *weights) if size(have, n) != size(weights, n)]
     last = max((n for n in have if n.startswith("head.arm.") and n.endswith(".weight")), key=lambda n: int(n.split(".")[2]), default="")
-    if odd and last in weights and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0]) for n in odd):
+    if odd and last in weights and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0])
+                                       for n in odd):
         raise UserError(f"policy.json in {folder} says chunks of {k} actions, and the weights beside it are for "
                         f"{len(weights[last])//6}; put "
                       f"the two of one training together, or {_RETRAIN}.")
@@ -283,7 +284,8 @@ def _put(policy:Policy, folder):
         raise UserError(f"The weights in {folder} are not those of a policy of {b} as policy.json describes it ({len(odd)} differ, such as "
                       f"{odd[0]}: {size(weights, odd[0]) or 'absent'}, not {size(have, odd[0]) or 'there'}); put the two of one training "
                       f"together, or {_RETRAIN}.")
-    if bad := non_finite_weight(weights): raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
+    if bad := non_finite_weight(weights):
+        raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
     policy.load_state_dict(weights)
 
 # %% ../../nbs/policy/04_policy.ipynb #7f6184e2

@@ -188,7 +188,7 @@ def save(
 class Comparison:
     "A study's episodes, told apart by the initialisation of their backbone."
     study:object # Entry of `studies`
-    episodes:pd.DataFrame # With their facts, `arm` and `seed`; `n_failed` marks those that were never measured
+    episodes:pd.DataFrame # With their facts, `arm` and `seed`; `failed` marks those that were never measured
 
     @property
     def measured(self)->pd.DataFrame: return self.episodes[~self.episodes.failed.astype(bool)]

@@ -30,8 +30,8 @@ def facts(
 # %% ../../nbs/results/04_scores.ipynb #489a9dad
 def attempted(
     episodes:pd.DataFrame, # Rows of the table `episodes`
-    failures:pd.DataFrame=None, # Rows of the table `_failures`
-)->pd.DataFrame: # a column `n_failed` more
+    failures:pd.DataFrame=None, # Rows of the table `failures`
+)->pd.DataFrame: # a column `failed` more
     "Episodes with their facts, and one marked row for each that failed and was never measured."
     df = facts(episodes).assign(failed=False)
     lost = unmeasured(episodes, failures) if failures is not None and len(failures) else ()
@@ -48,7 +48,7 @@ def _score(df, metric):
 # %% ../../nbs/results/04_scores.ipynb #cafecf92
 def scores(
     episodes:pd.DataFrame, # Rows of the table `episodes`
-    failures:pd.DataFrame=None, # Rows of the table `_failures`
+    failures:pd.DataFrame=None, # Rows of the table `failures`
 )->pd.DataFrame:
     "Every rate that can be derived from episodes, as rows of `scores.csv`."
     rows = []

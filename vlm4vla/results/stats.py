@@ -293,7 +293,7 @@ def paired(
 
 # %% ../../nbs/results/01_stats.ipynb #2a89c2e3
 def metric_values(
-    df:pd.DataFrame, # Episodes with their facts, perhaps a column `n_failed`
+    df:pd.DataFrame, # Episodes with their facts, perhaps a column `failed`
     metric, # Of a benchmark
 )->pd.Series:
     "The values of a metric, one for each episode that counts."

@@ -35,7 +35,7 @@ class EpisodeRow:
     n_subtasks:int|None=None # Subtasks solved in a row, where the benchmark has them
     n_steps:int # Actions executed
     seconds:float # Wall clock of the rollout
-    failure:str="" # Empty; a row of an older version that says what failed is read as a row of `_failures`
+    failure:str="" # Empty; a row of an older version that says what failed is read as a row of `failures`
     detail:str="{}" # Further facts of the benchmark, as JSON
 
 # %% ../../nbs/results/02_tables.ipynb #0b7c9209
@@ -148,7 +148,7 @@ class VqaScoreRow:
 class SizeRow:
     "Parameters of a part of a policy, or another size of it, counted on our own modules."
     backbone:str # As in the other tables
-    part:str # A part of the VLM, "backbone" (all of them), "head", "head trunk", "query"; "hidden size" counts dimensions, "visual tokens", "tokens, long prompt" and "tokens, short prompt" tokens
+    part:str # Part of the VLM; or "backbone" (all of them), "head", "head trunk", "query", "hidden size", and tokens: "visual tokens" …
     parameters:int # How many; a row that is not here could not be counted
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,8 @@ def _cast(v, kind, optional):
     if kind is str:
         if isinstance(v, dict): v = json.dumps(v, sort_keys=True, ensure_ascii=False)
         if not isinstance(v, str): raise ValueError
-        return v if v.isascii() else v.encode("utf-8", "backslashreplace").decode("utf-8") # half a letter, as in a file's name, as an escape
+        # half a letter, as in a file's name, as an escape
+        return v if v.isascii() else v.encode("utf-8", "backslashreplace").decode("utf-8")
     if _absent(v):
         if optional: return None
         raise ValueError
@@ -302,7 +303,7 @@ def _once(t, frames):
 def _measured(df): return df[df.failure == ""].reset_index(drop=True)
 
 def _failed(df):
-    "Rows of `episodes` that tell a failure, as rows of `_failures`."
+    "Rows of `episodes` that tell a failure, as rows of `failures`."
     lost = df.loc[df.failure != "", [*episode_key, "failure", "n_steps", "seconds"]]
     return frame("failures", lost.to_dict("records"))
 
@@ -327,7 +328,8 @@ def load(
 # %% ../../nbs/results/02_tables.ipynb #42fae018
 def _write(t, df, path):
     if not t.ordered: df = df.sort_values(list(t.key), kind="stable", ignore_index=True)
-    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"): left.unlink(missing_ok=True) # by a process that was killed; nobody else writes to this file now
+    # by a process that was killed; nobody else writes to this file now
+    for left in path.parent.glob(f".{path.stem}.*{path.suffix}"): left.unlink(missing_ok=True)
     with replacing(path) as tmp:
         if t.file.endswith(".csv"): tmp.write_bytes(csv_text(df).encode())
         else:
@@ -383,8 +385,8 @@ def done_keys(
 
 def unmeasured(
     episodes:pd.DataFrame, # Rows of `episodes`
-    failures:pd.DataFrame, # Rows of `_failures`
-)->pd.DataFrame: # Rows of `_failures`
+    failures:pd.DataFrame, # Rows of `failures`
+)->pd.DataFrame: # Rows of `failures`
     "The last attempt at each episode that failed and has not been measured since."
     key = list(episode_key)
     last = failures.sort_values([*key, "attempt"], kind="stable").drop_duplicates(key, keep="last")
@@ -392,7 +394,7 @@ def unmeasured(
     return last[~pd.MultiIndex.from_frame(last[key]).isin(done)].reset_index(drop=True)
 
 def why_failed(
-    lost:pd.DataFrame, # Rows of `_failures`
+    lost:pd.DataFrame, # Rows of `failures`
     most:int=3, # Causes to name
 )->str:
     "What failed and how often, such as 'worker died (signal 9) 8 times'."

@@ -354,7 +354,7 @@ def rollout(
     run_id:str="", # Whose rows these are
     done_keys=(), # Keys of rows there are already
     on_row=None, # Called with every row as it comes
-    on_failure=None, # Called with every failed attempt, a row of `_failures`
+    on_failure=None, # Called with every failed attempt, a row of `failures`
     video:dict=None, # Episode number → path of an mp4
     on_film=None, # Called with every `EpisodeJob` as it ends, the image after each action in its `frames`
     batch_size:int=8, # Rows in every call of the policy; part of the numbers, so leave it

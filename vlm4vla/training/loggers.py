@@ -40,7 +40,8 @@ def _trackio(e, folder, step):
     run = trackio.init(project="vlm4vla", name=e.run_id, resume="allow", config=asdict(e.recipe))
     return run.log, run.finish
 
-loggers = dict(tensorboard=_tensorboard, wandb=_wandb, trackio=_trackio) # name → (experiment, folder, first step) → a function that logs (facts, step), one that ends
+# name → (experiment, folder, first step) → a function that logs (facts, step), one that ends
+loggers = dict(tensorboard=_tensorboard, wandb=_wandb, trackio=_trackio)
 
 # %% ../../nbs/training/06_loggers.ipynb #b3180ae7
 def check_loggers(names:str)->list: # names of `loggers`

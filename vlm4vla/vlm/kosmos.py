@@ -53,7 +53,8 @@ def _look_in_place(model,
 
 def _compare(a, latents, tell, sure):
     "Let queries and keys be the same thing, as large as is needed."
-    alike = latents.unflatten(-1, (a.num_heads, a.head_dim)).square().sum(-1).mean()*a.scaling # a latent with itself; with its patch about .7 of that
+    # a latent with itself; with its patch about .7 of that
+    alike = latents.unflatten(-1, (a.num_heads, a.head_dim)).square().sum(-1).mean()*a.scaling
     for w in (a.q_proj, a.k_proj): w.weight.copy_(torch.eye(len(latents.T))*(sure/.7/alike)**.5); w.bias.zero_()
     a.q_proj.weight[tell] = 0; a.q_proj.bias[tell] = sure/a.scaling
     a.k_proj.weight[tell] = 0; a.k_proj.weight[tell,tell] = 1.

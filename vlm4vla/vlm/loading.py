@@ -25,7 +25,8 @@ from .paligemma import attention
 import vlm4vla.vlm.kosmos, vlm4vla.vlm.internvl, vlm4vla.vlm.more_families # registers their families
 
 # %% ../../nbs/vlm/07_loading.ipynb #825d079f
-os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1") # a repository without safetensors is refused, not sent to a service that converts it
+# a repository without safetensors is refused, not sent to a service that converts it
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 _WHY = [ # what stands behind a failure → what to say; the first that fits
     (hub.GatedRepoError, "{src} is gated: accept its licence on the hub and log in with `hf auth login`."),
@@ -88,7 +89,9 @@ def load_config(
     return config
 
 # %% ../../nbs/vlm/07_loading.ipynb #8047d8fe
-_ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=is_flash_attn_2_available, flash_attention_3=is_flash_attn_3_available) # name → is it there
+# name → is it there
+_ATTENTION = dict(sdpa=None, eager=None, flex_attention=None, flash_attention_2=is_flash_attn_2_available,
+                  flash_attention_3=is_flash_attn_3_available)
 
 def _check_attention(attn:str):
     "Refuse an attention implementation that is not here."

@@ -99,7 +99,8 @@ def _glm_processor(f, size, patch):
     return transformers.Glm4vImageProcessorPil(patch_size=patch, image_mean=list(f.mean), image_std=list(f.std),
                                                size=dict(shortest_edge=2*size**2, longest_edge=2*size**2))
 
-families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, image_facts=_glm_sizes, processor=_glm_processor,
+families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_config, mini={}, image_facts=_glm_sizes,
+                     processor=_glm_processor,
                      image_token="<|image|>", specials=_GLM, eos="<|user|>",
     parts=dict(vision=("visual.",), projector=("visual.merger.", "visual.downsample."), language=("language_model.",),
                embedding=("language_model.embed_tokens.",)),
@@ -148,7 +149,8 @@ families.add(Family(name="llava_onevision", model_type="llava_onevision", config
             "<|im_start|>user \n{text}<|im_end|><|im_start|>assistant\n", ("user \n", "\n", "assistant\n"))))
 
 # %% ../../nbs/vlm/06_more_families.ipynb #5b773604
-_IDEFICS = ("<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>", "<image>") # the first two go by other names
+# the first two go by other names
+_IDEFICS = ("<pad>", "<bos>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>", "<image>")
 
 def _smolvlm_config(kind="SmolVLM", **sizes):
     "A SmolVLM of any size, or an Idefics3; four patches make a visual token."
@@ -185,7 +187,7 @@ families.add(Family(name="idefics3", model_type="idefics3", config=_idefics3_con
 _LFM = ("<|pad|>", "<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|image_start|>", "<|image_end|>", "<image>")
 
 def _lfm2_vl_config(patch=16, **sizes):
-    "An LFM2-VL of any size; its first layers are convolutions, its last attends. Its heads share the width, so `head_dim` must be `hidden`/`heads`."
+    "An LFM2-VL of any size; its first layers are convolutions, its last attends. `head_dim` is `hidden`/`heads`."
     text, tower = _small(patch=patch, **sizes); n = text["num_hidden_layers"]
     return transformers.Lfm2VlConfig(text_config=text
                                      | dict(model_type="lfm2", layer_types=["conv"]*(n-1) + ["full_attention"],

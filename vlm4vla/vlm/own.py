@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 import transformers
 from ..catalog.backbones import Backbone, backbones, commit_of
-from ..catalog.experiments import Recipe, Variant, variants
+from ..catalog.experiments import Experiment, Recipe, Variant, variants
 from ..core import UserError, read_provenance, setting
 from ..data.metadata import read_json
 from .family import families
@@ -115,17 +115,17 @@ def given_backbone(
     return replace(b, family=family, color=color, params_b=round(size, 5), micro_batch=16 if size < 3 else 8 if size < 6 else 4)
 
 def check_given(
-    b:Backbone, # Of `given_backbone`
-    run_ids=(), # Experiments with it
-    out="results", # Folder of the tables
+    e:Experiment, # With a backbone that was named by its place
+    out, # Folder of the tables
 ):
-    "A `UserError` when its tokenizer or image processor is not there, or its name means another checkpoint in these tables."
+    "A `UserError` when its tokenizer or image processor is not there, or when its run was trained from another checkpoint."
+    b = backbones[e.backbone]
+    if b.kind != "hub": return
     Encoder(b)
-    for r in run_ids:
-        was = (read_provenance(out, r)[1].get("train") or {}).get("inputs") or {}
-        if was.get("start") and was["start"] not in [checkpoint_hash(b, i) for i in ("pretrained", "scratch")]:
-            raise UserError(f"{r} was trained in {out} from another checkpoint than {b.repo_id}",
-                            f"give this one a name of its own, --backbone NAME={b.repo_id}")
+    was = (read_provenance(out, e.run_id)[1].get("train") or {}).get("inputs") or {}
+    if was.get("start") and was["start"] != checkpoint_hash(b, e.recipe.init):
+        raise UserError(f"{e.run_id} was trained in {out} from another checkpoint than {b.repo_id} holds",
+                        f"give this one a name of its own, --backbone NAME={b.repo_id}")
 
 # %% ../../nbs/vlm/12_own.ipynb #0wn00007
 def _check_policy(folder:Path):

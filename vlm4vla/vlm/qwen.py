@@ -68,7 +68,7 @@ def _qwen3_vl_moe_config(ff=128, **sizes):
                                          initializer_range=c.text_config.initializer_range, tie_word_embeddings=True, **TOKENS)
 
 def _qwen2_5_vl_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=14, vocab=300, image=224):
-    "A Qwen2.5-VL; its last vision layer sees whole images, the others windows of half their width. Its heads share the width, so `head_dim` must be `hidden`/`heads`."
+    "A Qwen2.5-VL; its last vision layer sees whole images, the others windows of half their width. `head_dim` is `hidden`/`heads`."
     return transformers.Qwen2_5_VLConfig(
         text_config=dict(initializer_range=hidden**-.5, vocab_size=vocab, hidden_size=hidden, intermediate_size=ff,
                          num_hidden_layers=layers, num_attention_heads=heads,
@@ -90,7 +90,8 @@ def _processor(f, size, patch):
 CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the pictures that CLIP was trained on
 _common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>",
                eos="<|im_end|>",
-              image_facts=_image_facts, pixels=_patchify, extra_inputs=_extra_inputs, with_image_features=_with_image_features, vision_encoder_parts=("vision", "projector"),
+              image_facts=_image_facts, pixels=_patchify, extra_inputs=_extra_inputs, with_image_features=_with_image_features,
+              vision_encoder_parts=("vision", "projector"),
               features=lambda model, inputs: model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]),
               processor=_processor)
 _parts = dict(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), language=("language_model.",),
