@@ -1,7 +1,8 @@
 """Build the site into _site/: a copy of the notebooks is run, nbdev turns them into pages, Sphinx renders those.
 
-`--no-run` skips the running, which takes most of the time: every cell shows what it showed the last time. `--gallery` adds a page for every notebook that
-papermill left in results/executed/ (`--gallery=FOLDER`: in another folder); `--alone` builds only those, into build/gallery/. What `nbdev` leaves in Quarto's dialect
+`--no-run` skips the running, which takes most of the time: every cell shows what it showed the last time. `--gallery` adds a page for
+every notebook that papermill left in results/executed/ (`--gallery=FOLDER`: in another folder); `--alone` builds only those, into
+build/gallery/. What `nbdev` leaves in Quarto's dialect
 (front matter, `#| echo: false`) is put into Sphinx's here, and every exported symbol is described as in the API.
 """
 import argparse, itertools, json, os, re, shutil, subprocess, sys
@@ -134,7 +135,8 @@ RESULTS = """# Results
 
 > What was measured, one question a page.
 
-Every page reads the committed tables of `results/` and nothing else, so its tables and figures can be made again on any machine with `make analysis`. Measured and published numbers never
+Every page reads the committed tables of `results/` and nothing else, so its tables and figures can be made again on any machine
+with `make analysis`. Measured and published numbers never
 share a table. [The data](data.md) says what each column means and has every table to take away.
 
 """
@@ -142,14 +144,16 @@ LIBRARY = """# Library
 
 > The notebooks that the package is made from, room by room.
 
-Each page explains one module and shows it at work: the cells are the lessons that run whenever the site is built, and a module's public functions stand where they are explained. A room imports only
+Each page explains one module and shows it at work: the cells are the lessons that run whenever the site is built, and a module's
+public functions stand where they are explained. A room imports only
 from the rooms above it, and its first page says what lives there. [API](api.md) lists the same functions by name.
 
 """
 RUNS = """
 ## Runs
 
-The notebooks that do the work of an experiment. `vlm4vla sweep` runs them with papermill, one process each; opened by hand they are a smoke test.
+The notebooks that do the work of an experiment. `vlm4vla sweep` runs them with papermill, one process each; opened by hand they
+are a smoke test.
 
 """
 API = """# API

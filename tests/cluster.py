@@ -18,7 +18,8 @@ def tools()->dict:
     folder = cache_dir()/"slurm"; usr = folder/"usr"; lib = usr/"lib"/(sysconfig.get_config_var("MULTIARCH") or "")
     if not (folder/"whole").exists():
         shutil.rmtree(folder, ignore_errors=True); unpack_package(PACKAGES, folder)
-        for p in (usr/"sbin").glob("slurm*-wlm"): p.with_name(p.name.removesuffix("-wlm")).symlink_to(p.name) # Debian does so when it installs them
+        # Debian does so when it installs them
+        for p in (usr/"sbin").glob("slurm*-wlm"): p.with_name(p.name.removesuffix("-wlm")).symlink_to(p.name)
         if not (usr/"bin"/"sbatch").exists(): raise UserError("The Debian packages of Slurm hold no sbatch.")
         (folder/"whole").touch()
     return dict(PATH=os.pathsep.join(map(str, (usr/"bin", usr/"sbin", os.environ["PATH"]))),
@@ -87,7 +88,8 @@ def lose(folder, node:str)->int:
     of_ours = [i for i, (env, *_) in there.items() if env.get("SLURM_CONF") == f"{folder}/slurm.conf"]
     jobs = [i for i in of_ours if there[i][0].get("SLURMD_NODENAME") == node]
     daemon = [i for i in of_ours if there[i][1][:4] == ["slurmd", "-D", "-N", node]]
-    steps = {a for i in jobs if (a := there[i][2]) in there and there[a][1][0].startswith("slurmstepd")} # their title covers their environment
+    # their title covers their environment
+    steps = {a for i in jobs if (a := there[i][2]) in there and there[a][1][0].startswith("slurmstepd")}
     for what in (signal.SIGSTOP, signal.SIGKILL): # Slurm's own first, so that none tells the controller how a job has ended
         for i in (*daemon, *steps, *jobs): os.kill(i, what)
     return len(daemon) + len(steps) + len(jobs)

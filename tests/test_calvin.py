@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
-from vlm4vla.tasks.calvin.simulator import LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways, words
+from vlm4vla.tasks.calvin.simulator import (LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways,
+                                            words)
 from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import rollout
 from vlm4vla.sim.worker import check_action
@@ -90,7 +91,8 @@ def simulator():
 def inside(simulator, tmp_path):
     "Run code under the simulator's Python; what it leaves in `out`, as JSON."
     def run(code, **known):
-        head = f"import json\nimport numpy as np\nfrom vlm4vla.tasks.calvin.simulator import *\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
+        head = (f"import json\nimport numpy as np\nfrom vlm4vla.tasks.calvin.simulator import *\n"
+                f"known = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n")
         done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print('OUT' + json.dumps(out))"],
                               env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=600)
@@ -174,4 +176,5 @@ def test_scores_count_tasks_in_a_row():
                                     detail=json.dumps({f"task_{i+1}": solved > i for i in range(LENGTH)}))
     lost = dict(row(3, 0), n_subtasks=None, detail="{}", failure="worker died")   # a failure is no measurement
     found = scores(frame("episodes", [row(0, 0), row(1, 2), row(2, 5), lost])).set_index("metric").value
-    assert found.to_dict() == {"avg_len": 2.333333, "task-1": .666667, "task-2": .666667, "task-3": .333333, "task-4": .333333, "task-5": .333333}
+    assert found.to_dict() == {"avg_len": 2.333333, "task-1": .666667, "task-2": .666667, "task-3": .333333, "task-4": .333333,
+                               "task-5": .333333}

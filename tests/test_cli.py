@@ -2,7 +2,7 @@
 import os, re, resource, shutil, subprocess, sys
 import pytest
 
-COMMANDS = ("demo", "sweep", "train", "evaluate", "report", "data", "simulators", "doctor")
+COMMANDS = ("demo", "sweep", "run", "train", "evaluate", "report", "status", "merge", "data", "simulators", "doctor")
 HEAVY = ["torch", "transformers", "numpy", "pandas", "matplotlib", "pybullet", "papermill", "tqdm"]
 
 @pytest.fixture
@@ -63,6 +63,72 @@ def test_evaluating_what_is_not_trained_names_the_remedy(cli, tmp_path):
 def test_report_on_an_empty_folder_says_so(cli, tmp_path):
     done = cli("report", "--out", str(tmp_path))
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+def options(parser, hidden=False):
+    "Every option of a command that is in its help, or is an old name of one."
+    import argparse
+    return [a for a in parser._actions if a.option_strings and a.dest != "help" and (a.help is argparse.SUPPRESS) == hidden]
+
+def subparsers():
+    from vlm4vla.cli import parser
+    return parser()._subparsers._group_actions[0].choices
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_holds_without_it(command):
+    for a in options(subparsers()[command]): assert a.help.endswith(")"), f"{command} {a.option_strings}: {a.help}"
+
+# what it was called, what it is called, where
+OLD = [("--follow", "--log-to", "sweep"), ("--follow", "--log-to", "train"), ("--shares", "--num-shards", "sweep"),
+       ("--warning", "--signal-lead", "sweep"), ("--page", "--analysis", "sweep"), ("--recompute", "--gradient-checkpointing", "train")]
+GONE = "vlm4vla: {} is now {}; the old name goes away with the next release."
+
+def parsed(*argv):
+    from vlm4vla.cli import _take_old, parser
+    args = parser().parse_args([*argv]); _take_old(args)
+    return {k: v for k, v in vars(args).items() if not k.startswith("old_")}
+
+@pytest.mark.parametrize("old,new,command", OLD)
+def test_an_old_option_works_and_says_its_new_name_once(old, new, command, capsys):
+    flag = old == "--recompute"
+    for words in (["{}"],) if flag else (["{}", "7"], ["{}=7"]):
+        found = parsed(command, "demo", *(w.format(old) for w in words))
+        assert capsys.readouterr().err == GONE.format(old, new) + "\n"
+        assert found == parsed(command, "demo", *(w.format(new) for w in words)) and capsys.readouterr().err == ""
+
+@pytest.mark.parametrize("old,new,command", OLD)
+def test_an_old_option_is_in_no_help_and_not_given_beside_the_new_one(old, new, command, capsys):
+    from vlm4vla.cli import main
+    assert old not in subparsers()[command].format_help()
+    value = [] if old == "--recompute" else ["7"]
+    assert main([command, "demo", old, *value, new, *value]) == 2
+    assert capsys.readouterr().err == f"vlm4vla: {old} is now {new}, and both are given; leave {old} out.\n"
+    assert main([command, "demo", old[:-2] + "xx", *value]) == 2   # nearer to the old name than to any of today
+    assert f"did you mean {new!r}?" in capsys.readouterr().err
+
+def test_commands_have_an_old_name_and_an_alias(tmp_path, capsys):
+    from vlm4vla.cli import main
+    assert main(["compact", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.err == GONE.format("compact", "merge") + "\n" and "no parts" in said.out
+    assert main(["merge", "--output-dir", str(tmp_path)]) == 0 and capsys.readouterr().err == ""
+    for command in ("run", "sweep"): assert main([command, "demo", "--plan", "--out", str(tmp_path)]) == 0
+    a, b = capsys.readouterr().out.split("run_id", 2)[1:]
+    assert a == b and "to do" in a and "compact" not in subparsers()
+    assert main(["merg"]) == 2 and "did you mean 'merge'?" in capsys.readouterr().err
+
+def test_gpus_mean_the_same_in_a_plan_a_training_and_a_sweep(monkeypatch, tmp_path):
+    from vlm4vla import cli
+    from vlm4vla.launch import sweep as module
+    assert {a.help for c in ("train", "run") for a in options(subparsers()[c])
+            if "--gpus" in a.option_strings} == {subparsers()["train"]._option_string_actions["--gpus"].help}
+    asked = []
+    monkeypatch.setattr(module, "sweep", lambda rows, out, **kw: asked.append(kw) or module.pd.DataFrame(columns=module.REPORT))
+    for command in ("train", "sweep"):
+        assert cli.main([command, "demo", "--out", str(tmp_path), "--gpus", "4", "--mode", "fsdp", "--gradient-checkpointing"]) == 0
+        assert asked[-1]["given"] == dict(nproc_per_node=4, mode="fsdp", gradient_checkpointing=True) and asked[-1]["jobs"] == 1
+        assert cli.main([command, "demo", "--out", str(tmp_path), "--log-to", "tensorboard"]) == 0
+        assert asked[-1]["given"] == {} and asked[-1]["logger"] == "tensorboard"
+    assert cli.main(["train", "demo", "--gpus", "two"]) == cli.main(["sweep", "demo", "--mode", "dpp"]) == 2
 
 def make(root, tmp_path, *args, **env):
     return subprocess.run(["make", "-s", f"VENV={tmp_path/'venv'}", *args], cwd=root, capture_output=True, text=True,
@@ -125,7 +191,8 @@ def test_a_study_is_reported_as_a_document_too(tmp_path, capsys):
     example_comparison("demo", tmp_path, 20); rebuild_scores(tmp_path)
     main(["report", "demo", "--out", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "val success: pretrained minus from scratch" in said and "on 20 shared episodes, McNemar p = " in said and "Is it better? " in said and "Wilson" in said
+    assert "val success: pretrained minus from scratch" in said and "on 20 shared episodes, McNemar p = " in said
+    assert "Is it better? " in said and "Wilson" in said
     main(["report", "demo", "--out", str(tmp_path), "--format", "latex"])
     assert capsys.readouterr().out.count("\\toprule") == 2
 

@@ -1,4 +1,5 @@
-"What a dataset means is declared, never judged by its values; pictures pass one door; what is missing stays missing; what is kept is named by contents."
+"""What a dataset means is declared, never judged by its values; pictures pass one door; what is missing stays missing;
+what is kept is named by contents."""
 import fcntl, gc, io, json, os, shutil, struct, warnings, zlib
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,8 @@ def test_pictures_that_are_declared_upside_down_are_turned_and_have_another_name
         declared(folder, images=how); r = open_data(folder)
         np.testing.assert_array_equal(r.image(3), want(made["lerobot"].images[0][3])); assert r.hash != before.hash
     folder = spoilt("libero"); (folder/"vlm4vla.json").write_text('{"images": "upright"}')
-    np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0][::-1, ::-1])  # what the user declares counts more than the file's attribute
+    # what the user declares counts more than the file's attribute
+    np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0][::-1, ::-1])
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_file_that_was_only_begun_changes_no_picture_and_no_number(spoilt, kind):
@@ -192,7 +194,8 @@ REFUSED = {"16 bits a colour": (lambda im: deep(np.asarray(im)), "16 bits a chan
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_picture_that_is_none_is_refused_by_check_and_training(spoilt, kind):
-    make, says = REFUSED[kind]; folder = spoilt("lerobot"); at = 0 if kind in ("transparent", "a colour that is transparent") else 3 # the check decodes first and last ones only
+    # the check decodes first and last ones only
+    make, says = REFUSED[kind]; folder = spoilt("lerobot"); at = 0 if kind in ("transparent", "a colour that is transparent") else 3
     column(folder, CAMERA,
            lambda rows: [dict(r, bytes=make(Image.open(io.BytesIO(r["bytes"])))) if i == at else r for i, r in enumerate(rows)])
     both(folder, says)
@@ -402,7 +405,8 @@ def test_data_that_was_corrected_in_place_has_another_name_and_is_read_anew(spoi
     name = a.hash; del a; gc.collect(); in_place(folder, kind)                  # nobody holds the files any more
     b = Samples(folder, 8, 2); rb = dataset_stats(b.reader); assert size == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     assert name != b.hash and ra != rb and (b.batch([0])["images"] != first).any()
-    moved = Path(shutil.copytree(folder, folder.parent/"elsewhere")); assert Samples(moved, 8, 2).hash == b.hash # the same contents at another place have the same name
+    # the same contents at another place have the same name
+    moved = Path(shutil.copytree(folder, folder.parent/"elsewhere")); assert Samples(moved, 8, 2).hash == b.hash
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("hurt",

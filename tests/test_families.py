@@ -72,7 +72,8 @@ def hugging_face(name, facts):
 def test_pixels_are_those_of_the_hugging_face_processor(name):
     enc = Encoder(name); ours = inputs_of(enc)["pixel_values"]
     images = IMAGES if name == "tiny-internvl" else resize_images(IMAGES, enc.facts["size"]) # whose processor resizes as we do
-    theirs = hugging_face(name, enc.facts)(images=[list(images)], return_tensors="pt")["pixel_values"] # images of one prompt: LLaVA-OneVision then cuts no tiles
+    # images of one prompt: LLaVA-OneVision then cuts no tiles
+    theirs = hugging_face(name, enc.facts)(images=[list(images)], return_tensors="pt")["pixel_values"]
     theirs = theirs.flatten(0,1)[:,None] if ours.dim() == 5 else theirs.reshape(ours.shape)
     assert ours.shape == theirs.shape and (ours-theirs).abs().max() < 1e-5
 

@@ -76,7 +76,8 @@ def test_arms_differ_in_colour_and_marker():
     arms = figures.arms.values()
     assert len({a.color for a in arms}) == len({a.marker for a in arms}) == len(arms)
 
-PAGES = ("62_profile", "63_regression", "72_audit", "73_minis") # a page each of ranks, fits, texts with numbers and drawn intervals; all pages pass, but take a minute
+# a page each of ranks, fits, texts with numbers and drawn intervals; all pages pass, but take a minute
+PAGES = ("62_profile", "63_regression", "72_audit", "73_minis")
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_last_digits_of_numbers_change_no_byte(python, root, tmp_path, seed):

@@ -48,7 +48,8 @@ def test_a_page_shows_the_run_and_nothing_else(folder):
     for said in (f"| experiment | `{RUN}` |", "| out | `results` |", "| commit | `abc123` |", "| machine | 2 cores of a CPU, 8 GB |",
                  "| hash of data | `0123456789abcdef` |"):
         assert said in cells[0]["source"]
-    assert [c["source"].splitlines()[-1] for c in cells[1:]] == ["train()", "## What came of it", "table", "plot()"]   # imports go with what they are for
+    # imports go with what they are for
+    assert [c["source"].splitlines()[-1] for c in cells[1:]] == ["train()", "## What came of it", "table", "plot()"]
     assert [[o["output_type"] for o in c.get("outputs", [])] for c in cells[1:]] == [[], [], ["execute_result"],
         ["execute_result", "stream"]]
     assert cells[-1]["source"].startswith("#| fig-alt: ") and "it/s" not in json.dumps(cells) and "Warning" not in json.dumps(cells)

@@ -1,18 +1,117 @@
-"The guide's cells, run as they stand."
-import re
+"""The guide as a stranger follows it: every snippet runs, in its page's order, in a fresh folder; a page is run as a script and
+as a notebook.
+
+A snippet begins with ```python or ```sh. After that word may stand
+    FILE.py          it is saved under that name, as the page tells its reader to do
+    no-run: REASON   it cannot run here; its commands have to exist all the same, and the test is skipped with the reason"""
+import json, os, re, shlex, subprocess, sys
+from dataclasses import dataclass
 from pathlib import Path
-import pytest
+import nbformat, pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 pytest.importorskip("torch")
-from vlm4vla.catalog.backbones import backbones
 
-GUIDE = Path(__file__).resolve().parent.parent/"docs"/"guide"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {p.stem: p for p in (*sorted((ROOT/"docs"/"guide").glob("*.md")), ROOT/"CONTRIBUTING.md", ROOT/"README.md")}
+KINDS = dict(python="python", py="python", sh="sh", bash="sh", shell="sh", console="sh")
+DATA = ("json", "{toctree}", "text", "toml", "yaml") # shown, not run
+SECONDS = 240
 
-def test_a_backbone_is_added_in_one_cell(tmp_path, monkeypatch):
+@dataclass(frozen=True)
+class Snippet:
+    "A block of a page."
+    page:str
+    line:int
+    kind:str # python or sh
+    said:str # What follows the kind
+    text:str
+
+    @property
+    def why_not(self): return self.said.removeprefix("no-run:").strip() if self.said.startswith("no-run") else ""
+    @property
+    def file(self): return self.said if re.fullmatch(r"[\w-]+\.py", self.said) else ""
+
+def snippets(page):
+    "The blocks of a page that somebody could run."
+    text = PAGES[page].read_text(encoding="utf-8")
+    found = [(m, *f"{m[2]} ".split(" ", 1)) for m in re.finditer(r"(?ms)^( *)```([^\n`]+)\n(.*?)^ *```$", text)]
+    assert not (odd := {kind for _, kind, _ in found if kind not in KINDS and kind not in DATA}), f"{page}: what is a block of {odd}?"
+    return [Snippet(page, text[:m.start()].count("\n") + 1, KINDS[kind], said.strip(), re.sub(f"(?m)^{m[1]}", "", m[3]))
+            for m, kind, said in found if kind in KINDS]
+
+ALL = [s for page in PAGES for s in snippets(page)]
+label = lambda s: f"{s.page}-{s.line}"
+
+@pytest.mark.parametrize("s", ALL, ids=label)
+def test_a_snippet_is_run_or_says_why_not(s):
+    assert not s.said or s.file or len(s.why_not.split()) > 1, f"{label(s)}: {s.said!r} is no file and no reason"
+
+# --- running ---
+
+SHIMS = dict(vlm4vla="vlm4vla.cli", papermill="papermill")
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    "A fresh folder that has the run notebooks, like a checkout in which nothing has been done; commands are those of this Python."
+    for name in ("nbs", "docs", "figures"): (tmp_path/name).symlink_to(ROOT/name)
+    (tmp_path/"settings.ini").write_text((ROOT/"settings.ini").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path/".bin").mkdir()
+    for name, module in SHIMS.items():
+        (tmp_path/".bin"/name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+        (tmp_path/".bin"/name).chmod(0o755)
+    for gone in [k for k in os.environ if k.startswith("VLM4VLA_") and k != "VLM4VLA_CACHE"]: monkeypatch.delenv(gone)
+    paths = lambda first, name: os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
+    monkeypatch.setenv("PATH", paths(tmp_path/".bin", "PATH"))
+    monkeypatch.setenv("PYTHONPATH", paths(ROOT, "PYTHONPATH"))
+    monkeypatch.setenv("VLM4VLA_CACHE", str(ROOT/".cache"))
     monkeypatch.chdir(tmp_path)
-    before, names = set(backbones), {}
-    try:
-        for cell in re.findall(r"```python\n(.*?)```", (GUIDE/"backbone.md").read_text(), re.S): exec(cell, names)
-        assert set(backbones) - before == {"mine", "my-qwen"} and (tmp_path/"try"/"model.safetensors").is_file()
-        assert [r["step"] for r in names["log"] if r["name"] == "loss"] == [0, 2]
-    finally:
-        for n in set(backbones) - before: del backbones[n]
+    return tmp_path
+
+def wanted(page):
+    "What of a page is run, and what its reader saves as a file."
+    here = [s for s in snippets(page) if not s.why_not]
+    return [s for s in here if not s.file], {s.file: s.text for s in here if s.file}
+
+def save(files):
+    for name, text in files.items(): Path(name).write_text(text, encoding="utf-8")
+
+SHELL = "import subprocess\ndef shell(text): subprocess.run(['bash', '-euo', 'pipefail', '-c', text], check=True)"
+def as_python(s): return s.text if s.kind == "python" else f"shell({s.text!r})"
+
+def ran(command):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
+def runnable(kind=None): return [p for p in PAGES if any(kind in (None, s.kind) for s in wanted(p)[0])]
+
+@pytest.mark.parametrize("page", runnable())
+def test_a_page_runs_as_a_script(page, fresh):
+    todo, files = wanted(page); save(files)
+    Path("page.py").write_text("\n\n".join([SHELL, *map(as_python, todo)]) + "\n", encoding="utf-8")
+    ran([sys.executable, "page.py"])
+
+@pytest.mark.parametrize("page", runnable("python"))
+def test_a_page_runs_as_a_notebook(page, fresh):
+    "What a shell does is only done again where Python comes after it."
+    todo, files = wanted(page); save(files)
+    last = max(i for i, s in enumerate(todo) if s.kind == "python")
+    nb = new_notebook(cells=[new_markdown_cell(f"# {page}\n> From the guide."), new_code_cell(SHELL),
+                             *(new_code_cell(as_python(s)) for s in todo[:last + 1])],
+                      metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")))
+    nbformat.write(nb, "page.ipynb")
+    ran([sys.executable, "-m", "papermill", "--log-level", "ERROR", "--no-progress-bar", "page.ipynb", "out.ipynb"])
+
+# --- what cannot run here ---
+
+def commands(s):
+    "The commands of a snippet that are ours, as words."
+    lines = re.sub(r"\\\n\s*", " ", s.text).splitlines() if s.kind == "sh" else []
+    said = [shlex.split(l, comments=True) for l in lines]
+    return [words[1:] for w in said if (words := w[next((i for i, x in enumerate(w) if "=" not in x), 0):]) and words[0] == "vlm4vla"]
+
+@pytest.mark.parametrize("s", [s for s in ALL if s.why_not], ids=label)
+def test_what_cannot_run_here_is_spelled_right(s):
+    from vlm4vla.cli import parser
+    if s.kind == "python": compile(s.text, label(s), "exec")
+    for words in commands(s): parser().parse_args(words)
+    pytest.skip(f"{label(s)} is not run: {s.why_not}")

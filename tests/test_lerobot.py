@@ -1,4 +1,5 @@
-"What a LeRobot dataset says twice is compared: an episode about which it says two things is left out and named, and no frame gets another's picture, words or numbers."
+"""What a LeRobot dataset says twice is compared: an episode about which it says two things is left out and named, and no frame
+gets another's picture, words or numbers."""
 import json, re, shutil, warnings
 from fractions import Fraction
 from functools import partial

@@ -32,7 +32,8 @@ def inside(simulator, tmp_path):
     "Run code under the simulator's Python; what it leaves in `out`, as JSON."
     def run(code, **known):
         env = {**os.environ, "PYTHONPATH": str(ROOT), "LIBERO_CONFIG_PATH": str(tmp_path/"config"), "HOME": str(tmp_path)}
-        head = f"import json, sys, warnings; warnings.filterwarnings('ignore')\nimport numpy as np\nknown = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n"
+        head = (f"import json, sys, warnings; warnings.filterwarnings('ignore')\nimport numpy as np\n"
+                f"known = json.loads({json.dumps(json.dumps(known))})\nout = {{}}\n")
         done = subprocess.run([simulator, "-c", f"{head}{code}\nprint(); print(json.dumps(out))"], env=env, cwd=tmp_path,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]
@@ -56,7 +57,8 @@ out["once"], out["differ"], out["instruction"] = same(watched, once), same(other
 
 from libero.libero.envs import OffScreenRenderEnv                  # robosuite's own way: a world built anew, all its observations
 package = open_package()
-native = OffScreenRenderEnv(bddl_file_name=f"{package}/bddl_files/libero_10/{task}.bddl", camera_heights=224, camera_widths=224, camera_names=["agentview"])
+native = OffScreenRenderEnv(bddl_file_name=f"{package}/bddl_files/libero_10/{task}.bddl", camera_heights=224, camera_widths=224,
+                            camera_names=["agentview"])
 native.reset()
 native.seed(3); native.reset(); native.set_init_state(env.scene.states[3]); theirs = []
 for a in [[0]*6 + [-1]]*10: obs = native.step(a)[0]

@@ -117,7 +117,8 @@ def test_a_full_disk_is_named(checkpoints):
 @pytest.mark.parametrize("name", ["tiny-qwen3-vl", "tiny-paligemma", "mini-qwen3-vl"])
 def test_flash_attention_that_is_missing_is_said_and_not_swapped(monkeypatch, name):
     monkeypatch.setitem(m._ATTENTION, "flash_attention_2", lambda: False)
-    monkeypatch.setattr("transformers.modeling_utils.is_kernels_available", lambda *a, **k: True) # with it transformers would fetch a compiled kernel
+    # with it transformers would fetch a compiled kernel
+    monkeypatch.setattr("transformers.modeling_utils.is_kernels_available", lambda *a, **k: True)
     monkeypatch.setattr("transformers.modeling_utils.lazy_import_flash_attention", lambda *a, **k: pytest.fail("a kernel was asked for"))
     assert fits(said(lambda b: load_model(b, attn="flash_attention_2"), backbones[name]), "FlashAttention is not installed")
 

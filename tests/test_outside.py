@@ -221,7 +221,7 @@ print(f"Submitted batch job {{100*k}}")
 @pytest.fixture
 def cluster(fake, tmp_path):
     (tmp_path/"runs").mkdir()
-    for n in ("train", "evaluate"): notebook(tmp_path/"runs"/f"{n}.ipynb", 'experiment:str = ""\nout:str = ""\nshare:str = ""', "pass")
+    for n in ("train", "evaluate"): notebook(tmp_path/"runs"/f"{n}.ipynb", 'experiment:str = ""\nout:str = ""\nshard:str = ""', "pass")
     def make(refuses="False", words="Invalid job array specification", largest=""):
         fake("sbatch", SBATCH.format(python=sys.executable, refuses=refuses, words=words, log=str(tmp_path/"log")))
         fake("scontrol", f"echo 'MaxArraySize            = {largest}'" if largest else "exit 1")
@@ -284,7 +284,7 @@ import sys
 from vlm4vla import cli
 def doctor(args):
     for _ in range(9999): cli.say("a → ü 中"*99)
-cli.doctor = doctor
+cli._doctor = doctor
 sys.exit(cli.main(["doctor"]))
 """
 
@@ -325,7 +325,7 @@ def test_a_hint_goes_on_where_the_reader_works(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path); out = tmp_path/"my results"
     assert said(capsys, "evaluate", SMOKE[0], "--out", out).endswith(f"train it first with `vlm4vla train {SMOKE[0]} --out 'my results'`.")
     for args in ((), ("demo",), (SMOKE[0],)): assert "--out 'my results'`" in said(capsys, "report", *args, "--out", out)
-    assert said(capsys, "compact", "--out", "nowhere").endswith("let --out name one that holds tables.")
+    assert said(capsys, "merge", "--out", "nowhere").endswith("let --output-dir name one that holds tables.")
 
 @pytest.mark.parametrize("args,words", [
     (["sweep", "mini-*__grinningface__bse__s0"], "there is no variant 'bse'; did you mean 'base'?"),

@@ -17,7 +17,10 @@ WRONG = [("train", ["-p", "experimnt", SMOKE], "There is no parameter 'experimnt
          ("evaluate", ["-p", "chunk_mode", "hafl"], "The parameter chunk_mode cannot be 'hafl'; did you mean 'half'?"),
          ("train", ["-p", "experiment", "tiny-qwen3-v__grinningface__smoke__s0"],
           "There is no backbone 'tiny-qwen3-v'; did you mean 'tiny-qwen3-vl'?"),
-         ("train", ["-p", "recompute", "maybe"], "The parameter recompute must be True or False, not 'maybe'."),
+         ("train", ["-p", "gradient_checkpointing", "maybe"], "The parameter gradient_checkpointing must be True or False, not 'maybe'."),
+         ("train", ["-p", "proceses", "2"], "There is no parameter 'proceses'; did you mean 'nproc_per_node'?"),
+         ("evaluate", ["-p", "share", "0/2", "-p", "shard", "1/2"],
+          "The parameter share is now shard, and both are given; leave share out."),
          ("pretrain_mini", ["-p", "backbone", "mini-qwen3"],
           "The parameter backbone cannot be 'mini-qwen3'; did you mean 'mini-qwen3-vl'?")]
 
@@ -31,7 +34,8 @@ def test_wrong_parameters_are_refused_before_anything_is_loaded(tmp_path, name, 
     done = subprocess.run(command(name, made, *given, "-p", "out", str(out)), cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and f"UserError: {sentence}\n" in done.stderr, done.stderr[-500:]
     ran = [c for c in code(made) if c["execution_count"]]
-    assert "".join(ran[-1]["source"]).rstrip().splitlines()[-1].startswith("check_parameters(") and len(ran) == 4   # the parameters, papermill's, imports, the check
+    # the parameters, papermill's, imports, the check
+    assert "".join(ran[-1]["source"]).rstrip().splitlines()[-1].startswith("check_parameters(") and len(ran) == 4
     assert not out.exists()
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
@@ -53,6 +57,20 @@ def test_papermill_explains_every_parameter(path):
         about = " ".join(said.partition(")")[2].split())
         assert about and not about.startswith("None"), f"{name}: {shown}"
     assert "Unknown type" not in help_ and "Can't infer" not in help_
+
+def test_old_parameters_work_and_say_their_new_name(tmp_path):
+    given = ["-p", "processes", "1", "-p", "recompute", "True", "-r", "follow", ""]
+    done = subprocess.run(command("train", tmp_path/"made.ipynb", *given, "-r", "out", str(tmp_path/"out")), cwd=ROOT,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-500:]
+    run = json.loads((tmp_path/"out"/"provenance"/f"{SMOKE}.json").read_text())["train"]["parameters"]
+    assert (run["nproc_per_node"], run["gradient_checkpointing"]) == (1, True) and "recompute" not in run
+    outputs = [o for c in code(tmp_path/"made.ipynb") for o in c["outputs"]]
+    said = "".join("".join(o.get("text", "")) for o in outputs)
+    for old, new in (("processes", "nproc_per_node"), ("recompute", "gradient_checkpointing"), ("follow", "logger")):
+        assert said.count(f"The parameter {old} is now {new}; the old name goes away with the next release.") == 1, said
+    head = "".join(next(d["text/markdown"] for o in outputs if "text/markdown" in (d := o.get("data", {}))))
+    assert "| gradient_checkpointing | `True` | given as recompute |" in head
 
 def same(table, out, drop): return load(table, out).drop(columns=drop)
 

@@ -114,7 +114,9 @@ def test_a_policy_with_a_nan_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("v", ["prefix-text", "scaled-query"])
 def test_mask_and_scale_come_back_from_disk(tmp_path, v):
-    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval(); p.stats = ActionStats.from_range(-.1, .1); p.query.vectors.data.normal_()
+    p = Policy.new(Experiment("tiny-paligemma", "grinningface", v, 0)).eval()
+    p.stats = ActionStats.from_range(-.1, .1)
+    p.query.vectors.data.normal_()
     p.save(tmp_path)
     again = Policy.load(tmp_path); assert np.array_equal(again.act(IM, SAID), p.act(IM, SAID)) and again.facts == p.facts
 

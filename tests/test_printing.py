@@ -11,7 +11,8 @@ FRAME = pd.DataFrame(
 def test_a_row_is_a_line_of_a_terminal():
     text = formatted(FRAME, "text").split("\n")
     assert len(text) == 4 and all(c.isprintable() for l in text for c in l) and "nan" not in text[2]
-    at = [l.rindex(e) for l, e in zip(text, ("n ", "1 ", "20", "300"))] # where the next column begins, in letters: a Chinese one is two columns wide
+    # where the next column begins, in letters: a Chinese one is two columns wide
+    at = [l.rindex(e) for l, e in zip(text, ("n ", "1 ", "20", "300"))]
     assert at[0] == at[2] == at[3] == at[1] + 4 == text[0].index("n    rate")
     assert table([], ["a"]) == "a"
 

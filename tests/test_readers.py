@@ -1,4 +1,5 @@
-"Datasets in each format, written by the format's own rules, are read back as they were; what is wrong with one is said and costs nothing else."
+"""Datasets in each format, written by the format's own rules, are read back as they were; what is wrong with one is said and
+costs nothing else."""
 import json, os, re, shutil, time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -220,7 +221,8 @@ def test_samples_from_the_cache_and_from_the_disk(made, kind, monkeypatch, tmp_p
     assert isinstance(streamed.frames, StreamedImages) and not isinstance(kept.frames, StreamedImages)
     a, b = (s.batch(range(len(s))) for s in (kept, streamed))
     for k in a: np.testing.assert_array_equal(a[k], b[k])
-    actions = [np.c_[x[:, :6], np.where(x[:, 6] == told.opens, 1, 0)].astype(np.float32) for x in told.actions]    # 1 is open in every suite
+    # 1 is open in every suite
+    actions = [np.c_[x[:, :6], np.where(x[:, 6] == told.opens, 1, 0)].astype(np.float32) for x in told.actions]
     want = [chunk(x, 4) for x in actions]
     np.testing.assert_array_equal(a["actions"], np.concatenate([c for c, _ in want]))
     np.testing.assert_array_equal(a["mask"], np.concatenate([m for _, m in want]))
@@ -306,7 +308,8 @@ def test_frames_that_do_nothing_are_left_out_for_libero(tmp_path):
         a[4, :6] = 0
         want = a[()]
     s = Samples(tmp_path/"l", 8, 3)
-    np.testing.assert_array_equal(np.flatnonzero([(s.actions[:, :6] == w[:6].astype(np.float32)).all(1).any() for w in want]), [1, 3, 5, 6])  # 0: before any move; 2 and 4: gripper as before
+    # 0: before any move; 2 and 4: gripper as before
+    np.testing.assert_array_equal(np.flatnonzero([(s.actions[:, :6] == w[:6].astype(np.float32)).all(1).any() for w in want]), [1, 3, 5, 6])
     assert (s.episode_ids == 0).sum() == 4 and len(s) == sum(LENGTHS) - 3
     np.testing.assert_array_equal(s.batch([0])["images"][0], resize_images(resize_images(told.images[0][1:2], 224), 8)[0])
     np.testing.assert_array_equal(s.batch([0])["actions"][0, :, 0], want[[1, 3, 5], 0].astype(np.float32))
@@ -392,7 +395,8 @@ def test_what_is_wrong_is_one_sentence_and_nothing_else_is_lost(spoilt, name):
     else:
         with pytest.raises(UserError, match=says): Samples(folder, 8, 2)
 
-@pytest.mark.parametrize("kind", ["calvin", "lerobot2-video", "lerobot3-images"]) # HDF5 keeps plain pictures without a checksum: a changed byte cannot be seen
+# HDF5 keeps plain pictures without a checksum: a changed byte cannot be seen
+@pytest.mark.parametrize("kind", ["calvin", "lerobot2-video", "lerobot3-images"])
 def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, kind, monkeypatch):
     folder = spoilt(kind)
     def ruin(path, at=.5, n=400):

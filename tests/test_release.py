@@ -65,7 +65,10 @@ def test_changed_images_are_the_same_after_a_kill(cropped, tmp_path):
 def test_a_cropped_policy_looks_at_the_middle(cropped, tmp_path):
     pytest.importorskip("torch")
     from vlm4vla.policy.policy import Policy
-    policy = Policy.new(cropped).eval(); from vlm4vla.data.actions import ActionStats; policy.stats = ActionStats.from_range(-.1, .1); policy.save(tmp_path)
+    policy = Policy.new(cropped).eval()
+    from vlm4vla.data.actions import ActionStats
+    policy.stats = ActionStats.from_range(-.1, .1)
+    policy.save(tmp_path)
     seen = []; policy.forward = lambda images, *a, **k: seen.append(images) or Policy.forward(policy, images, *a, **k)
     im = np.zeros((1,224,224,3), np.uint8); im[:, :5] = 255 # a stripe that the crop leaves out
     policy.act(im, ["pick up cube"])

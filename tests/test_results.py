@@ -88,12 +88,14 @@ def test_episodes_are_not_mixed(tmp_path, monkeypatch):
     run = dict(run_id=e.run_id, kind="eval", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=0, step=1,
                checkpoint="aaaa", status="failed", git_sha="", started="", seconds=1.)
     append("runs", [run], tmp_path); append("episodes", rows(1, run_id=e.run_id), tmp_path)
-    with pytest.raises(UserError, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"): account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
+    with pytest.raises(UserError, match=r"1 episodes .* another weights \(aaaa, now bbbb\); evaluate into another folder"):
+        account.check_origin(e, tmp_path, weights="bbbb") # an older run, without a note
     monkeypatch.setattr(account, "git_sha", lambda: "c0ffee")
     account.check_origin(e, tmp_path, weights="aaaa", policy="p")
     with pytest.raises(UserError, match="another policy"): account.check_origin(e, tmp_path, weights="aaaa", policy="q")
     recipe = e.recipe
-    for change, says in ((dict(lr=.1), r"another recipe \(lr: 0.0003, now 0.1\)"), (dict(eval_episodes=7), None)): # how many there are changes none of them
+    # how many there are changes none of them
+    for change, says in ((dict(lr=.1), r"another recipe \(lr: 0.0003, now 0.1\)"), (dict(eval_episodes=7), None)):
         monkeypatch.setattr(type(e), "recipe", property(lambda self: replace(recipe, **change)))
         if not says: account.check_origin(e, tmp_path, weights="aaaa", policy="p"); continue
         with pytest.raises(UserError, match=says): account.check_origin(e, tmp_path, weights="aaaa", policy="p")

@@ -273,7 +273,8 @@ def test_a_simulators_own_environment_comes_before_the_shells(toy, alone, tmp_pa
     assert got["PYTHONPATH"].endswith("/path") and os.pathsep not in got["PYTHONPATH"]
 
 def test_the_worker_imports_no_more_than_it_may():
-    code = "import sys; before = set(sys.modules); import vlm4vla.sim.worker; print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    code = ("import sys; before = set(sys.modules); import vlm4vla.sim.worker; "
+            "print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert set(eval(done.stdout)) <= {"vlm4vla", "numpy"} | set(sys.stdlib_module_names) | {"_distutils_hack", "__mp_main__"}
 

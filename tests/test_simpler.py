@@ -32,8 +32,10 @@ for task in SCENES:
     other.reset(7, task); other.step(np.tile([0, 0, -.03, 0, 0, 0, 1.], (8, 1)))
     c = drive(other, task, 5, False)
     info = {k: v for k, v in a[3].items()}
-    said[task] = dict(shape=a[0].shape, kind=str(a[0].dtype), frames=len(env.frames), info=info, same_info=a[3] == b[3] == c[3], instruction=env.instruction,
-        every=[bool((x == y).all()) for x, y in zip(a[:3], b[:3])], anew=[bool((x == y).all()) for x, y in zip(a[:3], c[:3])], moved=float(np.ptp(a[1], 0).max()), apart=bool((env.reset(6, task).image != a[0]).any()))
+    said[task] = dict(shape=a[0].shape, kind=str(a[0].dtype), frames=len(env.frames), info=info, same_info=a[3] == b[3] == c[3],
+        instruction=env.instruction,
+        every=[bool((x == y).all()) for x, y in zip(a[:3], b[:3])], anew=[bool((x == y).all()) for x, y in zip(a[:3], c[:3])],
+        moved=float(np.ptp(a[1], 0).max()), apart=bool((env.reset(6, task).image != a[0]).any()))
 first = {t: env.reset(3, t).image for t in reversed(SCENES)}
 alone = make(); alone.scenes.close(); only = alone.reset(3, "cube").image
 registered = {t: REGISTERED_ENVS[i].max_episode_steps for t, i in SCENES.items()}
@@ -45,7 +47,8 @@ refuse(env.reset, 24, "carrot"); refuse(env.reset, 0, "carott"); refuse(env.rese
 env.reset(0, "carrot"); refuse(env.step, np.zeros((4, 6))); refuse(env.step, np.full((1, 7), np.nan))
 env.done = True; refuse(env.step, np.zeros((1, 7)))
 refuse(make, "test"); refuse(make, pilot="autopilot")
-print(json.dumps(dict(tasks=said, alone=bool((only == first["cube"]).all()), apart=[float(np.abs(first[t].astype(float) - first["carrot"]).mean()) for t in SCENES], registered=registered, refused=refused)))
+print(json.dumps(dict(tasks=said, alone=bool((only == first["cube"]).all()), registered=registered, refused=refused,
+                      apart=[float(np.abs(first[t].astype(float) - first["carrot"]).mean()) for t in SCENES])))
 """
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ SITE = Path(__file__).resolve().parent.parent/"_site"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECTIONS = ["Home", "Results", "Guide", "Library", "API"]
 WIDTHS = dict(phone=(390, 844), desk=(1440, 900))
-SEARCHED = {"Wilson": "50b_scores", "recognition": "analysis/60_mini_study", "selection bias": "analysis/72_audit"}   # term → a page that it has to find
+# term → a page that it has to find
+SEARCHED = {"Wilson": "50b_scores", "recognition": "analysis/60_mini_study", "selection bias": "analysis/72_audit"}
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="there is no site in _site/; build it with: make docs")
@@ -164,8 +165,11 @@ def browser(tmp_path_factory):
 def leaves(url): return urlsplit(url).scheme not in ("file", "data", "blob", "about")
 
 # The theme lets the article itself scroll sideways; only tables, code and formulas may, in boxes of their own.
-OVERFLOW = """[document.documentElement, ...document.querySelectorAll('.bd-article-container, .bd-article')].filter(box => box.scrollWidth > box.clientWidth + 1)
-  .flatMap(box => [...box.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > box.getBoundingClientRect().right + 1).map(e => e.tagName + '.' + e.className)).slice(0, 5)"""
+OVERFLOW = """[document.documentElement, ...document.querySelectorAll('.bd-article-container, .bd-article')]
+  .filter(box => box.scrollWidth > box.clientWidth + 1)
+  .flatMap(box => [...box.querySelectorAll('*')]
+    .filter(e => e.getBoundingClientRect().right > box.getBoundingClientRect().right + 1)
+    .map(e => e.tagName + '.' + e.className)).slice(0, 5)"""
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_loads_without_complaint_at_any_width(browser, page):

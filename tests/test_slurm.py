@@ -1,9 +1,9 @@
 "Sweeps through a real Slurm: two nodes of one machine, a GPU request each, warnings, kills, both nodes for one training."
-import json, subprocess, sys, time
+import json, pickle, subprocess, sys, time
 from contextlib import ExitStack
 import pandas as pd, pytest
 from cluster import cluster
-from toys import TOYS, begin, ended, hurry, states, toys
+from toys import TOYS, begin, ended, hurry, notebook, states, toys
 
 SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(4)]
 
@@ -27,8 +27,23 @@ def short(slurm, tmp_path_factory):
     "A training of 100 seconds in a job of two minutes that is warned after about one; under way while other tests run."
     out = tmp_path_factory.mktemp("short")
     ended(begin(slurm, names=TOYS[:1], out=out/"out", notebooks=toys(out/"nbs", .1), watch=False,
-                request=dict(hours=2/60, warning=30, shares=2)))
+                request=dict(hours=2/60, signal_lead=30, num_shards=2)))
     return out
+
+def test_a_job_that_was_handed_over_before_its_parameters_had_these_names(tmp_path, monkeypatch):
+    from vlm4vla.launch import sweep as module
+    from vlm4vla.launch.slurm import SlurmJob
+    new = SlurmJob(SMOKE[0], "evaluate", tmp_path, "1/4", given=dict(processes=2, follow="wandb"))
+    old = pickle.dumps(new, 0).replace(b"vlm4vla.launch.slurm\nSlurmJob", b"vlm4vla.slurm\nJob").replace(b"shard", b"share")
+    with pytest.warns(FutureWarning, match="vlm4vla.slurm.Job is now vlm4vla.launch.slurm.SlurmJob"): job = pickle.loads(old)
+    assert (job.shard, job.part) == ("1/4", f"{SMOKE[0]}.evaluate.1of4")
+    asked = []; (tmp_path/"executed").mkdir()
+    monkeypatch.setattr(module.subprocess, "Popen", lambda cmd, **kw: asked.append(cmd))
+    module.start(module.Task(module.registry[SMOKE[0]], ["train"]), tmp_path, job.given, None)
+    assert all(w in " ".join(asked[0]) for w in ("-p nproc_per_node 2", "-r logger wandb")), asked
+    notebook(tmp_path/"train.ipynb", 'experiment:str = ""\nprocesses:int = 1\nout:str = ""', "1") # a run notebook of one's own
+    module.start(module.Task(module.registry[SMOKE[0]], ["train"]), tmp_path, dict(nproc_per_node=2), tmp_path)
+    assert "-p processes 2" in " ".join(asked[1])
 
 def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
     from vlm4vla.results.tables import load
@@ -81,11 +96,11 @@ def test_training_over_two_nodes(slurm, tmp_path):
     value = lambda out: load("train_log", out).query("name == 'loss'").value
     assert (value(one) - value(two)).abs().max() < 1e-5
     run = json.loads((two/"provenance"/f"{SMOKE[0]}.json").read_text())["train"]
-    assert (run["parameters"]["processes"], run["parameters"]["nodes"]) == (1, 2)
+    assert (run["parameters"]["nproc_per_node"], run["parameters"]["nodes"]) == (1, 2)
 
 def test_time_out_is_queued_again_and_finishes(slurm, short):
     from vlm4vla.results.tables import load
-    p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=2/60, warning=30, shares=2))
+    p = begin(slurm, names=TOYS[:1], out=short/"out", notebooks=short/"nbs", request=dict(hours=2/60, signal_lead=30, num_shards=2))
     while p.poll() is None: hurry(slurm); time.sleep(1)
     report = ended(p)
     assert {r["status"] for r in report} == {"done"}, report

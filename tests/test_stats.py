@@ -5,7 +5,8 @@ from vlm4vla.catalog.benchmarks import Metric, benchmarks
 from vlm4vla.core import UserError
 from vlm4vla.results.tables import append, load
 from vlm4vla.results.scores import attempted, facts, rebuild_scores, scores
-from vlm4vla.results.stats import EARLY, NO, YES, compare, metric_values, difference_text, mcnemar_exact, measure, paired_permutation, rates, separate_samples, round_steady, estimate_text, verdict, wilson
+from vlm4vla.results.stats import (EARLY, NO, YES, compare, metric_values, difference_text, mcnemar_exact, measure, paired_permutation,
+                                   rates, separate_samples, round_steady, estimate_text, verdict, wilson)
 from vlm4vla.results.stats import test_text as in_words
 
 SUCCESS, TASKS = benchmarks["grinningface"].metric, benchmarks["calvin-abc-d"].metric
@@ -66,7 +67,8 @@ def test_a_failure_is_no_episode_and_all_failed_is_no_rate(tmp_path):
     key = dict(run_id="r", benchmark="grinningface", split="id", task="place", chunk_mode="5 of 10")
     episode = lambda i, hit: dict(key, episode=i, success=hit, n_steps=9, seconds=1., detail=dict(execution=True, recognition=hit))
     append("episodes", [episode(i, True) for i in range(12)], tmp_path)
-    append("failures", [dict(key, episode=i, failure="worker died") for i in (0, *range(12, 20), 12)], tmp_path) # 0 was measured afterwards, 12 tried twice
+    # 0 was measured afterwards, 12 tried twice
+    append("failures", [dict(key, episode=i, failure="worker died") for i in (0, *range(12, 20), 12)], tmp_path)
     append("failures", [dict(key, split="val", episode=i, failure="worker died") for i in range(5)], tmp_path)
     s = rebuild_scores(tmp_path).set_index(["split", "metric"])
     assert s.loc[("id", "success"), ["value", "n", "failed"]].tolist() == [1., 12, 8]

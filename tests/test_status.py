@@ -22,7 +22,8 @@ for i in progress(range(3), desc=e.run_id):
     while (out/"slow").exists() and i == 1: time.sleep(.1)
 folder = out/"checkpoints"/e.run_id; folder.mkdir(parents=True, exist_ok=True)
 (folder/"model.safetensors").write_text("weights")
-append("runs", [dict(run_id=e.run_id, kind="train", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=3, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
+append("runs", [dict(run_id=e.run_id, kind="train", backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed,
+                     step=3, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
 """
 EVALUATE = "raise ValueError('not to be rolled out here')"
 
@@ -75,7 +76,8 @@ def test_a_terminal_is_drawn_again_until_it_is_interrupted(toy):
     p = subprocess.Popen(
         [sys.executable, "-c", "import sys; from vlm4vla.launch.status import show_status; sys.exit(show_status(sys.argv[2:], "
                                "sys.argv[1], watch=.2))", str(out), IDS[0]], cwd=ROOT, stdout=side, stderr=subprocess.PIPE,
-                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # who runs tests in the background of a script has it ignored
+                         # who runs tests in the background of a script has it ignored
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     os.close(side)
     text, end = b"", time.time() + 60
     while text.count(AGAIN.encode()) < 3 and time.time() < end:

@@ -17,7 +17,8 @@ from vlm4vla.catalog.benchmarks import benchmarks
 from vlm4vla.results.tables import append, done_keys
 e, out = experiments[experiment], Path(out)
 with open(out/"starts.txt", "a") as f: f.write(f"{kind} {e.run_id} {os.environ['VLM4VLA_THREADS']}\\n")
-def done(): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1,
+def done():
+    append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1,
                                  checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
 """
 TRAIN = """
@@ -31,7 +32,8 @@ EVALUATE = """
 have = done_keys(e.run_id, out)
 for split in benchmarks[e.benchmark].splits:
     for i in range(e.recipe.eval_episodes):
-        row = dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task="place", episode=i, chunk_mode="5 of 10", success=(e.seed + i) % 2 == 0, n_steps=1, seconds=0.)
+        row = dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task="place", episode=i, chunk_mode="5 of 10",
+                   success=(e.seed + i) % 2 == 0, n_steps=1, seconds=0.)
         if (e.run_id, e.benchmark, split, "place", i, "5 of 10") in have: continue
         time.sleep(.5)
         append("episodes", [row], out)

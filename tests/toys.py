@@ -5,7 +5,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 TOYS = [f"tiny-qwen3-vl__grinningface__base__s{i}" for i in range(3)]
-PARAMETERS = 'experiment:str = ""\nout:str = ""\nshare:str = ""'
+PARAMETERS = 'experiment:str = ""\nout:str = ""\nshard:str = ""'
 SETUP = """
 import time
 from pathlib import Path
@@ -13,7 +13,9 @@ from vlm4vla.catalog.benchmarks import benchmarks, shard_of
 from vlm4vla.catalog.experiments import experiments
 from vlm4vla.results.tables import append, done_keys
 e = experiments[experiment]; folder = Path(out)/"checkpoints"/e.run_id; folder.mkdir(parents=True, exist_ok=True)
-def done(kind): append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed, step=1, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
+def done(kind):
+    append("runs", [dict(run_id=e.run_id, kind=kind, backbone=e.backbone, benchmark=e.benchmark, variant=e.variant, seed=e.seed,
+                         step=1, checkpoint="", status="done", git_sha="", started="", seconds=0.)], out, replace=True)
 """
 TRAIN = """
 import torch
@@ -31,9 +33,11 @@ append("train_log", [dict(r, run_id=e.run_id) for r in log], out, replace=True);
 """ # the loop itself, with a step that takes long, and checkpoints as often as is asked for
 EVALUATE = """
 for split in benchmarks[e.benchmark].splits:
-    for i in share_of(e.recipe.eval_episodes, share):
+    for i in shard_of(e.recipe.eval_episodes, shard):
         key = (e.run_id, e.benchmark, split, "place", i, "5 of 10")
-        if key not in done_keys(e.run_id, out): append("episodes", [dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task="place", episode=i, chunk_mode="5 of 10", success=i%3 == 0, n_steps=i, seconds=0.)], out)
+        if key in done_keys(e.run_id, out): continue
+        append("episodes", [dict(run_id=e.run_id, benchmark=e.benchmark, split=split, task="place", episode=i, chunk_mode="5 of 10",
+                                 success=i%3 == 0, n_steps=i, seconds=0.)], out)
 done("eval")
 """
 
@@ -50,7 +54,9 @@ def toys(folder, wait:float, every:int=10_000)->Path:
     notebook(folder/"evaluate.ipynb", PARAMETERS, SETUP, EVALUATE)
     return folder
 
-SWEEP = "import sys, json; from vlm4vla.launch.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))"
+SWEEP = ("import sys, json; from vlm4vla.launch.slurm import *; a = json.loads(sys.argv[1]); print(slurm_sweep(a['names'], a['out'], "
+         "Request(**a.get('request', {})), given=a.get('given'), notebooks=a.get('notebooks'), watch=a.get('watch', True), every=1., "
+         "only=a.get('only', ('train', 'evaluate'))).to_json(orient='records'))")
 
 def begin(env, **a):
     return subprocess.Popen([sys.executable, "-c", SWEEP, json.dumps(a, default=str)], env=env, stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a dataset's numbers and pictures mean is declared: by its format, by its metadata, or by one small file beside it.
+"""What a dataset's numbers and images mean is declared: by its format, by its metadata, or by one small file beside it.
 
 Docs: https://vlm4vla.github.io/vlm4vla/data/declarations.html.md"""
 

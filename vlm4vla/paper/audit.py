@@ -263,9 +263,8 @@ def _():
     rates = task_rates().mean().tolist()
     b, one, m = best_of(rates, 24, 30), best_of_models(rates, 24, 1, 9), best_of_models(rates, 24, 30, 9)
     return False, (
-        f"{100*b['bias']:+.1f} points from choosing alone, at Table 2's mean rates; nine identical models would end {100*m['mean']:.1f} "
-        f"points "
-        f"apart as best of 30, {100*one['mean']:.1f} after one evaluation each; the nine of Table 2 are "
+        f"{100*b['bias']:+.1f} points from choosing alone, at Table 2's mean rates; nine identical models would end "
+        f"{100*m['mean']:.1f} points apart as best of 30, {100*one['mean']:.1f} after one evaluation each; the nine of Table 2 are "
         f"{_nine()[SIM].max() - _nine()[SIM].min():.1f} apart")
 
 # %% ../../nbs/paper/03_audit.ipynb #48551253

@@ -8,13 +8,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/vlm/own.html.md"""
 __all__ = ['hub_commit', 'placed', 'family_of', 'given_backbone', 'check_given', 'given_policy', 'register']
 
 # %% ../../nbs/vlm/12_own.ipynb #0wn00004
-import re
+import re, shlex
 from dataclasses import fields, replace
 from pathlib import Path
 import transformers
 from ..catalog.backbones import Backbone, backbones, commit_of
 from ..catalog.experiments import Experiment, Recipe, Variant, variants
-from ..core import UserError, read_provenance, setting
+from ..core import UserError, near_miss, read_provenance, setting
 from ..data.metadata import read_json
 from .family import families
 from .loading import Encoder, _explained, _source, checkpoint_hash
@@ -125,7 +125,7 @@ def check_given(
     was = (read_provenance(out, e.run_id)[1].get("train") or {}).get("inputs") or {}
     if was.get("start") and was["start"] != checkpoint_hash(b, e.recipe.init):
         raise UserError(f"{e.run_id} was trained in {out} from another checkpoint than {b.repo_id} holds",
-                        f"give this one a name of its own, --backbone NAME={b.repo_id}")
+                        f"give this one a name of its own, --backbone {shlex.quote(f'NAME={b.repo_id}')}")
 
 # %% ../../nbs/vlm/12_own.ipynb #0wn00007
 def _check_policy(folder:Path):
@@ -163,7 +163,7 @@ def _add(b:Backbone):
     there = backbones.get(b.name)
     if there and (there.repo_id, there.revision) != (b.repo_id, b.revision):
         raise UserError(f"There is a backbone {b.name!r} already ({there.repo_id or 'it comes with the package'})",
-                        f"give the one in {b.repo_id} another name, --backbone NAME={b.repo_id}")
+                        f"give the one in {b.repo_id} another name, --backbone {shlex.quote(f'NAME={b.repo_id}')}")
     return there or backbones.add(b)
 
 def register():
