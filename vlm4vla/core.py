@@ -192,14 +192,17 @@ def _import_plugin(
 ):
     "Import a plug-in once; a file's folder is where modules are found from then on."
     path = Path(name).expanduser().resolve()
-    if name.endswith(".py") and not path.is_file(): raise UserError(f"There is no plug-in {name}; give the name of a module or a .py file.")
+    if name.endswith(".py") and not path.is_file() or "/" in name and not name.endswith(".py"):
+        raise UserError(f"There is no plug-in {name}; give the name of a module or a .py file.")
     folder, module = (str(path.parent), path.stem) if name.endswith(".py") else (os.getcwd(), name)
     if folder not in sys.path: sys.path.append(folder)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep) # workers find what the plug-in names, too
     if folder not in paths: os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, paths), folder])
     from importlib import import_module
     try: found = import_module(module)
-    except Exception as e: raise UserError(f"The plug-in {name} cannot be loaded ({type(e).__name__}: {str(e).rstrip('.')}).") from e
+    except (Exception, SystemExit) as e:
+        said = e.said if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
+        raise UserError(f"The plug-in {name} cannot be loaded ({said.rstrip('.')}).") from e
     if name.endswith(".py") and Path(found.__file__ or "").resolve() != path:
         raise UserError(f"The plug-in {name} has the name of another module ({found.__file__}); rename the file.")
 
@@ -207,7 +210,7 @@ def load_plugins()->list:
     "Let plug-ins register what they bring; the names of those that were new."
     from importlib.metadata import entry_points
     own = ["vlm4vla.vlm.own"] if setting("VLM4VLA_BACKBONES") or setting("VLM4VLA_POLICIES") else [] # what is given without a file
-    names = [*(e.value for e in entry_points(group="vlm4vla.plugins")), *setting("VLM4VLA_PLUGINS", []), *own]
+    names = [*(e.module for e in entry_points(group="vlm4vla.plugins")), *setting("VLM4VLA_PLUGINS", []), *own]
     new = [n for n in dict.fromkeys(names) if n not in _loaded]
     for n in new:
         _loaded.add(n)
@@ -545,7 +548,7 @@ def hardware()->dict:
     return dict(machine(), gpus=gpus())
 
 # %% ../nbs/00_core.ipynb #1c494976
-SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS") # environment variables that a run's account notes
+SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES") # environment variables that a run's account notes
 
 def read_provenance(
     out, # Folder of the tables

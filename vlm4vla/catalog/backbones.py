@@ -1,4 +1,4 @@
-"""Every VLM of the workbook, one entry each, tiny and mini ones among them.
+"""Every VLM of the workbook, one entry each, the small pretrained (mini) and the tiny ones among them.
 
 Docs: https://vlm4vla.github.io/vlm4vla/catalog/backbones.html.md"""
 

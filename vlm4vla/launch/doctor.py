@@ -85,11 +85,16 @@ def _check_assets()->list:
 
 def _check_hub()->list:
     "Hub backbones that are on this disk already."
-    from vlm4vla.catalog.backbones import backbones
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home()/".cache"/"huggingface")/"hub")
-    there = lambda b: (Path(b.repo_id)/"config.json").is_file() or (hub/f"models--{b.repo_id.replace('/', '--')}"/"snapshots").is_dir()
-    return [_finding(f"backbone {b.name}", there(b), f"{b.params_b:g} B parameters", f"hf download {b.repo_id}")
+    from vlm4vla.catalog.backbones import backbones, hub_folder
+    there = lambda b: (Path(b.repo_id)/"config.json").is_file() or (hub_folder(b.repo_id)/"snapshots").is_dir()
+    return [_finding(f"backbone {b.name}", there(b), f"{b.params_b:g} B parameters{_branch(b)}", f"hf download {b.repo_id}")
             for b in backbones.values() if b.kind == "hub"]
+
+def _branch(b)->str:
+    "What is said of a revision that may move."
+    from vlm4vla.catalog.backbones import commit_of
+    if Path(b.repo_id).is_dir() or (now := commit_of(b.repo_id, b.revision)) == b.revision: return ""
+    return f"; its revision {b.revision!r} is a branch, which moves{f', here at {now[:12]}' if now else ''}"
 
 # %% ../../nbs/launch/06_doctor.ipynb #fd5ff6f7
 def _check_simulator(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from ..catalog.backbones import backbones
+from ..catalog.backbones import backbones, commit_of
 from ..catalog.benchmarks import benchmarks
 from ..core import UserError, file_hash, git_sha, locked, to_jsonable, read_provenance, write_provenance, versions, write_json
 from ..catalog.experiments import Experiment
@@ -22,7 +22,9 @@ from .tables import append, load
 # %% ../../nbs/results/03_provenance.ipynb #51cd23fa
 def _resolved(e:Experiment)->dict:
     "What the names of an experiment stand for."
-    return dict(backbone=asdict(backbones[e.backbone]), benchmark=asdict(benchmarks[e.benchmark]), recipe=asdict(e.recipe), seed=e.seed)
+    b = backbones[e.backbone]
+    commit = dict(commit=commit_of(b.repo_id, b.revision)) if b.kind == "hub" else {} # a branch moves; this is what it was
+    return dict(backbone=asdict(b) | commit, benchmark=asdict(benchmarks[e.benchmark]), recipe=asdict(e.recipe), seed=e.seed)
 
 @contextmanager
 def track_run(

@@ -64,6 +64,7 @@ def placed(
     else:
         if folder.exists(): raise UserError(f"{place} is a file", "name the folder that it is in")
         repo, _, revision = place.partition("@")
+        if "/" not in place: raise UserError(f"There is neither a folder nor a backbone {place!r}{near_miss(place, backbones)}")
         if place.startswith((".", "/", "~")) or repo.count("/") != 1 or Path(repo.split("/")[0]).is_dir():
             raise UserError(f"There is no folder {place}; name one that holds a checkpoint, or a repository of the hub (org/name@revision).")
         full = f"{repo}@{hub_commit(repo, revision or 'main')}"

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a VLM on pictures and questions: how a mini backbone comes by what it knows.
+"""Supervised fine-tuning of a VLM on images and questions: how a small pretrained VLM comes by what it knows.
 
 Docs: https://vlm4vla.github.io/vlm4vla/vlm/sft.html.md"""
 

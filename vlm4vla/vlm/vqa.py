@@ -1,4 +1,4 @@
-"""Question answering of the backbone itself, by kind of question, on pictures it has not seen.
+"""Question answering of the backbone itself, by kind of question, on images it has not seen.
 
 Docs: https://vlm4vla.github.io/vlm4vla/vlm/vqa.html.md"""
 
