@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
-from vlm4vla.tasks.calvin.simulator import (LENGTH, LIMIT, SETTING, checkout, fnv1, layout, make, opengl, sequence, starts, tasks, ways,
-                                            words)
+from vlm4vla.tasks.calvin.simulator import (LENGTH, ACTION_LIMIT, CHECKOUT_SETTING, checkout, fnv1, scene_layout, make, opengl, sequence, starts, tasks, ways,
+                                            _words)
 from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import rollout
 from vlm4vla.sim.worker import check_action
@@ -19,7 +19,7 @@ def test_sequences_are_those_of_the_benchmarks_frozen_list():
     some = (0, 1, 2, 3, 100, 321, 499, 500, 777, 997, 998, 999)
     rows = [[list(state.values()), list(names)] for state, names in map(sequence, some)]
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "22cc34f995263bb0"
-    assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34 and (LENGTH, LIMIT, b.episodes) == (5, 360, 1000)
+    assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34 and (LENGTH, ACTION_LIMIT, b.episodes) == (5, 360, 1000)
 
 def test_a_thousand_sequences_are_drawn_once(monkeypatch):
     from vlm4vla.tasks.calvin import simulator as calvin
@@ -35,10 +35,10 @@ def test_a_thousand_sequences_are_drawn_once(monkeypatch):
 @pytest.fixture
 def models():
     "The folder of the benchmark's evaluation, where the checkout has it."
-    named = os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)
+    named = os.environ.get(CHECKOUT_SETTING) or simulator_environment(b.python).get(CHECKOUT_SETTING)
     for folder in ((Path(named), Path(named).parent) if named else ()):
         if (folder/"calvin_models"/"calvin_agent").is_dir(): return folder/"calvin_models"
-    pytest.skip(f"no checkout of the whole benchmark; name a clone of https://github.com/mees/calvin, with its submodules, in {SETTING}")
+    pytest.skip(f"no checkout of the whole benchmark; name a clone of https://github.com/mees/calvin, with its submodules, in {CHECKOUT_SETTING}")
 
 def pieces(path, names, **known):
     "Some definitions of a file, without what it imports."
@@ -72,19 +72,19 @@ def test_scenes_are_the_benchmarks(models):
                             hasher=fnv1)
     for state in starts():
         arm, scene = scene_of({theirs.get(k, k): v for k, v in state.items()})
-        np.testing.assert_array_equal(layout(state)[0], arm); np.testing.assert_array_equal(layout(state)[1], scene)
+        np.testing.assert_array_equal(scene_layout(state)[0], arm); np.testing.assert_array_equal(scene_layout(state)[1], scene)
 
 def test_instructions_are_the_benchmarks(models):
     yaml = pytest.importorskip("yaml")
     said = yaml.safe_load((models/"conf"/"annotations"/"new_playtable_validation.yaml").read_text(encoding="utf-8"))
-    assert {t: w for t, (w,) in said.items()} == words()
+    assert {t: w for t, (w,) in said.items()} == _words()
 
 @pytest.fixture
 def simulator():
     "The simulator's interpreter, with a checkout."
     if b.python == sys.executable: pytest.skip("CALVIN is not installed here; `vlm4vla simulators install calvin` brings it")
-    if not (os.environ.get(SETTING) or simulator_environment(b.python).get(SETTING)):
-        pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {SETTING}")
+    if not (os.environ.get(CHECKOUT_SETTING) or simulator_environment(b.python).get(CHECKOUT_SETTING)):
+        pytest.skip(f"no checkout of calvin_env; clone https://github.com/mees/calvin_env and name it in {CHECKOUT_SETTING}")
     return b.python
 
 @pytest.fixture
@@ -130,7 +130,7 @@ obs = env.step(chunk); out["third"] = obs.instruction
 obs = env.step(chunk); out["info"] = obs.info
 ''')
     names = sequence(13)[1]
-    assert [out[k] for k in ("first", "second", "third")] == [words()[n] for n in names[:3]] and out["n"] == [1, 1, False]
+    assert [out[k] for k in ("first", "second", "third")] == [_words()[n] for n in names[:3]] and out["n"] == [1, 1, False]
     assert out["info"] == dict(success=False, n_subtasks=2, n_steps=6, task_1=True, task_2=True, task_3=False, task_4=False, task_5=False,
                                tasks=list(names))
 
@@ -153,8 +153,8 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"7 numbers .* shape \(2, 8\)"): check_action(np.zeros((2, 8)), "CALVIN")
     with pytest.raises(UserError, match="not finite"): check_action(np.full((1, 7), np.inf), "CALVIN")
     with pytest.raises(UserError, match="no sequence 1000"): sequence(1000)
-    monkeypatch.setenv(SETTING, "")
-    with pytest.raises(UserError, match=f"git clone https://github.com/mees/calvin_env and name its folder in {SETTING}"): checkout()
+    monkeypatch.setenv(CHECKOUT_SETTING, "")
+    with pytest.raises(UserError, match=f"git clone https://github.com/mees/calvin_env and name its folder in {CHECKOUT_SETTING}"): checkout()
     import ctypes
     def none(name): raise OSError(name)
     monkeypatch.setattr(ctypes, "CDLL", none)

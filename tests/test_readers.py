@@ -272,7 +272,7 @@ def test_pictures_in_tables_are_unpacked_once_and_read_one_by_one(made, monkeypa
 
 def test_calvins_actions_are_collected_once_and_a_start_that_was_cut_off_goes_on(made, monkeypatch):
     import vlm4vla.data.calvin as m
-    monkeypatch.setattr(m, "PART", 8); real, seen = m.frames_of, []
+    monkeypatch.setattr(m, "_PART", 8); real, seen = m.frames_of, []
     def dies(folder, frames, faults):
         if len(seen) == 1: raise KeyboardInterrupt
         seen.append(len(frames)); return real(folder, frames, faults)

@@ -1,4 +1,4 @@
 __version__ = "0.1.0"
 
-from .renamed import install as _install
-_install()
+from .renamed import find_old_names as _find_old_names
+_find_old_names()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from ..core import UserError, assets_dir, check_int, home, make_folder, progress, results_dir, setting, try_lock, typed
 from ..catalog.benchmarks import benchmarks, chunk_steps
-from ..results.executed import clean
+from ..results.executed import clean_notebook
 from ..catalog.experiments import Experiment, experiments as registry
 from .needs import check_needs, doubled, find_notebook
 from .parameters import known_names, parameters_of
@@ -67,6 +67,7 @@ def _state(e, out, runs, episodes, chunk_mode=""):
     evaluate = "done" if evaluated else "of other weights" if others else "to do" if not have else f"{have} of {want}"
     return dict(run_id=e.run_id, train=train, evaluate=evaluate, episodes=have)
 
+# %% ../../nbs/launch/03_sweep.ipynb #136a459d
 def plan_sweep(
     experiments, # Experiments or `run_id`s
     out=None, # Folder of the tables; `results/` if not given
@@ -168,12 +169,12 @@ def job_environment(
 @dataclass
 class Task:
     "The notebooks of one experiment that are still to run, one after the other."
-    e:Experiment
+    e:Experiment # The experiment
     todo:list # Names of notebooks
     lock:object=None # Held as long as the task lives
-    process:object=None
-    started:float=0.
-    tries:int=0
+    process:object=None # What runs the next of them, once it was started
+    started:float=0. # Time at which that was, in seconds
+    tries:int=0 # Starts of the next notebook so far
     shard:str="" # Of the episodes, where an evaluation is split
     unborn:int=0 # Starts whose kernel never answered
 
@@ -237,15 +238,15 @@ def _last(path:Path)->str: # of a notebook's error stream, where its progress ba
 @dataclass
 class Sweep:
     "A running sweep."
-    out:Path
-    jobs:int
-    retries:int
+    out:Path # Folder of the tables
+    jobs:int # Notebooks at a time
+    retries:int # How often a failed notebook is tried again
     given:dict # Parameters of notebooks that have them
-    notebooks:object
-    queue:list
-    bar:object
-    running:list=field(default_factory=list)
-    report:list=field(default_factory=list)
+    notebooks:object # Folder of the run notebooks; none: ours
+    queue:list # Tasks that wait
+    bar:object # What shows how far it is
+    running:list=field(default_factory=list) # Tasks of which a notebook runs
+    report:list=field(default_factory=list) # A row for each notebook that has ended
 
 REPORT = ["run_id", "notebook", "status", "seconds", "tries", "cell", "error", "executed"] # columns of what a sweep reports
 
@@ -309,7 +310,7 @@ def ended(
     "Take note of a notebook that ended; go on to the task's next one."
     seconds, gone = time.time() - t.started, ""
     if t.process.returncode == 0:
-        clean(executed(t, self.out)); gone = why_missing(t.e, t.todo[0], self.out, self.given.get("chunk_mode") or "")
+        clean_notebook(executed(t, self.out)); gone = why_missing(t.e, t.todo[0], self.out, self.given.get("chunk_mode") or "")
     if t.process.returncode == 0 and not gone:
         self.note(t, "done", seconds=seconds); self.bar.update()
         t.todo, t.tries = t.todo[1:], 0

@@ -50,7 +50,7 @@ _TEXT = 40 # tokens of template and instruction, about
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     "What an experiment takes on its devices."
-    run_id:str
+    run_id:str # The experiment's
     device:str # Key of `devices`
     processes:int # One device each
     mode:str # "ddp" or "fsdp"

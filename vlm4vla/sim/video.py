@@ -1,4 +1,4 @@
-"""Frames with captions as a film.
+"""Frames with captions, written as one file.
 
 Docs: https://vlm4vla.github.io/vlm4vla/sim/video.html.md"""
 

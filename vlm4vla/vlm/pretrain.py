@@ -1,4 +1,4 @@
-"""A VLM of 2 M parameters (*mini*), small enough to ship and to train on a laptop, and in every other respect a real one.
+"""A VLM of about 2 M parameters (*mini*), small enough to ship and to train on a laptop, and in every other respect a real one.
 
 Docs: https://vlm4vla.github.io/vlm4vla/vlm/pretrain.html.md"""
 
