@@ -50,7 +50,7 @@ docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running 
 	@WORKERS=$(WORKERS) $(BIN)/python docs/build.py $(ARGS)
 	@$(BIN)/python -m pytest -rs tests/test_site.py
 
-bench: $(BIN)/.ready ## our speed against the obvious way, in one run
+bench: $(BIN)/.ready ## our speed against the plain Hugging Face loop, in one run
 	@set -e; for nb in nbs/bench/*.ipynb; do echo "$$nb"; \
 	  (cd nbs/bench && $(CURDIR)/$(BIN)/papermill --log-level ERROR --no-progress-bar $$(basename $$nb) /dev/null $(ARGS)); done
 

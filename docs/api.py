@@ -90,12 +90,16 @@ def find(module, name):
     "A symbol by its name, methods too."
     return next((s for c in symbols(module) for s in (c, *c.members) if s.name == name), None)
 
+def constant(module, name):
+    "What a constant is: a registry with its first entries, or its value."
+    v = getattr(importlib.import_module(f"vlm4vla.{module}"), name)
+    if not isinstance(v, Registry): return f"`{short(repr(v))}`"
+    return f"registry of {len(v)}: " + ", ".join(f"`{k}`" for k in list(v)[:6]) + (", …" if len(v) > 6 else "")
+
 def constants(module):
     "What else a module exports: pairs of a name and what it is."
     mod, known = importlib.import_module(f"vlm4vla.{module}"), {s.name for s in symbols(module)}
-    say = lambda v: f"registry of {len(v)}: " + ", ".join(f"`{k}`" for k in list(v)[:6]) + (", …" if len(v) > 6 else "") if isinstance(v,
-        Registry) else f"`{short(repr(v))}`"
-    return [(n, say(getattr(mod, n))) for n in mod.__all__ if n not in known]
+    return [(n, constant(module, n)) for n in mod.__all__ if n not in known]
 
 def short(s, width=70):
     "The beginning of a text, on one line, fit for a table."
@@ -133,6 +137,34 @@ def module_page(module, page, title, subtitle):
     rows = [f"| `{n}` | {v} |" for n, v in constants(module)]
     data = ["## Data", "\n".join(["| name | value |", "|---|---|", *rows])] if rows else []
     return "\n\n".join([*head, *(reference(s, page) for s in symbols(module)), *data]) + "\n"
+
+LEADING = [   # the names that a user needs first: module, name, a line that uses it
+    ("catalog.backbones", "backbones", 'backbones["tiny-qwen3-vl"]'),
+    ("catalog.benchmarks", "benchmarks", 'benchmarks["grinningface"].metric'),
+    ("catalog.experiments", "experiments", 'e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]'),
+    ("catalog.experiments", "Variant", 'variants.add(Variant("slow", "A third of the rate.", dict(lr=1e-4)))'),
+    ("policy.heads", "heads", 'heads.add(ActionHead(name="mine", label="Mine", make=MLPHead))'),
+    ("vlm.own", "given_backbone", 'backbones.add(given_backbone("./my-checkpoint"))'),
+    ("data.formats", "check_data", 'check_data("path/to/dataset")'),
+    ("data.formats", "open_data", 'reader = open_data("path/to/dataset")'),
+    ("policy.train", "train", 'policy, log, inputs = train(e, "try")'),
+    ("policy.policy", "Policy", 'policy = Policy.load("try")'),
+    ("sim.rollout", "rollout", 'rows = rollout(policy, benchmarks["grinningface"], "val", 1)'),
+    ("launch.sweep", "sweep", 'sweep([e], out="try")'),
+    ("results.tables", "load", 'episodes = load("episodes")'),
+    ("results.scores", "scores", "scores(episodes)"),
+    ("results.figures", "comparison", 'comparison("pretrained-vs-scratch").rates')]
+
+def one_line(module, name):
+    "What a name is: the docstring of a function or class, or what a registry holds."
+    s = find(module, name)
+    return safe(s.doc) if s else constant(module, name)
+
+def leading():
+    "The table that the API begins with."
+    link = lambda m, n: f'<a href="api/{m}.html#' + (f"vlm4vla.{m}.{n}" if find(m, n) else "data") + f'"><code>{n}</code></a>'
+    rows = [f"| {link(m, n)} | {one_line(m, n)} | `{example}` |" for m, n, example in LEADING]
+    return "\n".join(["| name | what it is | for example |", "|---|---|---|", *rows])
 
 def modules():
     "Every module and the notebook it is made from, in the order of the notebooks."

@@ -162,6 +162,10 @@ API = """# API
 
 This list is made from the source. The link *lesson* beside each leads to the place in the library where it is explained and shown at work.
 
+## First
+
+Fifteen names, from a backbone to a comparison: each line goes on from those above it.
+
 """
 
 def executed():
@@ -201,7 +205,7 @@ def sections():
     listed = "\n\n".join(f"## {room_name(room)}\n\n{listing(pages)}" for room, pages in library.items())
     write(SRC/"library.md",
           LIBRARY + listed + "\n" + RUNS + listing(runs) + "\n\n" + toc(*((room_name(r), p) for r, p in library.items()), ("Runs", runs)))
-    write(SRC/"api.md", API + "\n\n".join(map(api_of, api.rooms())) + "\n\n"
+    write(SRC/"api.md", API + api.leading() + "\n\n" + "\n\n".join(map(api_of, api.rooms())) + "\n\n"
           + toc(*((room_name(r), [f"api/{m}" for m in api_modules(r)]) for r in api.rooms())))
     index = read(SRC/"index.ipynb")
     index["cells"].append(

@@ -54,7 +54,7 @@ def head(e):
     return f"# {e.run_id} · {label(e)}\n\n> {when}\n\n## What it was given\n\n{given}\n\n## Under what it ran\n\n{provenance(e)}"
 
 def pictured(cell):
-    "A code cell with a text for its picture, if it has one and says nothing of it."
+    "A code cell with a text for its image, if it has one and says nothing of it."
     source = cell["source"]
     drawn = any(k.startswith("image/") for o in cell["outputs"] for k in o.get("data", {}))
     return cell if not drawn or re.search(r"^#\|\s*fig-alt:", source, re.M) else dict(cell,

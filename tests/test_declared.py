@@ -1,4 +1,4 @@
-"""What a dataset means is declared, never judged by its values; pictures pass one door; what is missing stays missing;
+"""What a dataset means is declared, never judged by its values; images pass one door; what is missing stays missing;
 what is kept is named by contents."""
 import fcntl, gc, io, json, os, shutil, struct, warnings, zlib
 from functools import partial
@@ -59,7 +59,7 @@ def both(folder, says, suite="", stops=True):
 
 def test_what_is_declared_nowhere_is_warned_of_with_the_lines_that_declare_it(spoilt):
     folder = spoilt("lerobot"); (folder/"vlm4vla.json").unlink()
-    said = both(folder, "does not say which of the gripper's values opens; how its pictures lie", "simpler", stops=False)
+    said = both(folder, "does not say which of the gripper's values opens; how its images lie", "simpler", stops=False)
     line = json.loads(said[said.index('{"'):].rstrip("."))
     assert line == dict(gripper=dict(opens=1., closes=0.), images="upright", actions="end-effector deltas", units="metric")
     (folder/"vlm4vla.json").write_text(json.dumps(line))                      # written down, nothing is left to say
@@ -117,7 +117,7 @@ def test_a_file_that_was_only_begun_changes_no_picture_and_no_number(spoilt, kin
 
 def test_a_file_of_libero_that_has_lost_its_convention_is_taken_as_robosuite_has_it(made, spoilt):
     folder = spoilt("libero"); in_file(folder/KITCHEN, lambda f: f["data"].attrs.__delitem__("macros_image_convention"))
-    assert '{"images": "upside-down"}' in both(folder, "how its pictures lie", stops=False)
+    assert '{"images": "upside-down"}' in both(folder, "how its images lie", stops=False)
     with pytest.warns(UserWarning): np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0])
     (folder/"vlm4vla.json").write_text('{"images": "upside-down"}'); assert check_data(folder).faults == []
     np.testing.assert_array_equal(open_data(folder).image(0), made["libero"].images[0][0])
@@ -169,7 +169,7 @@ def test_a_dimension_that_hardly_moves_does_not_move():
     assert not learnt[:, 5].any() and np.ptp(learnt[:, 4]) == 2 and s.lo[5] == s.hi[5]
     np.testing.assert_allclose(decode(learnt, s)[:, 5], .2, atol=1e-6)
 
-# pictures
+# images
 
 def png(im, kind="PNG", **kw): out = io.BytesIO(); im.save(out, kind, **kw); return out.getvalue()
 
@@ -188,8 +188,8 @@ REFUSED = {"16 bits a colour": (lambda im: deep(np.asarray(im)), "16 bits a chan
            "floats": (lambda im: png(im.convert("F"), "TIFF"), "mode F"),
            "transparent": (lambda im: png(Image.fromarray(np.dstack([np.asarray(im), np.full(im.size, 128, np.uint8)]))), "not opaque"),
            "a colour that is transparent": (lambda im: png(im, transparency=im.getpixel((0, 0))), "not opaque"),
-           "a film": (lambda im: png(im, "GIF", save_all=True, append_images=[im.rotate(90)]), "a film of 2"),
-           "nothing": (lambda im: b"", "has no picture"), "no picture": (lambda im: b"hello", "no picture that Pillow knows"),
+           "a video": (lambda im: png(im, "GIF", save_all=True, append_images=[im.rotate(90)]), "a video of 2"),
+           "nothing": (lambda im: b"", "has no image"), "no image": (lambda im: b"hello", "no image that Pillow knows"),
            "another size": (lambda im: png(im.resize((16, 16))), "is 16 × 16, and the first of the dataset is 32 × 32")}
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -317,12 +317,12 @@ CAUSES = {
                                "no demonstrations in a group `data` (it holds poses)"),
     "libero, another camera": (
         "libero", lambda d: in_file(d/KITCHEN, lambda f: f.move("data/demo_0/obs/agentview_rgb", "data/demo_0/obs/agentview_image")),
-        "its pictures are obs/agentview_image, obs/eye_in_hand_rgb"),
-    "libero, no pictures": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_0"].__delitem__("obs")),
-                            "derived from the one with pictures"),
+        "its images are obs/agentview_image, obs/eye_in_hand_rgb"),
+    "libero, no images": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_0"].__delitem__("obs")),
+                            "derived from the one with images"),
     "libero, other lengths": (
         "libero", lambda d: in_file(d/KITCHEN, lambda f: at(f, "data/demo_0/obs/agentview_rgb", np.zeros((6, 24, 24, 3), np.uint8))),
-        "7 actions for pictures of shape (6, 24, 24, 3)"),
+        "7 actions for images of shape (6, 24, 24, 3)"),
     "libero, half a text": ("libero", lambda d: attribute(d, problem_info="{language"), "problem_info of"),
     "libero, no text": ("libero", lambda d: attribute(d, problem_info="{}"), "no entry 'language_instruction'"),
     "libero, another convention": ("libero", lambda d: attribute(d, macros_image_convention="directx"), "it may be opengl or opencv"),

@@ -1,4 +1,4 @@
-"Recordings and pictures made under a simulator's own interpreter are those made here."
+"Recordings and images made under a simulator's own interpreter are those made here."
 import sys
 from importlib.util import find_spec
 import pytest

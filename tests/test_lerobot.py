@@ -1,5 +1,5 @@
 """What a LeRobot dataset says twice is compared: an episode about which it says two things is left out and named, and no frame
-gets another's picture, words or numbers."""
+gets another's image, words or numbers."""
 import json, re, shutil, warnings
 from fractions import Fraction
 from functools import partial
@@ -51,7 +51,7 @@ def tasks(folder, f):
 def at(i, v): return lambda x: [v if k == i else o for k, o in enumerate(x)]
 def row(i, **v): return lambda x: [r | v if k == i else r for k, r in enumerate(x)]
 def again(path, images, fps, pts=None):
-    "A film made again, with times in frames where they are given."
+    "A video made again, with times in frames where they are given."
     with av.open(str(path), "w") as out:
         s = out.add_stream("libx264", rate=fps, options={"g": "2", "crf": "8"})
         s.height, s.width, s.pix_fmt = *images.shape[1:3], "yuv420p"
@@ -146,7 +146,7 @@ LISTS = {
     "a line is no JSON": (
         V2, lambda d: (p := d/"meta/episodes.jsonl").write_text(p.read_text().replace('{"episode_index": 1', '{"episode_index" 1')),
         r"Line 2 of .*episodes.jsonl cannot be read as JSON", [0, 2]),
-    "a film has no beginning": (V3, lambda d: episodes(d, row(0, **{f"videos/{CAMERA}/from_timestamp": None})),
+    "a video has no beginning": (V3, lambda d: episodes(d, row(0, **{f"videos/{CAMERA}/from_timestamp": None})),
                                 r"The entry 'videos/.*/from_timestamp' of episode 0, row 0 .* is null", [1, 2]),
     "two episodes begin at the same second": (
         V3, lambda d: episodes(d, row(1, **{f"videos/{CAMERA}/from_timestamp": 0., f"videos/{CAMERA}/to_timestamp": 1.})),
@@ -154,10 +154,10 @@ LISTS = {
     "an episode begins a frame late": (
         V3, lambda d: episodes(d, row(1, **{f"videos/{CAMERA}/from_timestamp": 1.6, f"videos/{CAMERA}/to_timestamp": 2.6})),
         r"episode 1 .* begin at second 1.60", [0, 2]),
-    "an episode is longer on its film": (V3, lambda d: episodes(d, row(1, **{f"videos/{CAMERA}/to_timestamp": 2.8})),
+    "an episode is longer on its video": (V3, lambda d: episodes(d, row(1, **{f"videos/{CAMERA}/to_timestamp": 2.8})),
                                          r"episode 1 .* goes from second 1.40 to 2.80 and has 5 frames", [0, 2]),
 }
-FILMS = { # the film of the first episode, or of the first two
+FILMS = { # the video of the first episode, or of the first two
     "three times as fast": lambda p, im, fps: again(p, im, 3*fps), "half as fast": lambda p, im,
     fps: again(p, im, fps, range(0, 2*len(im), 2)),
     "a frame short": lambda p, im, fps: again(p, im[:-1], fps), "a frame too many": lambda p, im,
@@ -183,7 +183,7 @@ def test_a_film_that_does_not_fit_its_table(made, spoilt, kind, name):
     faults = Faults(gather=True); r = read_lerobot(folder, faults); left = set(r.numbers.tolist())
     assert len(faults) >= (name != "irregular") and all(path.name in f and f.endswith(".") for f in faults), faults
     assert 2 in left and (name in ("irregular", "a hole") or 0 not in left), (left, faults)
-    right_or_refused(r, told, every=True)                               # what a check leaves is right, every picture of it
+    right_or_refused(r, told, every=True)                               # what a check leaves is right, every image of it
     right_or_refused(read_lerobot(folder), told)                        # and a training, which has not looked, gets no wrong one
 
 ASIDE = { # what is said, and costs nothing
@@ -334,7 +334,7 @@ def test_a_column_of_another_kind_is_a_sentence(spoilt, column, says):
 
 def test_a_picture_that_is_null_is_named(made, spoilt):
     folder = spoilt(I2); change(FIRST(folder), **{CAMERA: lambda x: x[:3] + [dict(bytes=None, path="gone.png")] + x[4:]})
-    assert any("Row 3 of" in f and "has no picture in" in f for f in check_data(folder, every=True).faults)
+    assert any("Row 3 of" in f and "has no image in" in f for f in check_data(folder, every=True).faults)
     right_or_refused(read_lerobot(folder), made[I2])
 
 def test_pictures_of_another_size_than_they_are_said_to_have(spoilt):

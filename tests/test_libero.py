@@ -1,4 +1,4 @@
-"LIBERO itself, from the files of two of its tasks: the same states, pictures and outcomes however often somebody looks."
+"LIBERO itself, from the files of two of its tasks: the same states, images and outcomes however often somebody looks."
 import json, os, subprocess, sys
 from dataclasses import replace
 from importlib.util import find_spec

@@ -64,7 +64,7 @@ def calvin(folder, size=(200, 84), full=True)->Told:
     return told
 
 def libero(folder, size=128)->Told:
-    "Two files of LIBERO: the attributes and datasets that its script writes, pictures upside down."
+    "Two files of LIBERO: the attributes and datasets that its script writes, images upside down."
     folder.mkdir(parents=True)
     told = Told(folder, "libero", [], [], [], opens=-1., closes=1.)
     eps = list(episodes(-1, 1, size))
@@ -119,7 +119,7 @@ def declared(folder, **more):
         json.dumps(dict(gripper=dict(opens=1, closes=0), images="upright", actions="end-effector deltas", units="simulator") | more))
 
 def lerobot2(folder, video, version="v2.1", camera="observation.images.image", name="action", fps=5)->Told:
-    "Version 2.0 or 2.1: a table, and a film, per episode; two episodes to a chunk."
+    "Version 2.0 or 2.1: a table, and a video, per episode; two episodes to a chunk."
     told, first, words = Told(folder, "lerobot-v2", [], [], [], video), 0, sorted(set(TASKS))
     lines = lambda rows: "".join(json.dumps(r) + "\n" for r in rows)
     for e, (text, actions, images) in enumerate(episodes(1, 0, flat=video)):
@@ -146,7 +146,7 @@ def lerobot2(folder, video, version="v2.1", camera="observation.images.image", n
     declared(folder); return told
 
 def lerobot3(folder, video, camera="observation.images.image", name="action", fps=5)->Told:
-    "Version 3: two tables, and two films in AV1, for three episodes, the first two of them together."
+    "Version 3: two tables, and two videos in AV1, for three episodes, the first two of them together."
     told, words, rows = Told(folder, "lerobot-v3", [], [], [], video), sorted(set(TASKS)), []
     eps, first, seconds = list(episodes(1, 0, flat=video)), 0, {0: 0., 1: 0.}
     if video: eps = [(t, a, np.kron(im, np.ones((1, 2, 2, 1), np.uint8))) for t, a, im in eps] # AV1 wants 64 pixels
@@ -348,7 +348,7 @@ WRONG = {
     "calvin, empty instruction": ("calvin", silent_calvin, r"1 of 3 episodes of .* have an empty instruction", [0, 2]),
     "libero without actions": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_0"].__delitem__("actions")),
                                r"demo_0 has no actions", [0, 1]),
-    "libero without pictures": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_1/obs"].__delitem__("agentview_rgb")),
+    "libero without images": ("libero", lambda d: in_file(d/KITCHEN, lambda f: f["data/demo_1/obs"].__delitem__("agentview_rgb")),
                                 r"demo_1 has no obs/agentview_rgb", [0, 1]),
     "libero, action too narrow": ("libero", lambda d: in_file(d/KITCHEN, narrow), r"demo_0 have 6 numbers", [0, 1]),
     "libero, file cut off": ("libero", lambda d: cut(d/KITCHEN), r"KITCHEN.* is cut off: \d+ of its \d+ bytes", [0]),
@@ -357,7 +357,7 @@ WRONG = {
                                   [2]),
     "lerobot2, chunk missing": ("lerobot2-video", lambda d: shutil.rmtree(d/"data/chunk-001"),
                                 r"lacks data/chunk-001/episode_000002.parquet", [0, 1]),
-    "lerobot2, film missing": ("lerobot2-video", lambda d: next(d.glob("videos/chunk-000/*.image/episode_000001.mp4")).unlink(),
+    "lerobot2, video missing": ("lerobot2-video", lambda d: next(d.glob("videos/chunk-000/*.image/episode_000001.mp4")).unlink(),
                                r"lacks videos/chunk-000/observation.images.image/episode_000001.mp4", [0, 2]),
     "lerobot2, table cut off": ("lerobot2-images", lambda d: cut(d/"data/chunk-000/episode_000000.parquet"),
                                 r"episode_000000.parquet cannot be read", [1, 2]),
@@ -367,7 +367,7 @@ WRONG = {
                                     r"2 of 3 episodes of .* have an empty instruction", [1]),
     "lerobot3, file missing": ("lerobot3-video", lambda d: (d/"data/chunk-000/file-001.parquet").unlink(),
                                r"lacks data/chunk-000/file-001.parquet", [0, 1]),
-    "lerobot3, film missing": ("lerobot3-video", lambda d: next(d.rglob("file-000.mp4")).unlink(),
+    "lerobot3, video missing": ("lerobot3-video", lambda d: next(d.rglob("file-000.mp4")).unlink(),
                                r"lacks videos/observation.images.image/chunk-000/file-000.mp4", [2]),
     "lerobot3, count": ("lerobot3-images", lambda d: swap(d/"meta/info.json", '"total_frames": 21', '"total_frames": 22'),
                         r"holds 21 frames where meta/info.json counts 22", [0, 1, 2]),
@@ -395,7 +395,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_else_is_lost(spoilt, name):
     else:
         with pytest.raises(UserError, match=says): Samples(folder, 8, 2)
 
-# HDF5 keeps plain pictures without a checksum: a changed byte cannot be seen
+# HDF5 keeps plain images without a checksum: a changed byte cannot be seen
 @pytest.mark.parametrize("kind", ["calvin", "lerobot2-video", "lerobot3-images"])
 def test_a_picture_that_is_broken_is_named_by_a_check_and_by_a_training(spoilt, kind, monkeypatch):
     folder = spoilt(kind)

@@ -88,7 +88,7 @@ def test_mini_backbone_is_a_real_one(name):
     names = {p.name for p in Path(folder).iterdir()}
     assert {"config.json", "tokenizer.json"} <= names and any(n.endswith(".safetensors") for n in names)
     size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
-    assert size <= 15*2**20, f"the mini backbone has {size/2**20:.1f} MiB; 15 is the limit"
+    assert size <= 15*2**20, f"the small pretrained VLM has {size/2**20:.1f} MiB; 15 is the limit"
     from safetensors import safe_open
     n = 0
     for f in Path(folder).glob("*.safetensors"):

@@ -185,7 +185,7 @@ def test_what_failed_is_said_where_nobody_listens(toy, alone):
         rollout(Net(), toy, "val", 2, workers=1, env=dict(tale="mute", which=[0, 1]))
 
 @pytest.mark.parametrize("tale, says",
-                         [("float", "a picture of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"),
+                         [("float", "an image of type float64"), ("grey", r"type uint8 and shape \(8, 8\)"),
                           ("still", "gave the instruction None")])
 def test_a_picture_of_another_kind_or_no_words_end_the_rollout(toy, tale, says):
     with pytest.raises(UserError, match=says): rollout(Net(), toy, "val", 4, workers=1, env=dict(tale=tale, which=[0, 1, 2, 3]))

@@ -545,7 +545,7 @@ def _commands_that_look(command):
     command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",
             _option("action", choices=("check",), metavar="ACTION", help="check"),
             _option("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
-            _option("--all", action="store_true", help="read every picture, not only the first and last of each episode (off)"),
+            _option("--all", action="store_true", help="read every image, not only the first and last of each episode (off)"),
             _option("--suite", default="", metavar="NAME",
                     help="the suite it shall train for: grinningface, simpler, calvin or libero (none)"),
             _option("--declare", action="store_true", help="write vlm4vla.json into the dataset, which declares its conventions (off)"))

@@ -165,7 +165,14 @@ def _yes(text)->bool:
     if text.lower() not in (yes := ("1", "true", "yes", "on")) + ("0", "false", "no", "off"): raise ValueError(text)
     return text.lower() in yes
 
-def _words(text)->list: return [p.strip() for p in text.split(os.pathsep) if p.strip()]
+def _parts(text, fits)->list:
+    parts = [p.strip() for p in text.split(os.pathsep) if p.strip()]
+    if not parts or not all(map(fits, parts)): raise ValueError(text)
+    return parts
+
+def _modules(text)->list: return _parts(text, lambda p: p.endswith(".py") or all(w.isidentifier() for w in p.split(".")))
+
+def _pairs(text)->list: return _parts(text, lambda p: re.fullmatch(r"[^=\s/]+=\S.*", p))
 
 def _plain_name(text)->str:
     if not re.fullmatch(r"\w[\w.+-]{0,200}", text): raise ValueError(text)
@@ -177,9 +184,9 @@ for v in (Variable("VLM4VLA_HOME", "the workbook's folder", as_folder),
           Variable("VLM4VLA_DATA", f"folders of datasets, separated by {os.pathsep!r}", _folders),
           Variable("VLM4VLA_IMAGE_CACHE", "a number of gigabytes", _amount),
           Variable("VLM4VLA_THREADS", "a whole number of at least 1", _number),
-          Variable("VLM4VLA_PLUGINS", f"modules or .py files, separated by {os.pathsep!r}", _words),
-          Variable("VLM4VLA_BACKBONES", f"checkpoints as name=folder or name=repository@revision, separated by {os.pathsep!r}", _words),
-          Variable("VLM4VLA_POLICIES", f"folders of policies, separated by {os.pathsep!r}", _words),
+          Variable("VLM4VLA_PLUGINS", f"modules or .py files, separated by {os.pathsep!r}", _modules),
+          Variable("VLM4VLA_BACKBONES", f"checkpoints as name=folder or name=repository@revision, separated by {os.pathsep!r}", _pairs),
+          Variable("VLM4VLA_POLICIES", f"folders of policies, separated by {os.pathsep!r}", _folders),
           Variable("VLM4VLA_COMPILE", "1 or 0", _yes),
           Variable("VLM4VLA_WARNING", "a whole number of seconds", _number),
           Variable("VLM4VLA_PART", "a name without slashes", _plain_name)): variables.add(v)
@@ -244,7 +251,7 @@ def cache_dir()->Path:
     return setting("VLM4VLA_CACHE") or home()/".cache"
 
 def assets_dir()->Path:
-    "The package's own data: the emoji sheet and the mini backbone."
+    "The package's own data: the emoji sheet and the small pretrained VLM."
     from importlib.util import find_spec
     return Path(find_spec("vlm4vla").submodule_search_locations[0])/"assets"
 

@@ -24,7 +24,7 @@ class Backbone:
     kind:str="hub" # "hub", "mini" (ships with the package) or "tiny" (random weights)
     repo_id:str="" # Hugging Face repository of a hub backbone, or the path of a folder that holds one
     revision:str="main" # Commit the results were made with
-    folder:str="" # Folder under `assets_dir()` of a mini backbone
+    folder:str="" # Folder under `assets_dir()` of a small pretrained VLM
     params_b:float # Parameters, in billions
     micro_batch:int=16 # Samples that fit on a device at once; accumulation is derived
     color:str # Of its family, colour-blind-safe
@@ -38,7 +38,7 @@ class Backbone:
         if self.kind == "hub": return self.repo_id
         path = assets_dir()/self.folder
         if not (path/"config.json").is_file():
-            raise UserError(f"The mini backbone {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the "
+            raise UserError(f"The small VLM {self.name!r} is not in {path}; make it with nbs/runs/pretrain_mini.ipynb or check the "
                             f"repository out again.")
         return str(path)
 

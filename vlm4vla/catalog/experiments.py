@@ -41,7 +41,7 @@ class Recipe:
     image_size:int=224 # Of the observation, square, in pixels
     model_size:int=0 # Pixels the model sees; 0: its own size, or the observation's where it takes any
     precision:str="float32" # "float32" or "bfloat16" (weights stay float32)
-    freeze:tuple=() # Parts of the VLM that stand still
+    freeze:tuple=() # Parts of the VLM that are frozen
     lora_rank:int=0 # Of the adapters that learn in place of the VLM's weights; 0: the weights learn
     lora_targets:tuple=() # Ends of the names of the linear layers that get an adapter; empty: all of them
     checkpoint_every:int=500 # Steps between two states to go on from; the last one is kept
@@ -158,17 +158,17 @@ for v in (Variant("base", "The paper's recipe."),
                   dict(text_mask="prefix")),
           Variant("scaled-query", "The action query is multiplied as the embeddings of words are, in PaliGemma and Gemma 3 by the root of "
                                   "the width.", dict(query_scale="words")),
-          Variant("freeze-vision", "The vision encoder stands still as in the paper's Table 3: the tower, and with it the merger where "
+          Variant("freeze-vision", "The vision encoder is frozen as in the paper's Table 3: the tower, and with it the merger where "
                                    "that lies inside (Qwen).", dict(freeze=("encoder",))),
-          Variant("freeze-tower", "The tower alone stands still, in every family.", dict(freeze=("vision",))),
-          Variant("freeze-embedding", "The word embeddings stand still (Table 3).", dict(freeze=("embedding",))),
-          Variant("freeze-language", "The language model stands still, its word embeddings included.",
+          Variant("freeze-tower", "The tower alone is frozen, in every family.", dict(freeze=("vision",))),
+          Variant("freeze-embedding", "The word embeddings are frozen (Table 3).", dict(freeze=("embedding",))),
+          Variant("freeze-language", "The language model is frozen, its word embeddings included.",
                   dict(freeze=("language", "embedding"))),
           Variant("freeze-vlm", "Only query and head learn.", dict(freeze=("vision", "projector", "language", "embedding"))),
           Variant("lora", "Adapters of rank 32 learn in place of the VLM's weights.", dict(lora_rank=32)),
           *(Variant(f"lr-{lr}", "A learning rate of the paper's Table 5.", dict(lr=float(lr))) for lr in ("1e-5", "2e-5", "5e-5", "1e-4")),
           *(Variant(f"{s}px", "An image size of the paper's Table 7.", dict(image_size=s)) for s in (512, 768)),
-          *(Variant(f"freeze-vision+{s}px", "Table 7, with the vision encoder standing still.", dict(image_size=s, freeze=("encoder",)))
+          *(Variant(f"freeze-vision+{s}px", "Table 7, with the vision encoder frozen.", dict(image_size=s, freeze=("encoder",)))
             for s in (512, 768)),
           Variant("448px", "The released code's upsampling: the observation is 224 wide, Qwen models see it at 448.", dict(model_size=448)),
           *(Variant(f"chunk-{k}", f"Chunks of {k} actions, half of them executed.", dict(chunk_size=k, n_action_steps=max(1, k//2)))

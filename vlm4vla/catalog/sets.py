@@ -19,7 +19,7 @@ demo_sets = TaskRegistry("demonstration set", "demonstrations")
 # %% ../../nbs/catalog/05_sets.ipynb #75576f7b
 @dataclass(frozen=True, kw_only=True)
 class QuestionSet:
-    "Questions about pictures, with answers that a simulator knows."
+    "Questions about images, with answers that a simulator knows."
     name:str # Key, and what tables call it
     ask:Callable # (state, generator, kinds) or (state, generator, n=…, weights=…) → (kind, question, answer, split) each
     weights:dict # Kind of question → how often training asks it

@@ -172,7 +172,7 @@ def _why(folder, frame:int, e:Exception)->str:
     return unreadable(path, e)
 
 class _CalvinImages:
-    "The static camera's pictures, by row."
+    "The static camera's images, by row."
     def __init__(self, folder, frames:np.ndarray): self.folder, self.frames = folder, frames
     def where(self, row:int)->str: return f"{_CAMERA} of {frame_path(self.folder, int(self.frames[row]))}"
     def __call__(self, row:int)->np.ndarray:
@@ -180,17 +180,17 @@ class _CalvinImages:
         except _BROKEN as e: Faults().add(_why(self.folder, int(self.frames[row]), e))
 
 # %% ../../nbs/data/08_calvin.ipynb #f5b57a9f
-_HEAD = 5 # numbers that come before the action: check sums of picture and action, height, width and channels of the picture
+_HEAD = 5 # numbers that come before the action: check sums of image and action, height, width and channels of the image
 
 @lru_cache
 def _shape(magic:tuple, header:bytes)->tuple:
-    "Height, width and channels that an array's header tells, three zeros where it is no picture of bytes."
+    "Height, width and channels that an array's header tells, three zeros where it is no image of bytes."
     read = np.lib.format.read_array_header_1_0 if magic == (1, 0) else np.lib.format.read_array_header_2_0
     with _PARSING: shape, _, dtype = read(io.BytesIO(header))
     return (*shape, 1)[:3] if dtype == np.uint8 and len(shape) in (2, 3) else (0, 0, 0)
 
 def _picture(z)->tuple:
-    "Check sum and shape of a frame's picture, unread."
+    "Check sum and shape of a frame's image, unread."
     info = z.zip.getinfo(f"{_CAMERA}.npy")
     with z.zip.open(info) as f: magic = np.lib.format.read_magic(f); return info.CRC, *_shape(magic, f.read(512))
 
@@ -247,8 +247,8 @@ def _there(folder, spans, numbers, listing:dict, faults:Faults)->np.ndarray: # T
     return there
 
 # %% ../../nbs/data/08_calvin.ipynb #1b2f89b6
-def _pictures(folder, frames, table, faults:Faults)->np.ndarray: # True for each frame whose picture can be used
-    "A sentence for pictures that are none, or of another size than the first."
+def _pictures(folder, frames, table, faults:Faults)->np.ndarray: # True for each frame whose image can be used
+    "A sentence for images that are none, or of another size than the first."
     shapes = table[:, 2:_HEAD]; whole = np.isfinite(shapes).all(1)
     good, said, images = whole & np.isin(shapes[:, 2], (1, 3, 4)), [], _CalvinImages(folder, frames)
     if (bad := np.flatnonzero(whole & ~good)).size:
@@ -257,7 +257,7 @@ def _pictures(folder, frames, table, faults:Faults)->np.ndarray: # True for each
     odd = good & (shapes[:, :2] != shapes[np.argmax(good), :2]).any(1)
     if odd.any():
         size = " × ".join(f"{v:.0f}" for v in shapes[odd][0, :2])
-        said.append(f"{odd.sum()} of {len(odd)} frames of {folder} have pictures of another size than the first "
+        said.append(f"{odd.sum()} of {len(odd)} frames of {folder} have images of another size than the first "
                     f"(frame {frames[odd][0]}: {size}); they are not of one camera.")
     faults.add_all(said)
     return good & ~odd

@@ -26,7 +26,7 @@ _CHOICES = dict(images=("upright", "upside-down", "mirrored", "flipped"), action
 class Declaration:
     "What is known of a dataset's conventions; what is empty is not declared."
     gripper:tuple=() # Values that open and that close
-    images:str="" # How pictures lie, of `_CHOICES`
+    images:str="" # How images lie, of `_CHOICES`
     actions:str="" # What the numbers are, of `_CHOICES`
     units:str="" # Of moves, of `_CHOICES`
     fps:float=0. # Actions per second
@@ -147,8 +147,8 @@ def kind_of_axes(
 # %% ../../nbs/data/03_declarations.ipynb #bc69a233
 def upright(
     image:np.ndarray, # Height × width × 3
-    images:str, # How pictures lie, of `_CHOICES`; empty: upright
+    images:str, # How images lie, of `_CHOICES`; empty: upright
 )->np.ndarray:
-    "The picture upright."
+    "The image upright."
     if images in ("", "upright"): return image
     return np.ascontiguousarray({"upside-down": image[::-1, ::-1], "mirrored": image[:, ::-1], "flipped": image[::-1]}[images])

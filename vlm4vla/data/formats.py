@@ -118,7 +118,7 @@ def _no_moves(d:Declaration, folder)->str:
 # %% ../../nbs/data/11_formats.ipynb #98b158cb
 _ASKED = dict(gripper="which of the gripper's values opens", actions="that its numbers are moves of the hand",
               units="the units of its moves",
-              images="how its pictures lie (copies of a simulator's data are often “upside-down”)",
+              images="how its images lie (copies of a simulator's data are often “upside-down”)",
               fps="how many actions there are in a second")
 
 def _undeclared(d:Declaration, taken:Declaration, suite:str, folder)->str:
@@ -147,12 +147,12 @@ def _settle(
     folder, # The dataset
     suite:str, # Of the benchmark, if there is one
     faults:Faults,
-)->Reader: # With its pictures upright and the values of its gripper known, or taken as the suite has them
+)->Reader: # With its images upright and the values of its gripper known, or taken as the suite has them
     "Bring together what is declared of a dataset and what its values say."
     d, c = known(r, folder, faults), conventions[suite] if suite else None
     if no := _no_moves(d, folder): faults.add(no)
     guess = Declaration(gripper=(c.opens, c.closes), units=c.units or "simulator", fps=c.fps) if c else Declaration(units="simulator")
-    stored = hasattr(r.image.source, "raw") # pictures that are turned as they are read
+    stored = hasattr(r.image.source, "raw") # images that are turned as they are read
     taken = Declaration(images="upside-down" if stored else "upright", actions="end-effector deltas") | guess | d
     if d.missing and not no: faults.skip(_undeclared(d, taken, suite, folder))
     if not no: _against(r, d, taken, c, folder, faults)
@@ -237,12 +237,12 @@ def _ranges(r:Reader)->list:
     return [dict(zip(("action", "least", "1 %", "99 %", "greatest", ""), row(i))) for i in range(7)]
 
 def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
-    "Read pictures; a sentence for each that cannot be read."
+    "Read images; a sentence for each that cannot be read."
     ends = np.cumsum(r.lengths)
     look, rows = set(r.rows.tolist() if every else r.rows[np.r_[ends - r.lengths, ends - 1]].tolist()), np.unique(r.rows).tolist()
     if not hasattr(r.image.source, "png"): rows = sorted(look)
     shapes, broken = set(), []
-    for row in progress(rows, desc="reading pictures", disable=len(rows) < 2000):
+    for row in progress(rows, desc="reading images", disable=len(rows) < 2000):
         try: shapes.add(r.image(row).shape) if row in look else r.image.glance(row)
         except UserError as e: broken.append(str(e))
     faults.add_all(list(dict.fromkeys(broken)))
@@ -265,7 +265,7 @@ def _facts(r:Reader, shapes:set)->dict:
 # %% ../../nbs/data/11_formats.ipynb #c06b44d0
 def check_data(
     folder, # A dataset
-    every:bool=False, # Read every picture, not only the first and last of each episode?
+    every:bool=False, # Read every image, not only the first and last of each episode?
     suite:str="", # Of the benchmark that it shall train for; empty: the format's, or none
 )->Report:
     "What a dataset is, how much, and what is wrong with it."
@@ -277,7 +277,7 @@ def check_data(
         return Report(faults=list(faults))
     shapes = _pictures(r, every, faults)
     facts = _facts(r, shapes) | dict(size=_size_text(_volume(folder)),
-                                     hash=r.hash[:16] + ("" if r.exact else " (pictures by name and size)"))
+                                     hash=r.hash[:16] + ("" if r.exact else " (images by name and size)"))
     return Report(facts, _ranges(r), list(faults))
 
 def declare(

@@ -79,7 +79,7 @@ def _info(folder, faults:Faults)->dict:
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, pa.ArrowException)
 
 class TableImages:
-    "Pictures by row, from parquet files."
+    "Images by row, from parquet files."
     def __init__(self,
         paths:list, # Files
         table:np.ndarray, # Of each row: which file
@@ -115,17 +115,17 @@ def png(
     self:TableImages,
     row:int, # Number of the frame, over all tables
 )->bytes:
-    "A picture as it lies in its table."
+    "An image as it lies in its table."
     path, at = self.paths[self.table[row]], int(self.at[row])
     try:
         ends = self.file(path)[1]; g = int(np.searchsorted(ends, at, "right")) - 1
         if data := self.group((path, g))[int(at - ends[g])].as_py(): return data
     except _DAMAGED as e: Faults().add(unreadable(path, e))
-    Faults().add(f"Row {at} of {path} has no picture in {self.camera}.")
+    Faults().add(f"Row {at} of {path} has no image in {self.camera}.")
 
 # %% ../../nbs/data/10_lerobot.ipynb #a9209a5f
 class _FlatImages:
-    "Pictures by row, from a file of PNGs; the tables they come from know better what is wrong with one."
+    "Images by row, from a file of PNGs; the tables they come from know better what is wrong with one."
     def __init__(self, path, tables:TableImages):
         self.tables, self.ends, self.data = tables, np.load(path.with_suffix(".npy")), np.memmap(path, np.uint8, "r")
 
@@ -139,14 +139,14 @@ def flat(
     images:TableImages, # Of a dataset
     name:str, # Its hash
 )->_FlatImages:
-    "The same pictures in one file of the cache folder, written once."
+    "The same images in one file of the cache folder, written once."
     path, lengths = cache_dir()/"readers"/f"{name[:16]}.png", []
     ends = path.with_suffix(".npy")
     with locked(path.parent):
         for p in path.parent.glob(f".{path.stem}.*"): p.unlink()
         if not (is_whole(path) and is_whole(ends)):
             with replacing(path) as tmp, open(tmp, "wb") as f:
-                for row in progress(range(len(images.at)), desc="unpacking pictures"): lengths.append(f.write(images.png(row)))
+                for row in progress(range(len(images.at)), desc="unpacking images"): lengths.append(f.write(images.png(row)))
             with replacing(ends) as tmp: np.save(tmp, np.cumsum(lengths))
             for p in (path, ends): finished(p) # last: what is half unpacked is begun again
     return _FlatImages(path, images)
@@ -155,7 +155,7 @@ def flat(
 class VideoReader:
     "A video file that is asked for frames by their time."
     def __init__(self,
-        path, # Of one video; its first stream of pictures is read
+        path, # Of one video; its first stream of images is read
     ):
         import av
         self.container = av.open(str(path)); self.stream = self.container.streams.video[0]
@@ -166,7 +166,7 @@ class VideoReader:
 
     def __call__(self,
         seconds:float, # Moment asked for, by the video's own clock
-        fps:float, # Frames per second, which say how far away the nearest picture may be
+        fps:float, # Frames per second, which say how far away the nearest image may be
     )->np.ndarray:
         "The frame that is shown then, and never one more than half a frame away."
         soon = .1/fps
@@ -178,22 +178,22 @@ class VideoReader:
         return self._nearest(seconds, .5/fps)
 
     def _nearest(self, seconds:float, most:float)->np.ndarray:
-        if not self.seen: raise ValueError("it has no pictures")
+        if not self.seen: raise ValueError("it has no frames")
         f = min(self.seen, key=lambda f: abs(f.time - seconds))
         if abs(f.time - seconds) <= most + 1e-6: return f.to_ndarray(format="rgb24")
         ended, self.seen = f is self.seen[-1] and f.time < seconds, []
-        if ended: raise ValueError(f"it ends before second {seconds:.2f}, after {self.stream.frames} pictures")
-        raise ValueError(f"its nearest picture is of second {f.time:.2f}, and half a frame is {most:.3g} s")
+        if ended: raise ValueError(f"it ends before second {seconds:.2f}, after {self.stream.frames} frames")
+        raise ValueError(f"its nearest frame is of second {f.time:.2f}, and half a frame is {most:.3g} s")
 
 # %% ../../nbs/data/10_lerobot.ipynb #15466bdb
 @patch
 def enter(
     self:VideoReader,
     seconds:float, # Moment asked for, by the video's own clock
-    soon:float, # Seconds by which a picture may come late and still count as on time
+    soon:float, # Seconds by which an image may come late and still count as on time
 ):
-    "Go to a whole picture that is not after a moment."
-    for back in (0, 1, 4, seconds): # in a film whose frames refer to later ones, the nearest whole one can be shown too late
+    "Go to a keyframe that is not after a moment."
+    for back in (0, 1, 4, seconds): # in a video whose frames refer to later ones, the nearest whole one can be shown too late
         self.container.seek(int(max(0, seconds - back)/self.stream.time_base), stream=self.stream)
         self.frames = self.container.decode(self.stream)
         self.seen = [next(self.frames)]
@@ -201,16 +201,16 @@ def enter(
 
 # %% ../../nbs/data/10_lerobot.ipynb #46b789a1
 def _rate_said(s, fps:float)->str:
-    "What is wrong with the rate of a film; empty: nothing."
+    "What is wrong with the rate of a video; empty: nothing."
     if not s.frames or not s.average_rate: return ""
     drift = lambda rate: abs(s.frames*(fps/float(rate) - 1)) if rate else 0 # frames, at its end
     if min(drift(s.average_rate), drift(s.base_rate)) < .5: return ""
-    return f"it has {float(s.average_rate):.4g} pictures per second and meta/info.json says {fps:g}"
+    return f"it has {float(s.average_rate):.4g} frames per second and meta/info.json says {fps:g}"
 
 @dataclass(frozen=True)
 class Told:
-    "What a dataset says about a film."
-    fps:float # Pictures per second
+    "What a dataset says about a video."
+    fps:float # Frames per second
     rows:int # Of the episodes that are on it
     every:bool # Are all episodes listed that are on it?
     begins:float|None # Second at which its first episode begins; nothing, where the episode before that one is not listed
@@ -218,18 +218,18 @@ class Told:
     def wrong(self,
         film:VideoReader, # Opened; only its head is looked at
     )->str:
-        "What a film's own head says against it; empty: nothing."
+        "What a video's own head says against it; empty: nothing."
         s = film.stream; span = float(s.duration*s.time_base)*self.fps if s.duration else s.frames # in frames; a hole does not shorten it
         if said := _rate_said(s, self.fps): return said
         if self.every and s.frames and (s.frames > self.rows or abs(span - self.rows) > .5):
-            return f"it has {s.frames} pictures for {self.rows} rows"
+            return f"it has {s.frames} frames for {self.rows} rows"
         first = float((s.start_time or 0)*s.time_base)
         if self.begins is None or abs(first - self.begins) <= .5/self.fps: return ""
-        return f"its first picture is of second {first:.2f}, and its first episode begins at second {self.begins:.2f}"
+        return f"its first frame is of second {first:.2f}, and its first episode begins at second {self.begins:.2f}"
 
 # %% ../../nbs/data/10_lerobot.ipynb #5848641b
 class VideoImages:
-    "Pictures by row, from mp4 files that stay open."
+    "Images by row, from mp4 files that stay open."
     def __init__(self,
         paths:list, # Files
         told:list, # What is said of each
@@ -248,12 +248,12 @@ class VideoImages:
     )->np.ndarray: # (height, width, 3) bytes, RGB
         i, t = int(self.film[row]), float(self.seconds[row])
         try: return self.open(i)(t, self.told[i].fps)
-        except _DAMAGED as e: Faults().add(f"The picture at second {t:.2f} of {unreadable(self.paths[i], e)}")
+        except _DAMAGED as e: Faults().add(f"The image at second {t:.2f} of {unreadable(self.paths[i], e)}")
 
     def where(self,
         row:int, # Number of the frame, over all videos
     )->str:
-        return f"The picture at second {self.seconds[row]:.2f} of {self.paths[int(self.film[row])]}"
+        return f"The image at second {self.seconds[row]:.2f} of {self.paths[int(self.film[row])]}"
 
 # %% ../../nbs/data/10_lerobot.ipynb #0625326d
 @dataclass(frozen=True)
@@ -544,7 +544,7 @@ def _whole(l:DatasetLayout, paths:list, faults:Faults)->tuple: # hash, is it one
 
 # %% ../../nbs/data/10_lerobot.ipynb #9d9967de
 def _film_list(l:DatasetLayout)->dict: # path → its episodes, in order: number, first second, end
-    "What the table of episodes says about each film."
+    "What the table of episodes says about each video."
     found, k = {}, f"videos/{l.camera}/to_timestamp"
     for i, e in l.episodes.items():
         path, a = l.film(e); b = e.get(k)
@@ -552,7 +552,7 @@ def _film_list(l:DatasetLayout)->dict: # path → its episodes, in order: number
     return found
 
 def _places_said(l:DatasetLayout, films:dict)->dict: # episode → why it is left out
-    "Episodes that the table of episodes puts where another one is on a film, or where none can be."
+    "Episodes that the table of episodes puts where another one is on a video, or where none can be."
     half, out, where = .5/l.fps, {}, l.listing
     for path, on in films.items():
         for (i, a, b), (j, _, end) in zip(on, [(None, 0, None), *on]):
@@ -562,51 +562,51 @@ def _places_said(l:DatasetLayout, films:dict)->dict: # episode → why it is lef
     return out
 
 def _frame_times(path)->np.ndarray:
-    "When each picture of a film is shown, in order, without decoding one."
+    "When each image of a video is shown, in order, without decoding one."
     import av
     with av.open(str(path)) as c:
         s = c.streams.video[0]
         return np.sort([float(p.pts*s.time_base) for p in c.demux(s) if p.pts is not None and not p.is_discard])
 
 def _shown(l:DatasetLayout, times:np.ndarray, a:float, n:int)->str: # an episode's first second and its frames
-    "What is wrong with an episode's pictures on a film; empty: nothing."
+    "What is wrong with an episode's images on a video; empty: nothing."
     want, around = a + np.arange(n)/l.fps, np.r_[-np.inf, times, np.inf]
-    i = np.searchsorted(times, want) # the picture after, among `times`; in `around` the one before
+    i = np.searchsorted(times, want) # the image after, among `times`; in `around` the one before
     i = np.where(want - around[i] <= around[i+1] - want, i, i + 1); far = np.abs(around[i] - want) > .5/l.fps + 1e-6
-    if far.any(): return f"{far.sum()} of its {n} frames have no picture within half a frame (the first is frame {far.argmax()})"
+    if far.any(): return f"{far.sum()} of its {n} frames have no image within half a frame (the first is frame {far.argmax()})"
     jump = np.flatnonzero(np.diff(i) != 1)
-    return f"frames {jump[0]} and {jump[0] + 1} are not pictures that follow each other" if len(jump) else ""
+    return f"frames {jump[0]} and {jump[0] + 1} are not images that follow each other" if len(jump) else ""
 
 # %% ../../nbs/data/10_lerobot.ipynb #4a2408f4
 def _told(l:DatasetLayout, films:dict)->dict: # path → `Told`
-    "What a dataset says about each film."
+    "What a dataset says about each video."
     def one(on):
         numbers = [i for i, *_ in on]; first, last = numbers[0], numbers[-1]
-        known = first == 0 or first - 1 in l.episodes # is the episode before it on another film?
+        known = first == 0 or first - 1 in l.episodes # is the episode before it on another video?
         closed = last + 1 in l.episodes or last + 1 == l.listed # … and the one after it?
         every = l.version == 2 or known and closed and l.clean and numbers == list(range(first, last + 1))
         return Told(l.fps, sum(l.episodes[i]["length"] for i in numbers), every, on[0][1] if known else None)
     return {p: one(on) for p, on in films.items()}
 
 def _film_said(l:DatasetLayout, path, on:list, told)->tuple: # sentences; episodes that are left out
-    "Look through a film: does it show what its episodes need?"
+    "Look through a video: does it show what its episodes need?"
     every = {i for i, *_ in on}
     try:
         film = VideoReader(path); said = told.wrong(film); film.close()
         times = np.zeros(0) if said else _frame_times(path)
     except _DAMAGED as e: return [unreadable(path, e)], every
-    if said: return [f"The film {path} does not fit its table: {said}; its episodes are left out."], every
+    if said: return [f"The video {path} does not fit its table: {said}; its episodes are left out."], every
     found = {i: s for i, a, _ in on if (s := _shown(l, times, a, l.episodes[i]["length"]))}
-    many = f"it has {len(times)} pictures for {told.rows} rows" if len(times) != told.rows else ""
+    many = f"it has {len(times)} frames for {told.rows} rows" if len(times) != told.rows else ""
     lost = [f"In episode {i} of {path}, {s}{'; ' + many if many else ''}; the episode is left out." for i, s in found.items()]
-    return lost or [f"The film {path} does not fit its table: {many}."]*bool(many), set(found)
+    return lost or [f"The video {path} does not fit its table: {many}."]*bool(many), set(found)
 
 def _look_through(l:DatasetLayout, films:dict, told:dict, faults:Faults)->set: # of episodes
-    "Open every film; a sentence for each episode whose pictures are not there."
+    "Open every video; a sentence for each episode whose images are not there."
     there = [(p, on) for p, on in films.items() if p.is_file()]
     with ThreadPoolExecutor(cores()) as pool:
         looked = pool.map(lambda f: _film_said(l, *f, told[f[0]]), there)
-        found = list(progress(looked, total=len(there), desc="looking through films", disable=len(there) < 500))
+        found = list(progress(looked, total=len(there), desc="looking through videos", disable=len(there) < 500))
     faults.add_all([s for lost, _ in found for s in lost])
     return {i for _, out in found for i in out}
 
@@ -629,7 +629,7 @@ def _train(l:DatasetLayout, faults:Faults)->set: # of episodes
 
 # %% ../../nbs/data/10_lerobot.ipynb #cea1bcf7
 def _images(l:DatasetLayout, paths:list, x:np.ndarray, told:dict):
-    "How the pictures of all rows are read."
+    "How the images of all rows are read."
     if not l.is_film: return TableImages(paths, x[:, 0].astype(int), x[:, 2].astype(int), l.camera)
     films = list(told); place = {p: i for i, p in enumerate(films)}
     ids, back = np.unique(x[:, 1].astype(int), return_inverse=True); where = [l.film(l.episodes[i]) for i in ids]
@@ -644,7 +644,7 @@ def _names(names)->tuple:
     return tuple(names) if isinstance(names, list) and all(isinstance(n, str) for n in names) else ()
 
 def _rate_and_shape_said(l:DatasetLayout, faults:Faults):
-    "Compare what `features` says about film and action with what is said elsewhere."
+    "Compare what `features` says about video and action with what is said elsewhere."
     f, path = l.info["features"], l.folder/"meta"/"info.json"
     for key in ("info", "video_info"):
         rate = (f[l.camera].get(key) or {}).get("video.fps") if isinstance(f[l.camera].get(key), dict) else None
@@ -665,8 +665,8 @@ def _kept_rows(l:DatasetLayout, paths:list, whole:str, faults:Faults)->np.ndarra
         faults.skip(f"{len(lost)} episodes of {l.folder} are left out (the first is number {lost[0]}); {see}")
     return x
 
-def _kept(l:DatasetLayout, x:np.ndarray, faults:Faults)->tuple: # episodes; what is said of each film
-    "The episodes whose pictures are there."
+def _kept(l:DatasetLayout, x:np.ndarray, faults:Faults)->tuple: # episodes; what is said of each video
+    "The episodes whose images are there."
     if not l.is_film: return set(x[:, 1]), {}
     films = _film_list(l); told = _told(l, films); places = _places_said(l, films)
     faults.skip_all([f"In episode {i} of {l.folder}, {s}; the episode is left out." for i, s in places.items()])
@@ -695,7 +695,7 @@ def read_lerobot(
 
 # %% ../../nbs/data/10_lerobot.ipynb #119573ed
 def _sizes_of(feature:dict)->set: # of (height, width)
-    "Which sizes of a picture `info.json` allows; empty: it does not say."
+    "Which sizes of an image `info.json` allows; empty: it does not say."
     shape, names = feature.get("shape") or [], feature.get("names")
     if len(shape) != 3 or not all(map(is_number, shape)): return set()
     if isinstance(names, list) and len(names) == 3 and {"height", "width"} <= set(map(str, names)):
@@ -703,14 +703,14 @@ def _sizes_of(feature:dict)->set: # of (height, width)
     return ({tuple(shape[:2])} if shape[2] in (1, 3, 4) else set()) | ({tuple(shape[1:])} if shape[0] in (1, 3, 4) else set())
 
 def _size_said(l:DatasetLayout, image, faults:Faults):
-    "Compare the first picture with the size that `info.json` gives it; a picture that cannot be read is told of where it is read."
+    "Compare the first image with the size that `info.json` gives it; an image that cannot be read is told of where it is read."
     want = _sizes_of(l.info["features"][l.camera])
     try: have = image(0).shape[:2]
     except UserError: return
     if want and have not in want:
         h, w = min(want)
         path = l.folder/"meta"/"info.json"
-        faults.skip(f"{path} says that the pictures of {l.camera} are {h:g} × {w:g}; the first is {have[0]} × {have[1]}.")
+        faults.skip(f"{path} says that the images of {l.camera} are {h:g} × {w:g}; the first is {have[0]} × {have[1]}.")
 
 # %% ../../nbs/data/10_lerobot.ipynb #be29f6bb
 def _reader(l:DatasetLayout, x:np.ndarray, image, whole:str, exact:bool, notes:list, faults:Faults)->Reader|None:

@@ -6,17 +6,17 @@ Docs: https://vlm4vla.github.io/vlm4vla/data/metadata.html.md"""
 
 # %% auto #0
 __all__ = ['ENTRY_KINDS', 'why_not', 'unreadable', 'quoted', 'read_json', 'read_lines', 'read_parquet', 'is_number', 'Entry',
-           'refuse', 'check_entries', 'clean_text']
+           'refuse', 'check_entries', 'clean_text', 'words_of']
 
 # %% ../../nbs/data/01_metadata.ipynb #c15a45f7
-import json, math, os
+import json, math, os, re
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import UserError
 
 # %% ../../nbs/data/01_metadata.ipynb #3bd7ea13
 _POINTER = b"version https://git-lfs"
-_BEGINS = {".parquet": (0, b"PAR1", "a Parquet file"), ".mp4": (4, b"ftyp", "an MP4 film"), ".npy": (0, b"\x93NUMPY", "a NumPy array"),
+_BEGINS = {".parquet": (0, b"PAR1", "a Parquet file"), ".mp4": (4, b"ftyp", "an MP4 video"), ".npy": (0, b"\x93NUMPY", "a NumPy array"),
           ".npz": (0, b"PK", "an npz archive"), ".hdf5": (0, b"\x89HDF", "an HDF5 file")}
 
 def _film_is_whole(path, n:int)->bool:
@@ -190,3 +190,9 @@ def clean_text(
     "An instruction without blanks around it; empty if it is none."
     text = text.strip() if isinstance(text, str) else ""
     return "" if text.casefold() in _NO_WORDS else text
+
+def words_of(
+    task:str, # Name of a task, with or without its scene in front
+)->str:
+    "The sentence in the name of a task."
+    return re.sub(r"^[A-Z_]+SCENE\d+_", "", task).replace("_", " ")

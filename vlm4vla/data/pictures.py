@@ -22,10 +22,10 @@ def _described(a:np.ndarray)->str:
     return f"{shape} {a.dtype}"
 
 def as_rgb(
-    image, # What is said to be a picture
+    image, # What is said to be an image
     where:str, # Its name in a sentence, such as "Frame 3 of demo_0"
 )->np.ndarray: # Height × width × 3, uint8
-    "The picture, or one sentence that says what it is instead."
+    "The image, or one sentence that says what it is instead."
     a = np.asarray(image)
     if a.dtype == np.uint8 and a.size and a.ndim in (2, 3):
         if a.ndim == 2: a = a[..., None]
@@ -35,43 +35,43 @@ def as_rgb(
         if a.shape[2] == 4:
             raise UserError(f"{where} has four channels, and the fourth is not opaque (least {a[..., 3].min()}); a policy sees three, "
                             f"so say "
-                          "what is behind the picture and write it without the fourth.")
-    raise UserError(f"{where} is {_described(a)}, and a picture is height × width × 3 in uint8; convert the dataset's pictures.")
+                          "what is behind the image and write it without the fourth.")
+    raise UserError(f"{where} is {_described(a)}, and an image is height × width × 3 in uint8; convert the dataset's images.")
 
 # %% ../../nbs/data/02_pictures.ipynb #e66438ac
 def _refused(im, data:bytes)->str:
-    "What is wrong with an opened picture; empty: nothing."
+    "What is wrong with an opened image; empty: nothing."
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16: return "a PNG of 16 bits a channel"
-    if getattr(im, "n_frames", 1) > 1: return f"a film of {im.n_frames} pictures"
+    if getattr(im, "n_frames", 1) > 1: return f"a video of {im.n_frames} images"
     if im.getexif().get(274, 1) != 1:
         return f"marked as turned (EXIF orientation {im.getexif()[274]}), which some programs heed and others do not"
     if im.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"): return f"of Pillow's mode {im.mode}"
     return ""
 
 def _opened(data:bytes, where:str):
-    "An encoded picture, not decoded yet."
+    "An encoded image, not decoded yet."
     from PIL import Image, UnidentifiedImageError
-    if not data: raise UserError(f"{where} is empty: the file holds no picture there.")
+    if not data: raise UserError(f"{where} is empty: the file holds no image there.")
     try: im = Image.open(BytesIO(data))
-    except UnidentifiedImageError: raise UserError(f"{where} is no picture that Pillow knows (it begins with {data[:8]!r}).") from None
+    except UnidentifiedImageError: raise UserError(f"{where} is no image that Pillow knows (it begins with {data[:8]!r}).") from None
     except Image.DecompressionBombError as e: raise UserError(f"{where} is too large to open ({e}).") from None
     if said := _refused(im, data):
-        raise UserError(f"{where} is {said}, and a picture has 8 bits for each of red, green and blue, upright; "
-                      "convert the dataset's pictures.")
+        raise UserError(f"{where} is {said}, and an image has 8 bits for each of red, green and blue, upright; "
+                      "convert the dataset's images.")
     return im
 
 def image_header(
     data:bytes, # PNG, JPEG, …
-    where:str="A picture", # Its name in a sentence
+    where:str="An image", # Its name in a sentence
 )->tuple: # Height, width, 3
-    "The shape of the picture in an encoded file, from its first bytes alone, or what `decode_image` would say of those."
+    "The shape of the image in an encoded file, from its first bytes alone, or what `decode_image` would say of those."
     return _opened(data, where).size[::-1] + (3,)
 
 def decode_image(
     data:bytes, # PNG, JPEG, …
-    where:str="A picture", # Its name in a sentence
+    where:str="An image", # Its name in a sentence
 )->np.ndarray: # Height × width × 3, uint8
-    "The picture in an encoded file, or one sentence that says what it is instead."
+    "The image in an encoded file, or one sentence that says what it is instead."
     im = _opened(data, where)
     clear = im.mode in ("LA", "PA", "RGBA") or "transparency" in im.info
     return as_rgb(im.convert("RGBA" if clear else "RGB"), where)

@@ -69,24 +69,24 @@ class Reader:
 
 # %% ../../nbs/data/07_readers.ipynb #417a04b1
 class Door:
-    "Hands out the pictures of a dataset, by row."
+    "Hands out the images of a dataset, by row."
     def __init__(self,
         source, # Row → what the file has
         folder, # The dataset
         first:int, # Row whose size all others have
-        images:str="", # How the pictures lie; empty: upright
+        images:str="", # How the images lie; empty: upright
     ):
         self.source, self.folder, self.first, self.images, self.size = source, folder, first, images, None
 
     def where(self,
         row:int, # Number of the frame, in the dataset as it lies on disk
     )->str:
-        "The name of a picture in a sentence."
-        return self.source.where(row) if hasattr(self.source, "where") else f"Picture {row} of {self.folder}"
+        "The name of an image in a sentence."
+        return self.source.where(row) if hasattr(self.source, "where") else f"Image {row} of {self.folder}"
 
     def _sized(self):
         try: self(self.first)
-        except UserError: pass # whoever asks for that picture is told
+        except UserError: pass # whoever asks for that image is told
 
     def _like_the_first(self, row:int, shape:tuple):
         if row == self.first: self.size = shape
@@ -109,7 +109,7 @@ def glance(
     self:Door,
     row:int, # Number of the frame, in the dataset as it lies on disk
 ):
-    "Say what can be said of a picture without decoding it, where the format allows that."
+    "Say what can be said of an image without decoding it, where the format allows that."
     if hasattr(self.source, "png"):
         data = self.source.png(row)
         try: self._like_the_first(row, image_header(data, self.where(row)))
@@ -118,7 +118,7 @@ def glance(
 
 # %% ../../nbs/data/07_readers.ipynb #9076075e
 def select_rows(
-    reader:Reader, # Stays as it is; the pictures are shared, not copied
+    reader:Reader, # Stays as it is; the images are shared, not copied
     frames:np.ndarray, # True for each frame that stays
 )->Reader:
     "The same dataset with some of its frames; episodes that lose all of theirs are gone."

@@ -79,12 +79,12 @@ def center_crop(
 
 # %% ../../nbs/data/12_samples.ipynb #3fe49f1e
 def load_image(
-    image, # Row → picture, as a `Reader` has it
+    image, # Row → image, as a `Reader` has it
     size:int, # Height and width
-    via:int, # Height and width that a picture is brought to first
+    via:int, # Height and width that an image is brought to first
     row:int, # Which
 )->np.ndarray: # Size × size × 3, uint8
-    "A picture as a policy sees it."
+    "An image as a policy sees it."
     return resize_images(resize_images(image(int(row))[None], via), size)[0]
 
 def image_cache(
@@ -102,7 +102,7 @@ def image_cache(
 
 def _decode(reader, size:int, via:int, workers:int, path):
     "Write the file of all images; what no frame asks for stays black."
-    runs = np.array_split(np.arange(reader.on_disk), -(-reader.on_disk//64)) # pictures that lie together are read together
+    runs = np.array_split(np.arange(reader.on_disk), -(-reader.on_disk//64)) # images that lie together are read together
     asked = np.zeros(reader.on_disk, bool); asked[reader.needed] = True
     black, whole = bytes(size*size*3), hashlib.sha256()
     run = lambda rows: b"".join(load_image(reader.image, size, via, r).tobytes() if asked[r] else black for r in rows)
@@ -129,11 +129,11 @@ def prefetch(
 
 # %% ../../nbs/data/12_samples.ipynb #377d2de6
 class StreamedImages:
-    "Pictures that are read when they are asked for, by threads."
+    "Images that are read when they are asked for, by threads."
     def __init__(self,
-        reader, # Whose pictures are decoded whenever they are asked for
-        size:int, # Edge of a picture, pixels
-        via:int=224, # Edge that pictures are first brought to, pixels
+        reader, # Whose images are decoded whenever they are asked for
+        size:int, # Edge of an image, pixels
+        via:int=224, # Edge that images are first brought to, pixels
         workers:int=None, # Threads that decode; one per core if not given
     ):
         image = reader.image
@@ -146,9 +146,9 @@ class StreamedImages:
 
 def fits_cache(
     reader, # Counted as it lies on disk
-    size:int, # Edge of a picture, pixels; it takes 3·size² bytes
+    size:int, # Edge of an image, pixels; it takes 3·size² bytes
 )->bool:
-    "May the decoded pictures of a dataset be kept in a file?"
+    "May the decoded images of a dataset be kept in a file?"
     return reader.on_disk*size*size*3 <= setting("VLM4VLA_IMAGE_CACHE", 8.)*1e9
 
 # %% ../../nbs/data/12_samples.ipynb #66de421b

@@ -52,10 +52,10 @@ def encode_png(
     return buf.getvalue()
 
 def decode_png(
-    data:bytes, # A PNG, or another encoded picture
-    where:str="A picture", # Its name, should it be none we can use
+    data:bytes, # A PNG, or another encoded image
+    where:str="An image", # Its name, should it be none we can use
 )->np.ndarray: # Height × width × 3, uint8
-    "The image in a PNG, through the one door for pictures."
+    "The image in a PNG, through the one door for images."
     return decode_image(data, where)
 
 # %% ../../nbs/data/05_store.ipynb #6059559a
@@ -125,7 +125,7 @@ def _block_table(episodes:list[dict])->pa.Table:
 # %% ../../nbs/data/05_store.ipynb #7a30081f
 def features(
     schema:pa.Schema, # Columns of a block
-    shape, # Height, width and channels of a picture
+    shape, # Height, width and channels of an image
 )->dict:
     "The columns as `info.json` describes them."
     dims = {n: getattr(schema.field(n).type, "list_size", 1) for n in schema.names if n != IMAGE and n not in _NUMBERING}

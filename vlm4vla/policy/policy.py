@@ -42,12 +42,12 @@ class Policy(nn.Module):
         head:str="mlp", # An entry of `heads`
         loss:str="paper", # What the head learns by: of the MLP an entry of `PRESETS`
         precision:str="float32", # `float32`, or `bfloat16`: the VLM computes in it, weights and head stay float32
-        image_size:int=224, # Side of the stored pictures, in pixels
+        image_size:int=224, # Side of the stored images, in pixels
         model_size:int=0, # Side the model sees them in, in pixels; 0: as stored
-        freeze=(), # Parts of the VLM that stand still
+        freeze=(), # Parts of the VLM that are frozen
         lora_rank:int=0, # Rank of adapters; 0: none
         lora_targets=(), # Ends of names of the layers that get an adapter; empty: all
-        augment:str="none", # How pictures are changed in training
+        augment:str="none", # How images are changed in training
         text_mask:str="causal", # What text may see: one of `Family.masks`
         query_scale:str="none", # How the query's length is set at the start: `none`, or as `ActionQuery` has it
     ):
@@ -204,7 +204,7 @@ def learning(self:Policy)->dict: # part → parameters that learn; query and hea
     return counts
 
 @patch
-def adapters(self:Policy)->dict: # (part, end of a name) → (matrices whose adapter learns, matrices that stand still)
+def adapters(self:Policy)->dict: # (part, end of a name) → (matrices whose adapter learns, frozen matrices)
     "What adapters stand beside, counted by part and by name."
     counts, still = {}, frozen_parts(self.encoder.family, self.facts["freeze"])
     for n, has in self.adapted.items():
@@ -224,13 +224,13 @@ def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query
 
 @patch
 def _check_adapters(self:Policy, targets:dict): # of `adapter_targets`
-    "Refuse adapters that are asked for and would stand still."
+    "Refuse adapters that are asked for and would be frozen."
     for t, names in targets.items():
         parts = {part_of(self.encoder.family, f"{n}.") for n in names}
         if parts <= frozen_parts(self.encoder.family, self.facts["freeze"]):
             raise UserError(f"No adapter would learn{f' of {t}' if t else ''}: what it stands beside lies in "
                             f"{' and '.join(sorted(parts))}, "
-                          f"which stands still; let that learn, or leave the adapters out.")
+                          f"which is frozen; let that learn, or leave the adapters out.")
 
 # %% ../../nbs/policy/04_policy.ipynb #345fb590
 @patch

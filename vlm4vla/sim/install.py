@@ -262,7 +262,7 @@ def shown_package(
     return Path(folder)
 
 def _take_picture(m:Making, variables:dict)->Path:
-    "Render the first scene in the environment; the picture's path."
+    "Render the first scene in the environment; the image's path."
     import numpy as np
     from PIL import Image
     b = next((b for b in benchmarks.values() if b.suite == m.s.name), None)
@@ -282,7 +282,7 @@ def install(
     name:str, # Entry of `simulators`, or its other name
     assets=None, # Folder of its assets; by default its variable's, or a new one that is filled over the network
     fresh:bool=False, # Make the environment anew even if it is there
-)->Path: # A picture of its first scene
+)->Path: # An image of its first scene
     "Make a simulator's environment, or what is missing of it, and look at its first scene."
     s = called(name)
     with locked(simulators_dir()/".locks"/s.name), progress(total=7, desc=name) as bar:

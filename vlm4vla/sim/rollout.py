@@ -34,7 +34,7 @@ class EpisodeJob:
     began:float=0. # When
     sent:int=0 # Actions given so far
     obs:tuple=None # Latest image and instruction
-    frames:list=field(default_factory=list) # What was filmed
+    frames:list=field(default_factory=list) # What was recorded
     marks:list=field(default_factory=list) # How many actions had run at each frame
 
 # %% ../../nbs/sim/03_rollout.ipynb #80f06aea
@@ -56,7 +56,7 @@ def call(
     "One batched call of the policy."
     rows = {j.place: j.obs for j in jobs}
     if len(sides := {o[0].shape for o in rows.values()}) > 1:
-        raise UserError(f"The simulator's pictures differ in size ({sides}); let it show all tasks in one.")
+        raise UserError(f"The simulator's images differ in size ({sides}); let it show all tasks in one.")
     filled = [rows.get(r, jobs[0].obs) for r in range(size)]
     actions = np.asarray(policy.act(np.stack([o[0] for o in filled]), [o[1] for o in filled]))
     if actions.dtype.kind not in "fiu": raise UserError(f"The policy returned actions of type {actions.dtype}, not numbers.")
@@ -159,8 +159,8 @@ class Run:
         size:int, # Rows of the policy's batch, always the same
         on_row, # Called with each row; may be None
         on_failure, # Called with each failed attempt's row; may be None
-        on_film, # Called with a filmed job in place of writing its video; may be None
-        video:dict, # Episode → path of its film
+        on_film, # Called with a recorded job in place of writing its video; may be None
+        video:dict, # Episode → path of its video
         bar, # The progress line, as tqdm has it
     ):
         self.crew, self.policy, self.todo, self.known, self.benchmark, self.n, self.size = crew, policy, deque(
@@ -204,7 +204,7 @@ def answer(
 
 # %% ../../nbs/sim/03_rollout.ipynb #a985ba21
 def _is_blank(image:np.ndarray)->bool:
-    "Is the picture of one colour, as when nothing was drawn? (One of less than 32 pixels may be a toy's.)"
+    "Is the image of one colour, as when nothing was drawn? (One of less than 32 pixels may be a toy's.)"
     return min(image.shape[:2]) >= 32 and bool((image == image[0, 0]).all())
 
 @patch
@@ -220,7 +220,7 @@ def on_ready(
 def on_obs(
     self:Run,
     hand:WorkerHandle, # Whose message it is
-    body, # Picture, instruction, done, info, new frames: as the worker packs them
+    body, # Image, instruction, done, info, new frames: as the worker packs them
 ):
     "A worker has something to see: go on, or write the row."
     image, instruction, done, info, frames = body
@@ -229,7 +229,7 @@ def on_obs(
         first = len(job.marks)
         job.frames += [unpack_image(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
-    blank = _is_blank(job.obs[0]) and f"the picture is of one colour {tuple(job.obs[0][0, 0].tolist())}: nothing was drawn"
+    blank = _is_blank(job.obs[0]) and f"the image is of one colour {tuple(job.obs[0][0, 0].tolist())}: nothing was drawn"
     wrong = blank or (done and (_untold(info, self.benchmark) if job.sent else "over before the policy acted"))
     if not done and job.sent >= 2*self.benchmark.limit(job.task) + self.n: # a chunk may be cut short, so more are sent than run
         wrong = f"not over after {job.sent} actions"
@@ -256,7 +256,7 @@ def over(
     hand:WorkerHandle, # Whose message it is
     row:dict, # Of the episode, or of its failure
 ):
-    "An episode is over: its film, if it has one, and the progress line."
+    "An episode is over: its video, if it has one, and the progress line."
     job, hand.job, hand.state, self.left = hand.job, None, "idle", self.left - 1
     self.bar.update(1); self.bar.set_postfix(running_rates(self.rows) | (dict(failed=len(self.lost)) if self.lost else {}), refresh=False)
     if job.film and self.on_film: self.on_film(job)

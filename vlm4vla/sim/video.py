@@ -75,7 +75,7 @@ def _captioned(
     "A frame, enlarged, with lines of text below."
     from PIL import Image, ImageDraw
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(f"A frame of a film is uint8, height × width × 3, not {image.dtype} of shape {image.shape}.")
+        raise UserError(f"A frame of a video is uint8, height × width × 3, not {image.dtype} of shape {image.shape}.")
     h, found = side*image.shape[0]//image.shape[1], [l for line in lines for l in written(line, side - 16)]
     page = Image.new("RGB", (side, (h + 22*max(room, len(found)) + 10)//2*2), "white")
     page.paste(Image.fromarray(image).resize((side, h), Image.Resampling.BICUBIC))
@@ -105,7 +105,7 @@ def write_video(
 
 # %% ../../nbs/sim/04_video.ipynb #8a63866a
 def last_frame(path)->np.ndarray: # height × width × 3, uint8
-    "The picture a film ends with."
+    "The image a video ends with."
     import av
     with av.open(str(path)) as f:
         for frame in f.decode(video=0): pass

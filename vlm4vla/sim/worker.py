@@ -41,10 +41,10 @@ def _check_shown(
     obs:Observation, # After a reset or a step
     module:str, # Whose it is
 ):
-    "A `UserError` when an observation holds another kind of picture, or no words."
+    "A `UserError` when an observation holds another kind of image, or no words."
     x = np.asarray(obs.image)
     if x.dtype != np.uint8 or x.ndim != 3 or x.shape[2] != 3 or not x.size:
-        raise UserError(f"The simulator {module} showed a picture of type {x.dtype} and shape {x.shape}; "
+        raise UserError(f"The simulator {module} showed an image of type {x.dtype} and shape {x.shape}; "
                       "a policy sees uint8 numbers, height × width × 3.")
     if not isinstance(obs.instruction, str) or not obs.instruction.strip():
         raise UserError(f"The simulator {module} gave the instruction {obs.instruction!r}; it has to say what the robot is to do.")
@@ -72,7 +72,7 @@ def _to_python(x):
 
 # %% ../../nbs/sim/01_worker.ipynb #4b400cab
 class _Session:
-    "The environment of a worker, and what it has filmed."
+    "The environment of a worker, and what it has recorded."
     def __init__(self, module, kwargs):
         self.make, self.kwargs, self.env, self.film, self.sent = importlib.import_module(module).make, kwargs, None, False, 0
         self.open(False)

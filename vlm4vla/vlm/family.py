@@ -39,7 +39,7 @@ class Family:
     parts:dict         # Part → prefixes of parameter names
     vision_encoder_parts:tuple = ("vision",) # Parts that the paper calls its vision encoder
     config:Callable    # Sizes, all with defaults → config of a small model
-    mini:dict = field(default_factory=dict) # Sizes of its mini backbone that differ from the others'
+    mini:dict = field(default_factory=dict) # Sizes of its small VLM that differ from the others'
     settle:Callable = None # (small model) → sets anew what its usual first weights leave without use
     processor:Callable # (family, size, patch) → Hugging Face image processor of a small model
     image_facts:Callable # (config, settings of its image processor, wanted size) → facts: size, n_visual, …
@@ -72,7 +72,7 @@ def frozen_parts(
     family:Family, # Says what the encoder holds
     parts, # Names of parts, `encoder` among them if wanted
 )->set: # names of parts, `encoder` written out
-    "The parts that stand still; the paper's vision encoder is named by what it holds."
+    "The parts that are frozen; the paper's vision encoder is named by what it holds."
     return {q for p in parts for q in (family.vision_encoder_parts if p == "encoder" else (p,))}
 
 # %% ../../nbs/vlm/01_family.ipynb #9f16199d

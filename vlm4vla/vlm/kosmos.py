@@ -32,7 +32,7 @@ def _processor(f, size, patch):
 
 # %% ../../nbs/vlm/04_kosmos.ipynb #1c6ba9ae
 def _grey(model)->torch.Tensor: # (patches, width of the tower)
-    "What the tower makes of a grey picture: of each patch little but where it is."
+    "What the tower makes of a grey image: of each patch little but where it is."
     v = model.vision_model; s = v.config.image_size
     x = v(pixel_values=torch.zeros(1, 3, s, s)).last_hidden_state
     return F.normalize(v.model.post_layernorm(x), dim=-1)[0,1:]

@@ -36,7 +36,7 @@ _WHY = [ # what stands behind a failure → what to say; the first that fits
     (hub.HFValidationError, "{src} is neither a folder here nor the name of a repository: correct the `repo_id` of {b.name!r}."),
     ((hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled),
      "{src} is not on this machine and the hub is out of reach: run `hf download {src} --revision {b.revision}` where there is a "
-     "network, or choose a mini backbone."),
+     "network, or choose a small pretrained VLM."),
     (hub.HfHubHTTPError, "The hub refused {src} ({said}): try again later."),
     ((SafetensorError, json.JSONDecodeError, FileNotFoundError), "A file of {src} is damaged or missing ({said}): {again}."),
     (OSError, "A file of {src} could not be read or kept ({said}): see to the disk's room and permissions.")]

@@ -21,18 +21,18 @@ from ..results.stats import wilson
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #5454b8a7
 def _closed_tokenizer(family:Family, questions:QuestionSet):
-    "The tokenizer of a family's mini backbone: each word that is said is one token."
+    "The tokenizer of a family's small VLM: each word that is said is one token."
     texts = 2*(questions.texts() + [*family.training_text]*200)
     return small_tokenizer(texts, vocab=1500, specials=family.specials, pad=family.pad, eos=family.eos)
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #a354021d
 SIZES = dict(hidden=128, layers=4, ff=384, head_dim=64, vision=96, depth=4, patch=8, image=96)
 
-def new_mini(name:str,     # a mini backbone
+def new_mini(name:str,     # of a small VLM
              folder,       # where it goes
              questions:QuestionSet, # whose words its tokenizer has
              seed:int=0)->Backbone: # the one in that folder
-    "An untrained mini backbone in a folder, ready to be loaded."
+    "A small VLM that is not trained yet, in a folder, ready to be loaded."
     family, sizes = families[backbones[name].family], SIZES | families[backbones[name].family].mini
     tok = _closed_tokenizer(family, questions)
     config = family.config(vocab=len(tok), **sizes)
@@ -46,14 +46,14 @@ def save_mini(
     model, # Any transformers model; it is in half precision afterwards
     folder, # Where the checkpoint goes, made if it is not there
 ):
-    "Write the weights of a mini backbone as they ship, in half precision; what that cannot hold is not written."
+    "Write the weights of a small VLM as they ship, in half precision; what that cannot hold is not written."
     if bad := non_finite_weight({n: w.half() for n,w in model.state_dict().items()}):
         raise UserError(f"The weight {bad} is not finite in half precision, so nothing was written to {folder}; train again with a lower "
                       f"learning rate.")
     model.half().save_pretrained(folder)
 
 def _at_folder(name:str, folder)->Backbone:
-    "A mini backbone in a folder of its own."
+    "A small VLM in a folder of its own."
     return replace(backbones[name], folder=str(Path(folder).resolve())) # an absolute path wins over the assets folder
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #8ee8bd65

@@ -87,7 +87,7 @@ def _processor(f, size, patch):
                                                  size=dict(shortest_edge=size**2, longest_edge=size**2))
 
 # %% ../../nbs/vlm/02_qwen.ipynb #10178a2c
-CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the pictures that CLIP was trained on
+CLIP = dict(mean=(.48145466, .4578275, .40821073), std=(.26862954, .26130258, .27577711)) # of the images that CLIP was trained on
 _common = dict(chat_prompts("<|vision_start|>{image}<|vision_end|>"), image_token="<|image_pad|>", specials=SPECIALS, pad="<|endoftext|>",
                eos="<|im_end|>",
               image_facts=_image_facts, pixels=_patchify, extra_inputs=_extra_inputs, with_image_features=_with_image_features,

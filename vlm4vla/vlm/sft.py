@@ -49,7 +49,7 @@ def token_at(
 
 # %% ../../nbs/vlm/09_sft.ipynb #1de2a4db
 def _origin(model, images, states, **facts)->Origin:
-    "What a stage is made from: pictures and what they show, the weights it begins with, and its own numbers."
+    "What a stage is made from: images and what they show, the weights it begins with, and its own numbers."
     h = hashlib.sha256(f"{images.dtype}{images.shape}".encode())
     for i in images: h.update(np.ascontiguousarray(i))
     h.update(json.dumps(to_jsonable(states), sort_keys=True).encode())
@@ -59,12 +59,12 @@ def align(
     model, # The VLM, as `load_model` gives it, with its output layer; its vision tower learns
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     images:np.ndarray, # (N, size, size, 3) uint8
-    states:list[dict], # What each picture shows, as the loss reads it
+    states:list[dict], # What each image shows, as the loss reads it
     *,
     steps:int, # Optimizer steps
-    batch_size:int=64, # Pictures in a step
+    batch_size:int=64, # Images in a step
     lr:float=1e-3, # Peak learning rate
-    seed:int=0, # Of the order of pictures
+    seed:int=0, # Of the order of images
     folder=None, # Where the training's state is kept, to go on from; none: nowhere
     about:tuple, # Words, and the loss of (words, inputs, states), as a `QuestionSet` has them
     **kwargs, # Passed through to `fit`
@@ -87,7 +87,7 @@ def _place_loss(words:Words, inputs:dict, states:list[dict], names:list[str])->t
     return F.cross_entropy(sim[b,:,word], cell) + F.cross_entropy(sim[b,cell], word)/2
 
 def places_of(states:list[dict])->tuple: # for `align`'s `about`
-    "The words that pictures are marked with, and their loss."
+    "The words that images are marked with, and their loss."
     names = sorted({w for s in states for w in s["marks"]})
     return names, lambda words, inputs, states: _place_loss(words, inputs, states, names)
 
@@ -96,7 +96,7 @@ def conversation(
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     qa:list[tuple], # (kind, question, answer, …) of each question
 )->tuple[list[int], list[int]]: # token ids, targets: -100 where nothing is to be learnt
-    "Several questions about one picture as one token sequence."
+    "Several questions about one image as one token sequence."
     ids, targets = [], []
     for i,(_,q,a,*_) in enumerate(qa):
         ask = enc.ids(enc.family.follow_up if i else enc.family.question, question=q)
@@ -114,7 +114,7 @@ def _answer_loss(model,         # with its language-model head
     finally: hook.remove()
 
 def _batch(enc, images, states, idx, rng, n_questions, weights, ask):
-    "Pictures `idx` with freshly drawn questions, as inputs and targets."
+    "Images `idx` with freshly drawn questions, as inputs and targets."
     rows = [conversation(enc, ask(states[i], rng, n=n_questions, weights=weights)) for i in idx]
     inputs = enc([r[0] for r in rows], torch.from_numpy(images[idx])); T = inputs["input_ids"].shape[1]
     return inputs, torch.tensor([[-100]*(T-len(t))+t for _,t in rows])
@@ -125,9 +125,9 @@ def visual_features(
     model, # The VLM, as `load_model` gives it, with its output layer
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     images:np.ndarray, # (N, size, size, 3) uint8
-    batch_size:int=100, # Pictures that pass at once
+    batch_size:int=100, # Images that pass at once
 )->list[torch.Tensor]: # visual tokens and deepstack features, (N, V, D) each
-    "What the vision tower makes of pictures."
+    "What the vision tower makes of images."
     out = []
     for i in range(0, len(images), batch_size):
         x = enc([enc.ids("{image}")]*len(images[i:i+batch_size]), torch.from_numpy(images[i:i+batch_size]))
@@ -145,21 +145,21 @@ def sft(
     model, # The VLM, as `load_model` gives it, with its output layer; changed in place
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     images:np.ndarray, # (N, size, size, 3) uint8
-    states:list[dict], # what each picture shows
+    states:list[dict], # what each image shows
     *,
     steps:int, # Optimizer steps
-    batch_size:int=32, # Pictures in a step
-    n_questions:int=8, # Questions about each picture, in one row
+    batch_size:int=32, # Images in a step
+    n_questions:int=8, # Questions about each image, in one row
     lr:float=1e-3, # Peak learning rate
-    seed:int=0, # Of the order of pictures and of the questions drawn
+    seed:int=0, # Of the order of images and of the questions drawn
     folder=None, # Where the training's state is kept, to go on from; none: nowhere
     questions:QuestionSet, # what is asked
     weights:dict=None, # kind of question → how often it is asked; by default as the set has it
-    freeze_vision:bool=False, # the tower stands still
+    freeze_vision:bool=False, # the tower is frozen
     aligned_lr_mult:float=1., # Learning rate of vision tower and word embeddings, as a multiple of `lr`: what was aligned must not drift
     **kwargs, # Passed through to `fit`
 )->list[dict]: # log of `fit`, a row per logged step
-    "Fine-tune a VLM on questions about pictures; the arguments of `fit` pass through."
+    "Fine-tune a VLM on questions about images; the arguments of `fit` pass through."
     weights, ask = weights or questions.weights, questions.ask
     tower = [w for n,w in model.named_parameters() if part_of(enc.family, n) in ("vision", "projector")]
     for w in tower: w.requires_grad_(not freeze_vision)

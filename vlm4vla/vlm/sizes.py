@@ -102,7 +102,7 @@ def visual_tokens(
     b:Backbone, # An entry of `backbones`, or one of a user's own
     size:int=224, # Side of the observation, in pixels
 )->int: # places that one image takes in a row
-    "Visual tokens of one image: a mini backbone's by its own image processor, a hub model's by what the paper gives it."
+    "Visual tokens of one image: a small VLM's by its own image processor, a hub model's by what the paper gives it."
     return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].image_facts(real_config(b), {}, size)["n_visual"]
 
 # %% ../../nbs/vlm/08_sizes.ipynb #404b64fe

@@ -20,7 +20,7 @@ def generate_answer(
     model, # The VLM, as `load_model` gives it, with its output layer
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     images:np.ndarray, # (N, size, size, 3) uint8, as many as questions
-    asked:list[str], # One question about each picture
+    asked:list[str], # One question about each image
     batch_size:int=64, # Questions that pass at once
     max_new_tokens:int=20, # An answer is cut off after so many
 )->list[str]: # without spaces around them
@@ -56,12 +56,12 @@ def vqa(
     model, # The VLM, as `load_model` gives it, with its output layer
     enc:Encoder, # Its encoder: tokenizer, image places, normalisation
     images:np.ndarray, # (N, size, size, 3) uint8
-    states:list[dict], # What each picture shows, as the questions read it
-    seed:int=0, # Of the questions drawn, with the picture's number
+    states:list[dict], # What each image shows, as the questions read it
+    seed:int=0, # Of the questions drawn, with the image's number
     *,
     questions:QuestionSet, # what is asked, one question of each kind
 )->list[dict]: # rows: kind, split, question, truth, said, correct
-    "Ask a VLM every kind of question about every picture."
+    "Ask a VLM every kind of question about every image."
     asked = [(i, *q) for i,s in enumerate(states) for q in questions.ask(s, np.random.default_rng([seed,i]), list(questions.kinds))]
     asked.sort(key=lambda a: questions.kinds.index(a[1])) # short answers need not wait for long ones
     said = generate_answer(model, enc, images[[i for i,*_ in asked]], [q for _,_,q,*_ in asked])

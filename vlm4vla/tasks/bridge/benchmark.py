@@ -14,7 +14,7 @@ from ...sim.install import Simulator, simulators
 
 # %% ../../../nbs/tasks/bridge/00_benchmark.ipynb #283c1318
 _mini = (
-    Override("A mini backbone learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few "
+    Override("A small pretrained VLM learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few "
              "steps, the rate ending at zero (LOG.md).",
              dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.),
              suite="simpler", kind="mini"),

@@ -21,7 +21,7 @@ from ...sim.rollout import rollout
 
 # %% ../../../nbs/tasks/bridge/03_demonstrations.ipynb #864ce52a
 _TEACHING = 1 # raise it when the expert or the layouts change: demonstrations are made anew
-_SHAKY, _SHAKY_FROM = .012, 100_000 # metres; number of the first shaky episode
+_SHAKY, _SHAKY_FROM = .012, 100_000 # metres; number of the first noise-injected episode
 _STAY = 6 # steps of success in a row that end an episode
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BridgeSet:
     "A set of demonstrations of the Bridge tasks."
     name:str # Key, and name of its folder
     clean:int # Clean episodes per task
-    shaky:int # Episodes per task with shaky hands
+    shaky:int # Episodes per task with noise injected
     block:int=5 # Of them per file
 
     @property
@@ -66,7 +66,7 @@ class NoOpPolicy:
 def _demonstrate(
     numbers:list, # Episodes of the training split
     tasks=None, # Some of the benchmark's tasks; by default all
-    shaky:float=0., # How shaky the hands are, in metres
+    shaky:float=0., # Noise on the hand's moves, in metres
     workers:int=1, # Simulator processes
 )->list: # Episodes as `vlm4vla.data.store` writes them, those that succeeded
     "Let the expert act, and note what it saw and did."

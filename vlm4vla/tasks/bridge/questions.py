@@ -33,7 +33,7 @@ _VIEWS = dict(carrot=_TABLE, spoon=_TABLE, cube=_TABLE, eggplant=_SINK)
 def _pixel(
     xyz, # (…, 3) places
     view:View,
-)->np.ndarray: # (…, 2) share of the picture's width and height
+)->np.ndarray: # (…, 2) share of the image's width and height
     "Where a place is seen."
     w, x, y, z = np.array(view.turn)/np.linalg.norm(view.turn)
     turn = np.array([[1-2*(y*y+z*z), 2*(x*y-z*w), 2*(x*z+y*w)], [2*(x*y+z*w), 1-2*(x*x+z*z), 2*(y*z-x*w)],
@@ -60,7 +60,7 @@ def _story(
     task:str, # Of the benchmark
     instruction:str="", # What the policy is told
 )->list: # (n) states, or nothing where no grasp lasts
-    "What each picture of an episode shows."
+    "What each image of an episode shows."
     x, view, opened = np.asarray(executed, float), _VIEWS[task], np.asarray(executed)[:, 6] > .5
     if not (found := _grasp(opened)): return []
     a, b = found; n = np.arange(len(x))
@@ -94,13 +94,13 @@ _KINDS = { # kind of question → (question, answer) about a state, for a thing 
 _WEIGHTS = dict(zip(_KINDS, (2, 2, 2, 3, 3, 1, 1, 1, 8))) # how often training asks each
 
 def questions(
-    state:dict, # What the picture shows
+    state:dict, # What the image shows
     r:np.random.Generator, # Draws kinds
     kinds=None, # Kinds to ask, one each; or
     n:int=0, # So many kinds, drawn by weight
     weights:dict=_WEIGHTS, # Kind → how often it is drawn
 )->list: # (kind, question, answer, "all")
-    "Questions about a Bridge picture and their answers."
+    "Questions about a Bridge image and their answers."
     w = np.array(list(weights.values()))
     if kinds is None: kinds = r.choice(list(weights), n, p=w/w.sum())
     return [(str(k), *_KINDS[k](state, *NAMES[state["task"]]), "all") for k in kinds]
@@ -114,9 +114,9 @@ _HELD_OUT = 10 # one episode of so many
 
 def frames(
     folder, # A demonstration set
-    size:int, # Height and width of the pictures
+    size:int, # Height and width of the images
 )->tuple: # (N, size, size, 3) uint8, (N) states, (N) whether held out
-    "The pictures of the demonstrations whose story can be told."
+    "The images of the demonstrations whose story can be told."
     images, states, rows, held = image_cache(open_data(folder, "simpler"), size), [], [], []
     for path in block_paths(folder):
         t = pq.read_table(path, columns=["executed", "episode_index", "index"])

@@ -163,17 +163,17 @@ class Bridge:
     "The four tasks: `reset(episode, task)`, then `step(actions)` until the observation says done."
     def __init__(self, split:str=_SPLITS[0], # Whose layouts episodes are
                  size:int=224, # Side of the image, in pixels
-                 render_every_step:bool=False, # Take a picture after each action, as peers do
+                 render_every_step:bool=False, # Take an image after each action, as peers do
                  sticky_gripper:bool=False, # The released code's rule
                  stop_after:int=0, # End an episode when it has been a success for so many steps in a row; 0: never before its limit
                  pilot:str="", # "expert": the scripted expert acts, whatever actions come
-                 shaky:float=0., # How shaky the pilot's hands are, in metres
+                 shaky:float=0., # Noise on the pilot's moves, in metres
                  render_backend:str="cpu"): # As SAPIEN calls the renderer
         if pilot not in ("", "expert"): raise UserError(f"SimplerEnv-Bridge has no pilot {pilot!r}; leave it out, or take expert.")
         if split not in _SPLITS: raise UserError(f"SimplerEnv-Bridge has no split {split!r}{near_miss(split, _SPLITS)}")
         self.split, self.size, self.every, self.stop, self.pilot, self.shaky = split, size, render_every_step, stop_after, pilot, shaky
         self.sticky, self.scenes, self.done = sticky_gripper, _Scenes(render_backend), True
-        self.scenes[next(iter(SCENES))] # the first picture of a process takes as long as hundreds: have it over before somebody waits
+        self.scenes[next(iter(SCENES))] # the first image of a process takes as long as hundreds: have it over before somebody waits
 
     def reset(
         self,
@@ -218,14 +218,14 @@ class Bridge:
         return self.observe(self.frames[-1] if self.every else self.look())
 
     def look(self)->np.ndarray: # (size, size, 3) uint8
-        "The picture now."
+        "The image now."
         return picture(self.scene.get_obs(self.facts), self.size)
 
     def observe(
         self,
-        image, # The picture to show, uint8
+        image, # The image to show, uint8
     )->Observation:
-        "The picture, the instruction, and, once the episode is over, what came of it."
+        "The image, the instruction, and, once the episode is over, what came of it."
         held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
         flown = self.flown.told() if self.pilot else {}
         info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **flown) if self.done else {}

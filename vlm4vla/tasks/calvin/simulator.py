@@ -204,7 +204,7 @@ def opengl(
     if renderer not in _RENDERERS: raise UserError(f"CALVIN has no renderer {renderer!r}; choose one of {', '.join(_RENDERERS)}.")
     try: renderer == "egl" and ctypes.CDLL("libEGL.so.1")
     except OSError:
-        raise UserError("CALVIN's pictures are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 "
+        raise UserError("CALVIN's images are rendered with OpenGL, and this machine has no libEGL; apt install libegl1 "
                         "libgl1-mesa-dri, or choose renderer=\"tiny\", which looks different.") from None
     return renderer == "egl"
 
@@ -242,7 +242,7 @@ class PlayTable:
         self.env.load()
         self.env.robot.gripper_action = 1
         self.env.reset(robot_obs=arm, scene_obs=scene)
-        while self.warm < 2: self.render(); self.warm += 1 # OpenGL's first pictures have no shadows yet
+        while self.warm < 2: self.render(); self.warm += 1 # OpenGL's first images have no shadows yet
 
     def render(self)->np.ndarray: # (200, 200, 3) uint8
         "What the static camera sees."
@@ -308,7 +308,7 @@ class Series(PlayTable):
 
     def observe(
         self,
-        image, # The picture to show, uint8
+        image, # The image to show, uint8
     )->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         return Observation(image, self.words[self.names[min(self.solved, LENGTH-1)]], self.done, self.outcome() if self.done else {})
@@ -320,7 +320,7 @@ class Calvin(Series):
                  path:str="",         # Checkout of `calvin_env`; by default what VLM4VLA_CALVIN_ENV names
                  config:str="",       # A data set's `merged_config.yaml` instead of the checkout's own
                  renderer:str="egl",  # "egl": OpenGL, as the data were rendered; "tiny": PyBullet's own, without shadows
-                 render_every_step:bool=False, # Keep an image after each action, for films
+                 render_every_step:bool=False, # Keep an image after each action, for videos
                  limit:int=ACTION_LIMIT,     # Actions for one instruction
                  instructions:dict=None): # Task → what to say instead of the benchmark's own words
         if split not in _SCENES: raise UserError(f"CALVIN has no scene {split!r}; choose one of {', '.join(_SCENES)}.")

@@ -159,7 +159,7 @@ class Piloted(Libero):
 
     def observe(
         self,
-        image, # The picture to show, uint8
+        image, # The image to show, uint8
     )->Observation:
         obs = super().observe(image)
         if self.done: obs.info["actions"] = [a.tolist() for a in self.given]

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 from ...catalog.benchmarks import benchmarks
 from ...core import UserError, cache_dir, check_int, near_miss, write_text
-from ...data.libero import words_of
+from ...data.metadata import words_of
 from ...sim.install import simulators, use_settings
 from ...sim.worker import Observation, check_action
 
@@ -147,7 +147,7 @@ def _expose(env): # physics
     return copy
 
 def _develop(env, copy, size:int)->np.ndarray: # (size, size, 3) uint8
-    "The picture of a copy of the physics, upright."
+    "The image of a copy of the physics, upright."
     context = env.sim._render_context_offscreen
     context.data, data = SimpleNamespace(_data=copy), context.data
     try: image = env.sim.render(camera_name=_CAMERA, width=size, height=size)
@@ -247,7 +247,7 @@ class Episode(Tasks):
 
     def observe(
         self,
-        image, # The picture to show, uint8
+        image, # The image to show, uint8
     )->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
         task = self.scene.task
@@ -260,7 +260,7 @@ class Libero(Episode):
     def __init__(self, split:str="libero_10", # Suite
                  size:int=224,         # Side of the image, in pixels
                  settle:str="wait",    # "wait" before the policy acts, or "alternate" with it, as the released code does
-                 render_every_step:bool=False, # Keep an image after each action, for films
+                 render_every_step:bool=False, # Keep an image after each action, for videos
                  limit:int=None,       # Actions of the policy; by default the suite's
                  instructions:dict=None): # Task → what to say instead of the benchmark's own words
         self.suite, self.split, self.size, self.settle, self.every = suite_of(split), split, check_int("size",

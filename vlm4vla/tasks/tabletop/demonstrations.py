@@ -45,7 +45,7 @@ def _start(env:Tabletop, kind:str, r:np.random.Generator):
     if case == "carrying": env.grip = 0.; env._drive(SUBSTEPS)
 
 def _disturb(action, r):
-    "The action with shaky hands: off by a centimetre, and rarely the hand opens or closes at the wrong moment."
+    "The action with noise injected: off by a centimetre, and rarely the hand opens or closes at the wrong moment."
     a = action.copy(); a[:3] += r.normal(0, .01, 3)
     if r.random() < .04: a[6] = 1-a[6]
     return a.astype(np.float32)

@@ -48,12 +48,12 @@ def _pose(env, r):
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #010d632c
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.questions")
 def scenes(
-    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
-    start:int, # Number of the first picture
+    split:str, # `train`, `id`, `val`, or the image splits `vqa`, `vqa_test`
+    start:int, # Number of the first image
     n:int, # How many, one after the other
     size:int, # Side they are resized to, in pixels
 )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, and what each shows
-    "Pictures of the table and their states, the same for the same numbers."
+    "Images of the table and their states, the same for the same numbers."
     env, images, states = Tabletop(split), [], []
     env.build(layout(split, start))
     for i in range(start, start+n):
@@ -63,7 +63,7 @@ def scenes(
     return np.stack(images), states
 
 def _picture(env, l, r, states, size):
-    "One picture, noting its state."
+    "One image, noting its state."
     p, kw = env.p, env.kw
     for b in env.cards: p.removeBody(b, **kw)
     env.cards = [_card(p, env.client, env.tex, i, xy) for i,xy in zip(l.cards, l.card_xy)]
@@ -107,13 +107,13 @@ _WEIGHTS = dict(zip(_KINDS, (3,3,3,2,3,3,2,2,1,.5,.5,2))) # how often training a
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #7bcd1c3f
 def questions(
-    state:dict, # What the picture shows
+    state:dict, # What the image shows
     r:np.random.Generator, # Draws cards, kinds and words
     kinds=None, # Kinds to ask, one each; or
     n:int=0, # so many kinds, drawn by weight
     weights:dict=_WEIGHTS, # Kind → how often it is drawn
 )->list[tuple[str,str,str,str]]: # (kind, question, answer, split of the emoji it is about)
-    "Questions about a picture and their answers."
+    "Questions about an image and their answers."
     w = np.array(list(weights.values())); kinds = kinds or r.choice(list(weights), n, p=w/w.sum())
     out = []
     for kind in kinds:
@@ -140,9 +140,9 @@ question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=_WEIGHTS, 
 _BLOCK = 500
 def picture_block(
     folder:Path, # Of all blocks
-    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    split:str, # `train`, `id`, `val`, or the image splits `vqa`, `vqa_test`
     block:int, # Its number, from 0
-    size:int, # Side of the pictures, in pixels
+    size:int, # Side of the images, in pixels
 )->Path: # the block's file
     "Render block number `block` unless its file is there."
     path = Path(folder)/f"scene{SCENE_VERSION}-{split}-{size}-{block:04d}.npz"

@@ -36,7 +36,7 @@ _CARDS_AT = np.array([[.62,-.18],[.62,0],[.62,.18]]) # card centres, left to rig
 _CUBE_AT, _CUBE_SPREAD = np.array([.42,0]), np.array([.06,.12]) # centre and half range of the block's place at the start
 _HAND_AT, _HAND_SPREAD = np.array([.42,0,.20]), np.array([.10,.16,.05]) # and of the gripper's
 TRAIN_EPISODES = 2000                   # demonstrations may use training episodes 0 … 1999
-SCENE_VERSION = 2                       # raise it when scene or physics change: pictures and demonstrations are made anew
+SCENE_VERSION = 2                       # raise it when scene or physics change: images and demonstrations are made anew
 
 @dataclass(frozen=True)
 class TableLayout:
@@ -53,7 +53,7 @@ class TableLayout:
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #b50cc77b
 def layout(
-    split:str, # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    split:str, # `train`, `id`, `val`, or the image splits `vqa`, `vqa_test`
     episode:int, # Its number, from 0; training has 0 … 1999
 )->TableLayout:
     "Draw the scene of an episode."
@@ -259,7 +259,7 @@ def step(self:Tabletop, actions)->Observation: # actions: (n, 7), in metres, rad
     return self.observe()
 
 def make(
-    split:str="id", # `train`, `id`, `val`, or the picture splits `vqa`, `vqa_test`
+    split:str="id", # `train`, `id`, `val`, or the image splits `vqa`, `vqa_test`
     **kwargs, # Of `Tabletop`
 )->Tabletop:
     "The simulator interface: one environment of a split."
