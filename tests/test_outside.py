@@ -61,7 +61,7 @@ def package(root):
     "The package's own files that say where it is, put somewhere else."
     def put(folder):
         (folder/"vlm4vla"/"assets").mkdir(parents=True)
-        for f in ("__init__.py", "core.py"): shutil.copy(root/"vlm4vla"/f, folder/"vlm4vla"/f)
+        for f in ("__init__.py", "core.py", "renamed.py"): shutil.copy(root/"vlm4vla"/f, folder/"vlm4vla"/f)
         return folder
     return put
 
@@ -127,7 +127,8 @@ def test_papermill_leaves_a_path_as_it_is():
 
 BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS="{file}", VLM4VLA_DATA="{file}/a:/b",
            VLM4VLA_IMAGE_CACHE="nan",
-           VLM4VLA_THREADS="auto", VLM4VLA_COMPILE="maybe", VLM4VLA_WARNING="-1", VLM4VLA_PART="../a")
+           VLM4VLA_THREADS="auto", VLM4VLA_COMPILE="maybe", VLM4VLA_WARNING="-1", VLM4VLA_PART="../a",
+           VLM4VLA_PLUGINS="my module", VLM4VLA_BACKBONES="just-a-name", VLM4VLA_POLICIES="{file}")
 
 @pytest.mark.parametrize("name", sorted(variables))
 def test_a_variable_that_makes_no_sense_is_named(name, tmp_path, monkeypatch):

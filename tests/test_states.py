@@ -81,7 +81,7 @@ import vlm4vla.policy.train as t
 whole = Policy.loss
 def loss(self, batch, n=None, net=None):
     loss_at.n += 1; value, facts = whole(self, batch, n, net)
-    return value*(float("nan") if loss_at.n == 3 and t.join({mode!r}).rank == 1 else 1.), facts
+    return value*(float("nan") if loss_at.n == 3 and t.init_process_group({mode!r}).rank == 1 else 1.), facts
 class loss_at: n = 0
 Policy.loss = loss
 t.train("tiny-qwen3-vl__grinningface__smoke__s0", {str(tmp_path)!r}, mode={mode!r})
@@ -210,11 +210,14 @@ def test_teaching_a_vlm_on_other_pictures_is_refused(tmp_path):
     from vlm4vla.catalog.backbones import backbones
     from vlm4vla.vlm.loading import Encoder, load_model
     from vlm4vla.tasks.tabletop.questions import scenes
+    from vlm4vla.catalog.sets import question_sets
     from vlm4vla.vlm.sft import align, sft
     images, states = scenes("vqa", 0, 4, 224); others = scenes("vqa", 4, 4, 224); enc = Encoder("tiny-qwen3-vl")
+    asked = question_sets["tabletop"]; about = {align: dict(about=asked.about()), sft: dict(questions=asked)}
     def model(seed=0): torch.manual_seed(seed); return load_model(backbones["tiny-qwen3-vl"], headless=False)
     for teach in (align, sft):
-        do = lambda m, pictures, **kw: teach(m, enc, *pictures, steps=2, batch_size=2, folder=tmp_path/teach.__name__, **kw)
+        do = lambda m, pictures, **kw: teach(m, enc, *pictures, steps=2, batch_size=2, folder=tmp_path/teach.__name__,
+                                           **about[teach], **kw)
         do(model(), (images, states)); do(model(), (images, states))
         for m, pictures, kw, said in ((model(), others, {}, "other pictures"), (model(1), (images, states), {}, "other first weights"),
                                       (model(), (images, states), dict(seed=1), "other seed"),
