@@ -102,8 +102,13 @@ def test_an_old_option_is_in_no_help_and_not_given_beside_the_new_one(old, new, 
     value = [] if old == "--recompute" else ["7"]
     assert main([command, "demo", old, *value, new, *value]) == 2
     assert capsys.readouterr().err == f"vlm4vla: {old} is now {new}, and both are given; leave {old} out.\n"
-    assert main([command, "demo", old[:-2] + "xx", *value]) == 2   # nearer to the old name than to any of today
-    assert f"did you mean {new!r}?" in capsys.readouterr().err
+
+@pytest.mark.parametrize("wrong,new", [("--folow", "--log-to"), ("--sharse", "--num-shards"), ("--warnin-time", "--signal-lead"),
+                                       ("--recompte", "--gradient-checkpointing"), ("--output-dri", "--output-dir")])
+def test_an_option_that_is_nearly_an_old_one_is_told_the_new_one(wrong, new, capsys):
+    from vlm4vla.cli import main
+    assert main(["sweep", "demo", wrong]) == 2
+    assert f"has no option {wrong}; did you mean {new!r}?" in capsys.readouterr().err
 
 def test_commands_have_an_old_name_and_an_alias(tmp_path, capsys):
     from vlm4vla.cli import main

@@ -109,6 +109,7 @@ def _on_slurm(experiments, args, out)->int:
 def _status(args)->int:
     "Say where experiments stand."
     from vlm4vla.launch.status import show_status
+    _told(args)
     try: watch = float(args.watch)
     except ValueError: raise UserError(f"--watch is {args.watch!r}; give a number of seconds.") from None
     return show_status(select_experiments(args.names) if args.names else None, _out_of(args), watch)
@@ -208,12 +209,27 @@ def _own_things(args)->list: # experiments
     for e in rows: check_given(e, _out_of(args))
     return rows
 
-def _chosen(args)->list:
-    "The experiments that a command is given, by name or by what they are made of, with what is set."
-    from vlm4vla.catalog.experiments import experiments, with_settings
+# %% ../nbs/90_cli.ipynb #9d991c50
+def _plugins(args):
+    "Let plug-ins register what they bring."
+    from vlm4vla.catalog.experiments import experiments
     from vlm4vla.core import load_plugins
     _tell("VLM4VLA_PLUGINS", [str(Path(p).expanduser().resolve()) if p.endswith(".py") else p for p in args.plugin or []])
     if load_plugins(): experiments.fill()
+
+def _told(args):
+    "What `status` is told of one's own; without it, what it leaves out."
+    from vlm4vla.catalog.experiments import experiments
+    from vlm4vla.results.tables import load
+    _plugins(args)
+    if args.backbone: _backbones(args)
+    if odd := [r for r in load("runs", _out_of(args)).run_id.unique() if r not in experiments]:
+        say(f"{len(odd)} of the runs here are left out, such as {odd[0]}: name what they are made of with --backbone and --plugin.", "")
+
+def _chosen(args)->list:
+    "The experiments that a command is given, by name or by what they are made of, with what is set."
+    from vlm4vla.catalog.experiments import with_settings
+    _plugins(args)
     rows = [*_own_things(args), *(with_settings(e, *(args.set or [])) for e in select_experiments(args.names))]
     if not rows: raise UserError("No experiment is named; give a study, an experiment, or --backbone with --benchmark.")
     return rows
@@ -539,7 +555,7 @@ def _commands_that_look(command):
             _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv (text)"))
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
-                                                             "folder)"), _out,
+                                                             "folder)"), *_own[:1], *_own[4:5], _out,
             _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C (0: look once)"))
     command(_merge, "Put the parts that jobs have written into the tables.", _out)
     command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",

@@ -555,7 +555,8 @@ def hardware()->dict:
     return dict(machine(), gpus=gpus())
 
 # %% ../nbs/00_core.ipynb #1c494976
-SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES") # environment variables that a run's account notes
+# environment variables that a run's account notes
+SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES")
 
 def read_provenance(
     out, # Folder of the tables

@@ -12,7 +12,8 @@ import os, shutil, sys
 from functools import partial
 from pathlib import Path
 from ..catalog.benchmarks import MADE, python_setting
-from ..core import UserError, run_command, assets_dir, cache_dir, commit, existing, home, is_workbook, machine, nvidia_smi, results_dir, setting, variables, versions
+from ..core import (UserError, run_command, assets_dir, cache_dir, commit, existing, home, is_workbook, machine, nvidia_smi,
+                          results_dir, setting, variables, versions)
 from .needs import check_kernel as its_kernel, check_notebooks, check_out
 
 # %% ../../nbs/launch/06_doctor.ipynb #b6315e3f

@@ -66,7 +66,8 @@ def placed(
         repo, _, revision = place.partition("@")
         if "/" not in place: raise UserError(f"There is neither a folder nor a backbone {place!r}{near_miss(place, backbones)}")
         if place.startswith((".", "/", "~")) or repo.count("/") != 1 or Path(repo.split("/")[0]).is_dir():
-            raise UserError(f"There is no folder {place}; name one that holds a checkpoint, or a repository of the hub (org/name@revision).")
+            raise UserError(f"There is no folder {place}; name one that holds a checkpoint, or a repository of the hub "
+                            f"(org/name@revision).")
         full = f"{repo}@{hub_commit(repo, revision or 'main')}"
     return f"{name or _name_of(full)}={full}"
 

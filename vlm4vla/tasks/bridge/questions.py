@@ -44,7 +44,8 @@ def _pixel(
 
 # %% ../../../nbs/tasks/bridge/04_questions.ipynb #291689a0
 _LASTS = 4 # steps that a grasp has to last
-NAMES = dict(carrot=("carrot", "plate"), spoon=("spoon", "towel"), cube=("green block", "yellow block"), eggplant=("eggplant", "basket")) # thing and target of a task
+# thing and target of a task
+NAMES = dict(carrot=("carrot", "plate"), spoon=("spoon", "towel"), cube=("green block", "yellow block"), eggplant=("eggplant", "basket"))
 _ABOVE = dict(carrot=.030, spoon=.025, cube=.033, eggplant=.05) # metres above its target that a thing is let go
 
 def _grasp(

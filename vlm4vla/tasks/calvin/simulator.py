@@ -100,7 +100,8 @@ LENGTH = 5 # instructions in a sequence
 def _draws(start:int):
     "The sequences that are drawn for a starting state, one after the other."
     rng, state, names = np.random.RandomState(start), starts()[start], list(tasks())
-    first = {i for i, t in enumerate(names) if len(after(state, t)) == 1} # one draw in thousands fits: most are turned down by their first task
+    # one draw in thousands fits: most are turned down by their first task
+    first = {i for i, t in enumerate(names) if len(after(state, t)) == 1}
     while True:
         drawn = rng.permutation(len(names))[:LENGTH].tolist()
         if drawn[0] in first and possible(state, some := tuple(names[i] for i in drawn)): yield some

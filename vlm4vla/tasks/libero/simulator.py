@@ -68,7 +68,8 @@ def _check_card():
 
 def choose_renderer():
     "Set `MUJOCO_GL` if it is not set, and see that the card it means can be told."
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "": os.environ.setdefault("MUJOCO_EGL_DEVICE_ID", "0") # robosuite would read a number there
+    # robosuite would read a number there
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "": os.environ.setdefault("MUJOCO_EGL_DEVICE_ID", "0")
     if os.environ.get("MUJOCO_GL"): return _check_card()
     found = [name for name, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")) if _loads(library)]
     if not found:
@@ -103,7 +104,8 @@ def open_package()->Path:
     import libero.libero
     libero.libero._assets_path_cache = assets or libero.libero.get_assets_path()
     if not Path(libero.libero._assets_path_cache).is_dir():
-        raise UserError(f"LIBERO's assets could not be fetched from the Hugging Face hub; name a folder that holds them in {ASSETS_SETTING}.")
+        raise UserError(f"LIBERO's assets could not be fetched from the Hugging Face hub; name a folder that holds them in "
+                        f"{ASSETS_SETTING}.")
     return package
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #41fe1164
@@ -117,7 +119,8 @@ def _files(task:str):
         found = re.search(r"[Oo]pening file '?([^':]+)", str(e))
         path = getattr(e, "filename", None) or (found and found[1])
         if not path: raise UserError(_unrendered(e)) from None
-        raise UserError(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in {ASSETS_SETTING}, "
+        raise UserError(f"LIBERO's task {task} needs the asset {path}, which is not there; name a folder with all assets in "
+                        f"{ASSETS_SETTING}, "
                         f"or unset it to fetch them.") from None
     except ImportError as e:
         raise UserError(f"LIBERO cannot render with MUJOCO_GL={os.environ['MUJOCO_GL']} ({e}); apt install libegl1 libgl1-mesa-dri, or "
@@ -126,7 +129,8 @@ def _files(task:str):
 def _unrendered(e)->str:
     "What is said when a scene cannot be built."
     card = re.search("device|card|EGL|visible", str(e)) and os.environ.get("CUDA_VISIBLE_DEVICES")
-    said = f"LIBERO's scene cannot be built with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({type(e).__name__}: {str(e) or 'no more is said'})."
+    said = (f"LIBERO's scene cannot be built with MUJOCO_GL={os.environ.get('MUJOCO_GL')} "
+            f"({type(e).__name__}: {str(e) or 'no more is said'}).")
     if not card: return said
     return (f"{said} CUDA_VISIBLE_DEVICES={card} is taken for the number of EGL's card: set MUJOCO_EGL_DEVICE_ID and CUDA_VISIBLE_DEVICES "
             "to one that EGL has (0 is the first), or set MUJOCO_GL=osmesa.")

@@ -133,7 +133,8 @@ def _texts()->list[str]:
     texts += [f"{i} {i}" for i in range(101)]*3 + [*SIDES, "yes", "no", *COLORS]*20
     return texts
 
-question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=_WEIGHTS, texts=_texts, aligned="vlm4vla.tasks.tabletop.alignment:TABLETOP",
+question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=_WEIGHTS, texts=_texts,
+                              aligned="vlm4vla.tasks.tabletop.alignment:TABLETOP",
                               tolerance=dict(point=5, block=5, gripper=5, height=2, offset=2)))
 
 # %% ../../../nbs/tasks/tabletop/03_questions.ipynb #d6b0458b
