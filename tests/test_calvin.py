@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pytest
 
 from vlm4vla.catalog.benchmarks import benchmarks, simulator_environment
-from vlm4vla.tasks.calvin.simulator import (LENGTH, ACTION_LIMIT, CHECKOUT_SETTING, checkout, fnv1, scene_layout, make, opengl, sequence, starts, tasks, ways,
+from vlm4vla.tasks.calvin.simulator import (LENGTH, ACTION_LIMIT, CHECKOUT_SETTING, checkout, fnv1, scene_layout, make, opengl, sequence,
+                                            starts, tasks, ways,
                                             _words)
 from vlm4vla.core import UserError
 from vlm4vla.sim.rollout import rollout
@@ -19,7 +20,8 @@ def test_sequences_are_those_of_the_benchmarks_frozen_list():
     some = (0, 1, 2, 3, 100, 321, 499, 500, 777, 997, 998, 999)
     rows = [[list(state.values()), list(names)] for state, names in map(sequence, some)]
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == "22cc34f995263bb0"
-    assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34 and (LENGTH, ACTION_LIMIT, b.episodes) == (5, 360, 1000)
+    assert len(starts()) == 192 and set(ways()) == set(tasks()) and len(tasks()) == 34
+    assert (LENGTH, ACTION_LIMIT, b.episodes) == (5, 360, 1000)
 
 def test_a_thousand_sequences_are_drawn_once(monkeypatch):
     from vlm4vla.tasks.calvin import simulator as calvin
@@ -38,7 +40,8 @@ def models():
     named = os.environ.get(CHECKOUT_SETTING) or simulator_environment(b.python).get(CHECKOUT_SETTING)
     for folder in ((Path(named), Path(named).parent) if named else ()):
         if (folder/"calvin_models"/"calvin_agent").is_dir(): return folder/"calvin_models"
-    pytest.skip(f"no checkout of the whole benchmark; name a clone of https://github.com/mees/calvin, with its submodules, in {CHECKOUT_SETTING}")
+    pytest.skip(f"no checkout of the whole benchmark; name a clone of https://github.com/mees/calvin, with its submodules, in "
+                f"{CHECKOUT_SETTING}")
 
 def pieces(path, names, **known):
     "Some definitions of a file, without what it imports."
@@ -154,7 +157,8 @@ def test_bad_input_is_one_sentence(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="not finite"): check_action(np.full((1, 7), np.inf), "CALVIN")
     with pytest.raises(UserError, match="no sequence 1000"): sequence(1000)
     monkeypatch.setenv(CHECKOUT_SETTING, "")
-    with pytest.raises(UserError, match=f"git clone https://github.com/mees/calvin_env and name its folder in {CHECKOUT_SETTING}"): checkout()
+    with pytest.raises(UserError, match=f"git clone https://github.com/mees/calvin_env and name its folder in {CHECKOUT_SETTING}"):
+        checkout()
     import ctypes
     def none(name): raise OSError(name)
     monkeypatch.setattr(ctypes, "CDLL", none)

@@ -110,8 +110,10 @@ _WORKSPACE = np.array([[.25,-.35,.012],[.78,.35,.40]])
 _REST = [0,-.3,0,-2.2,0,2.,.785]
 ARM, _FINGERS, _TIP = range(7), (9,10), 11  # joints of the Panda's URDF
 
-class Tabletop:
+class Tabletop(ChunkEnv):
     "One simulated table: `reset(episode)`, then `step(actions)` until the observation says done."
+    title = "The emoji tabletop"
+
     def __init__(self, split:str="id",  # whose episodes `reset` counts
                  size:int=224,          # side of the image, in pixels
                  render_every_step:bool=False, # render after each action, as peers do (for videos and comparison)
@@ -137,7 +139,7 @@ def reset(
     "Build the scene of an episode and look at it."
     self.episode, self.layout = episode, layout(split or self.split, episode)
     self.build(self.layout)
-    return self.observe()
+    return self.observe(self.render())
 
 @patch
 def build(
@@ -239,25 +241,18 @@ def render(self:Tabletop)->np.ndarray: # (size, size, 3) uint8
     return np.ascontiguousarray(np.asarray(rgb, np.uint8).reshape(s, s, 4)[...,:3])
 
 @patch
-def observe(self:Tabletop)->Observation:
+def observe(
+    self:Tabletop,
+    image, # The one to show, uint8
+)->Observation:
     "The image, the instruction, and, once the episode is over, what came of it."
     l, placed = self.layout, self.chosen is not None
     info = dict(success=self.success, n_steps=self.n, execution=placed, recognition=self.success if placed else None, cards=l.names,
         named=l.names[l.named], chosen=l.names[self.chosen] if placed else None,
         unseen_triple=frozenset(l.cards) not in seen_triples()) if self.done else {}
-    return Observation(image=self.render(), instruction=l.instruction, done=self.done, info=info)
+    return Observation(image=image, instruction=l.instruction, done=self.done, info=info)
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #6da4e052
-@patch
-def step(self:Tabletop, actions)->Observation: # actions: (n, 7), in metres, radians and gripper opening
-    "Run a chunk of actions and look once at the end (or as soon as the episode is over)."
-    if self.done: raise UserError("This episode is over; call `reset` before the next `step`.")
-    for a in check_action(actions, "The emoji tabletop"):
-        over = self.act(a)
-        if self.every: self.frames.append(self.render())
-        if over: break
-    return self.observe()
-
 def make(
     split:str="id", # `train`, `id`, `val`, or the image splits `vqa`, `vqa_test`
     **kwargs, # Of `Tabletop`
