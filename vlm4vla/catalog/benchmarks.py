@@ -205,7 +205,10 @@ class TaskRegistry(Registry):
     def __contains__(self, name): return self._filled().__contains__(name)
     def __iter__(self): return self._filled().__iter__()
     def __len__(self): return self._filled().__len__()
-    def get(self, name, other=None): return self._filled().get(name, other)
+    def get(self,
+        name, # Key of an entry
+        other=None, # What is given if there is none
+    ): return self._filled().get(name, other)
     def keys(self): return self._filled().keys()
     def values(self): return self._filled().values()
     def items(self): return self._filled().items()

@@ -47,6 +47,7 @@ def _check_packages()->list:
     names = ["torch", "transformers", "papermill", "pandas", "matplotlib"]; found = versions(names)
     return [_finding(p, p in found, found.get(p, ""), _how("make setup", p), needed=True) for p in names]
 
+# %% ../../nbs/launch/06_doctor.ipynb #475b0ec8
 def check_gpu()->dict:
     "NVIDIA devices, and whether this torch can use them."
     asked = nvidia_smi(); devices = asked.text.splitlines()

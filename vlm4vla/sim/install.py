@@ -91,8 +91,8 @@ def use_settings():
 
 # %% ../../nbs/sim/05_install.ipynb #3eadce04
 @dataclass
-class Making:
-    "An environment that is being made."
+class _Log:
+    "What is being made, and where that is written."
     s:Simulator # The recipe
     bar:object # Progress bar
     log:Path # Where commands print
@@ -104,6 +104,9 @@ class Making:
         "Write a line to the log."
         with open(self.log, "a", encoding="utf-8") as log: log.write(f"{text}\n")
 
+# %% ../../nbs/sim/05_install.ipynb #a14323e6
+class Making(_Log):
+    "An environment that is being made."
     def run(
         self,
         what:str, # What is being done, for the progress line and the error

@@ -99,6 +99,7 @@ def _failure_of(job:EpisodeJob, why:str, **known)->dict:
     return dict(**known, task=job.task, episode=job.episode, failure=" ".join(why.split())[:300] or "no reason given", n_steps=job.sent,
         seconds=round(time.monotonic() - job.began, 3), when=datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
+# %% ../../nbs/sim/03_rollout.ipynb #d2349ad6
 def key_of(
     row:dict, # Of episodes
 )->tuple: # run_id, benchmark, split, task, episode, chunk_mode

@@ -79,6 +79,7 @@ def _demonstrate(
     return [dict(**shown[r["task"], r["episode"]], **acted(r), kind="shaky" if shaky else "clean",
                  detail=dict(scene=r["task"], episode=r["episode"], success=True)) for r in rows if r["success"]]
 
+# %% ../../../nbs/tasks/bridge/03_demonstrations.ipynb #a16ca946
 def make_block(
     name:str, # An entry of `demo_sets`
     block:int, # Number of the file, from 0

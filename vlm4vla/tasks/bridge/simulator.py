@@ -15,7 +15,7 @@ from ...catalog.benchmarks import benchmarks
 from .expert import expert
 from ...core import UserError, near_miss, stable_seed
 from ...sim.install import lacks, simulators, use_settings
-from ...sim.worker import Observation, check_action
+from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #9000e0a4
 def turn(
@@ -158,8 +158,41 @@ class Pilot:
         "What the expert would have done, and what was done."
         return dict(actions=self.given, executed=self.executed)
 
+# %% ../../../nbs/tasks/bridge/01_simulator.ipynb #560fffe0
+class _Episode(ChunkEnv):
+    "An episode that is under way: actions, images, and what came of it."
+    title = "SimplerEnv-Bridge"
+
+    def act(
+        self,
+        action, # (7,) metres, radians, and above a half to open the gripper; ignored where a pilot acts
+    )->bool: # is the episode over?
+        "One action, without looking."
+        action = self.flown(self) if self.pilot else np.asarray(action, np.float64)
+        self.scene._step_action(_to_maniskill(action, self.gripper(action[6])))
+        self.scene._elapsed_steps += 1
+        self.facts = self.scene.get_info()
+        self.n, self.success = self.n + 1, bool(self.facts["success"])
+        self.ever, self.streak = self.ever or self.success, self.streak + 1 if self.success else 0
+        self.done = self.n >= self.limit or 0 < self.stop <= self.streak
+        return self.done
+
+    def render(self)->np.ndarray: # (size, size, 3) uint8
+        "The image now."
+        return picture(self.scene.get_obs(self.facts), self.size)
+
+    def observe(
+        self,
+        image, # The image to show, uint8
+    )->Observation:
+        "The image, the instruction, and, once the episode is over, what came of it."
+        held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
+        flown = self.flown.told() if self.pilot else {}
+        info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **flown) if self.done else {}
+        return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
+
 # %% ../../../nbs/tasks/bridge/01_simulator.ipynb #6da8a27b
-class Bridge:
+class Bridge(_Episode):
     "The four tasks: `reset(episode, task)`, then `step(actions)` until the observation says done."
     def __init__(self, split:str=_SPLITS[0], # Whose layouts episodes are
                  size:int=224, # Side of the image, in pixels
@@ -194,42 +227,6 @@ class Bridge:
         obs, self.facts = scene.reset(seed=0, options=_lay(scene, self.split, task, self.episode))
         self.before = bool(self.facts.get("success", False))
         return self.observe(picture(obs, self.size))
-
-    def act(
-        self,
-        action, # (7,) metres, radians, and above a half to open the gripper
-    ):
-        "One action, without looking."
-        self.scene._step_action(_to_maniskill(action, self.gripper(action[6])))
-        self.scene._elapsed_steps += 1
-        self.facts = self.scene.get_info()
-        self.n, self.success = self.n + 1, bool(self.facts["success"])
-        self.ever, self.streak = self.ever or self.success, self.streak + 1 if self.success else 0
-        self.done = self.n >= self.limit or 0 < self.stop <= self.streak
-
-    def step(self, actions)->Observation: # actions: (n, 7)
-        "Run a chunk of actions and look once at the end, or as soon as the episode is over."
-        actions = check_action(np.asarray(actions, np.float64), "SimplerEnv-Bridge")
-        if self.done: raise UserError("This episode is over; call `reset` before the next `step`.")
-        for a in actions:
-            self.act(self.flown(self) if self.pilot else a)
-            if self.every: self.frames.append(self.look())
-            if self.done: break
-        return self.observe(self.frames[-1] if self.every else self.look())
-
-    def look(self)->np.ndarray: # (size, size, 3) uint8
-        "The image now."
-        return picture(self.scene.get_obs(self.facts), self.size)
-
-    def observe(
-        self,
-        image, # The image to show, uint8
-    )->Observation:
-        "The image, the instruction, and, once the episode is over, what came of it."
-        held = {k: bool(self.facts[f]) for k, f in (("grasped", "is_src_obj_grasped"), ("held", "consecutive_grasp"))}
-        flown = self.flown.told() if self.pilot else {}
-        info = dict(success=self.success, n_steps=self.n, ever=self.ever, solved_before=self.before, **held, **flown) if self.done else {}
-        return Observation(image=image, instruction=self.instruction, done=self.done, info=info)
 
     def state(self)->np.ndarray: return self.scene.get_state().numpy()[0]
     def close(self): self.scenes.close()

@@ -18,7 +18,7 @@ import numpy as np
 from ...catalog.benchmarks import benchmarks
 from ...core import UserError, assets_dir, check_int, near_miss
 from ...sim.install import use_settings
-from ...sim.worker import Observation, check_action
+from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #cccb8500
 @lru_cache
@@ -315,8 +315,10 @@ class Series(PlayTable):
         return Observation(image, self.words[self.names[min(self.solved, LENGTH-1)]], self.done, self.outcome() if self.done else {})
 
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #bb6558d0
-class Calvin(Series):
+class Calvin(Series, ChunkEnv):
     "Five instructions in a row: `reset(episode)`, then `step(actions)` until the observation says done."
+    title = "CALVIN"
+
     def __init__(self, split:str="D", # Scene
                  path:str="",         # Checkout of `calvin_env`; by default what VLM4VLA_CALVIN_ENV names
                  config:str="",       # A data set's `merged_config.yaml` instead of the checkout's own
@@ -337,15 +339,6 @@ class Calvin(Series):
         self.frames = []
         self.begin(*sequence(episode))
         return self.observe(self.render())
-
-    def step(self, actions)->Observation: # actions: (n, 7)
-        "Run a chunk of actions and look once at the end, or as soon as the instruction changes."
-        if self.done: raise UserError("This episode is over; call `reset` before the next `step`.")
-        for a in check_action(actions, "CALVIN"):
-            over = self.act(a)
-            if self.every: self.frames.append(self.render())
-            if over: break
-        return self.observe(self.frames[-1] if self.every else self.render())
 
 def make(
     split:str="D", # Scene: A, B, C or D

@@ -165,6 +165,7 @@ class Piloted(Libero):
         if self.done: obs.info["actions"] = [a.tolist() for a in self.given]
         return obs
 
+# %% ../../../nbs/tasks/libero/02_expert.ipynb #85cc125d
 def make(
     split:str="libero_10", # Suite
     **kwargs, # Of `Piloted`

@@ -19,7 +19,7 @@ from ...catalog.benchmarks import benchmarks
 from ...core import UserError, cache_dir, check_int, near_miss, write_text
 from ...data.metadata import words_of
 from ...sim.install import simulators, use_settings
-from ...sim.worker import Observation, check_action
+from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #bb990549
 def suite_of(split:str): # entry of `benchmarks`
@@ -259,8 +259,10 @@ class Episode(Tasks):
         return Observation(image, self.words.get(task, words_of(task)), self.done, info)
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #738a98e3
-class Libero(Episode):
+class Libero(Episode, ChunkEnv):
     "The tasks of a suite: `reset(episode, task)`, then `step(actions)` until the observation says done."
+    title = "LIBERO"
+
     def __init__(self, split:str="libero_10", # Suite
                  size:int=224,         # Side of the image, in pixels
                  settle:str="wait",    # "wait" before the policy acts, or "alternate" with it, as the released code does
@@ -281,16 +283,11 @@ class Libero(Episode):
         "Set an initial state, let it settle, and look."
         self.open(task or self.suite.tasks[0]); self.frames = []
         self.begin(episode)
-        return self.observe(self.scene.develop())
+        return self.observe(self.render())
 
-    def step(self, actions)->Observation: # actions: (n, 7)
-        "Run a chunk of actions and look once at the end, or as soon as the episode is over."
-        if self.done: raise UserError("This episode is over; call `reset` before the next `step`.")
-        for a in check_action(actions, "LIBERO"):
-            over = self.act(a)
-            if self.every: self.frames.append(self.scene.develop())
-            if over: break
-        return self.observe(self.frames[-1] if self.every else self.scene.develop())
+    def render(self)->np.ndarray: # (size, size, 3) uint8
+        "What the camera sees."
+        return self.scene.develop()
 
 def make(
     split:str="libero_10", # Suite

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
 from ...core import UserError, assets_dir, stable_seed
-from ...sim.worker import Observation, check_action
+from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #94111b2d
 @lru_cache
