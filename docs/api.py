@@ -157,8 +157,9 @@ LEADING = [   # the names that a user needs first: module, name, a line that use
 
 def one_line(module, name):
     "What a name is: the docstring of a function or class, or what a registry holds."
-    s = find(module, name)
-    return safe(s.doc) if s else constant(module, name)
+    if s := find(module, name): return safe(s.doc)
+    v = getattr(importlib.import_module(f"vlm4vla.{module}"), name)
+    return f"Registry of {len(v)} entries, such as `{next(iter(v))}`."
 
 def leading():
     "The table that the API begins with."

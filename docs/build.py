@@ -162,9 +162,9 @@ API = """# API
 
 This list is made from the source. The link *lesson* beside each leads to the place in the library where it is explained and shown at work.
 
-## First
+## The names to begin with
 
-Fifteen names, from a backbone to a comparison: each line goes on from those above it.
+Fifteen, from a backbone to a comparison; a line goes on from those above it.
 
 """
 

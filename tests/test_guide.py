@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {p.stem: p for p in (*sorted((ROOT/"docs"/"guide").glob("*.md")), ROOT/"CONTRIBUTING.md", ROOT/"README.md")}
 KINDS = dict(python="python", py="python", sh="sh", bash="sh", shell="sh", console="sh")
 DATA = ("json", "{toctree}", "text", "toml", "yaml") # shown, not run
-SECONDS = 240
+SECONDS = 600 # of a page; on an idle core a few are enough
 
 @dataclass(frozen=True)
 class Snippet:
@@ -113,5 +113,66 @@ def commands(s):
 def test_what_cannot_run_here_is_spelled_right(s):
     from vlm4vla.cli import parser
     if s.kind == "python": compile(s.text, label(s), "exec")
-    for words in commands(s): parser().parse_args(words)
+    for words in commands(s):
+        args = parser().parse_args(words)
+        old = [was for name, (was, _) in getattr(args, "renamed", {}).items() if getattr(args, f"old_{name}", None) is not None]
+        assert not old, f"{label(s)} uses old names: {old}"
     pytest.skip(f"{label(s)} is not run: {s.why_not}")
+
+# --- a stranger's path: README → page → name ---
+
+QUESTIONS = ("the loss", "an image resized", "add a head", "add a dataset format", "add a simulator", "set of questions", "add a backbone")
+
+def where():
+    "Rows of the README's answers: question, page, name."
+    text = PAGES["README"].read_text(encoding="utf-8")
+    section = re.search(r"(?ms)^## Where things are\n(.*?)^## ", text)[1]
+    return re.findall(r"^\| (.*?) \| \[.*?\]\((nbs/\S+?\.ipynb)\) \| `(\w+)` \|$", section, re.M)
+
+def exports(page):
+    "What the module of a page exports."
+    made = re.search(r"#\| default_exp ([\w.]+)", (ROOT/page).read_text(encoding="utf-8"))[1]
+    from importlib import import_module
+    return import_module(f"vlm4vla.{made}").__all__
+
+def test_the_readme_answers_what_a_stranger_asks():
+    asked = [q for q, *_ in where()]
+    assert [q for q in QUESTIONS if not any(q in a for a in asked)] == []
+
+@pytest.mark.parametrize("question, page, name", where(), ids=[name for *_, name in where()])
+def test_an_answer_leads_to_the_page_that_has_the_name(question, page, name):
+    assert (ROOT/page).is_file() and name in exports(page), f"{question} {page} does not export {name}"
+
+ROOMS = sorted(p.parent.name for p in (ROOT/"nbs").glob("*/index.ipynb"))
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_where_a_new_thing_goes_and_shows_it(room):
+    "Its page names what lives there, what it may import, and a place for a new thing that exists; its last cell is short and runs (`make test`)."
+    cells = json.loads((ROOT/"nbs"/room/"index.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose, code = "".join(cells[1]["source"]), "".join(cells[-1]["source"])
+    assert all(f"**{what}**" in prose for what in ("Lives here", "May be imported", "A new thing"))
+    assert cells[-1]["cell_type"] == "code" and 1 < len(code.splitlines()) <= 6
+    links = re.findall(r"\]\(([^)#]+\.ipynb)", prose)
+    assert [l for l in links if not (ROOT/"nbs"/room/l).is_file()] == []
+
+def test_the_api_begins_with_fifteen_names_that_exist(python):
+    code = ("import sys; sys.path.insert(0, 'docs'); import api, ast, importlib\n"
+            "assert len(api.LEADING) == 15\n"
+            "for m, n, example in api.LEADING:\n"
+            "    ast.parse(example); assert n in example or n == 'Variant', n\n"
+            "    assert n in importlib.import_module('vlm4vla.' + m).__all__, n\n"
+            "print(api.leading())")
+    done = python("-c", code)
+    assert done.returncode == 0 and done.stdout.count("\n") == 17, done.stderr
+
+def test_every_page_of_the_guide_is_linked_from_its_first():
+    first = PAGES["index"].read_text(encoding="utf-8")
+    assert [p for p in PAGES if PAGES[p].parent.name == "guide" and p != "index" and f"({p}.md)" not in first] == []
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_links_lead_somewhere_in_the_repository(page):
+    "The site has its pages elsewhere; `tests/test_site.py` looks there."
+    text, folder = PAGES[page].read_text(encoding="utf-8"), PAGES[page].parent
+    links = [l for l in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text) if "://" not in l]
+    at_home = lambda l: (folder/l).exists() or folder.name == "guide" and (l == "../data.md" or (ROOT/"nbs"/l.removeprefix("../")).exists())
+    assert [l for l in links if not at_home(l)] == []
