@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from vlm4vla.data.actions import ActionStats
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import UserError
-from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants
+from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants, with_settings
 from vlm4vla.vlm.family import families, part_of
 from vlm4vla.policy.plan import counts_of
 from vlm4vla.policy.policy import Policy, adaptable
@@ -190,3 +190,32 @@ def test_a_state_goes_on_however_the_model_is_spread(tmp_path, first, then):
     log = torch.load(tmp_path/"run"/"state.pt", weights_only=True)["log"]
     losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
     assert losses(log) == pytest.approx(losses(want), abs=1e-5)
+
+# --- a head of one's own ---
+
+class Linear(torch.nn.Module):
+    "The smallest head: every number of an action by regression."
+    def __init__(self, width, chunk_size):
+        super().__init__(); self.shape, self.out = (chunk_size, 7), torch.nn.Linear(width, 7*chunk_size)
+    def forward(self, h): return self.out(h).unflatten(1, self.shape)
+    def loss(self, prediction, target, mask, preset="paper", n=None):
+        loss = ((prediction - target).square().mean(-1)*mask).sum()/(n or mask.sum())
+        return loss, dict(all=loss.detach())
+    def actions(self, prediction): return prediction.clamp(-1, 1)
+
+def test_another_head_is_one_entry(tmp_path, monkeypatch):
+    from vlm4vla.policy.heads import ActionHead, heads
+    monkeypatch.setitem(heads, "linear", ActionHead(name="linear", label="Linear", make=Linear))
+    e = with_settings(Experiment("tiny-qwen3-vl", "grinningface", "base", 0), "head=linear")
+    assert e.variant == "base+head-linear" and e.recipe.head == "linear"
+    p = Policy.new(e).eval(); p.stats = ActionStats.from_range(-.1, .1); s = p.encoder.facts["size"]
+    batch = dict(images=np.zeros((2, s, s, 3), np.uint8), instructions=["pick up cube"]*2, mask=np.ones((2, e.recipe.chunk_size), bool),
+                 actions=np.full((2, e.recipe.chunk_size, 7), .05, np.float32))
+    loss, parts = p.loss(batch); loss.backward()
+    assert list(parts) == ["all"] and p.head.out.weight.grad.abs().sum() > 0
+    p.save(tmp_path); again = Policy.load(tmp_path)
+    np.testing.assert_array_equal(again.act(batch["images"], ["pick up cube"]*2), p.act(batch["images"], ["pick up cube"]*2))
+    assert json.loads((tmp_path/"policy.json").read_text())["head"] == "linear"
+    assert "head" not in policy().facts # the study's checkpoints are what they were
+    monkeypatch.delitem(heads, "linear")
+    with pytest.raises(UserError, match="There is no head 'linear'"): Policy.load(tmp_path)

@@ -72,7 +72,7 @@ class DemoSet:
     "A set of demonstrations of the emoji tabletop."
     name:str      # key, and name of its folder
     demo:int      # clean episodes
-    noise:int     # episodes with disturbed execution
+    noise:int     # noise-injected episodes
     recovery:int  # episodes that start in the middle of something
     block:int=20  # episodes per file
     @property
