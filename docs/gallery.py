@@ -44,7 +44,7 @@ def provenance(e):
                   ("versions", ", ".join(f"{k} {v}" for k, v in a["versions"].items())),
                   *((f"hash of {k}", shown(v[:16])) for k, v in a["inputs"].items())])
 
-def label(e): return " ".join(filter(None, [e.notebook or e.run_id, e.share.replace("of", "/")]))
+def label(e): return " ".join(filter(None, [e.notebook or e.run_id, e.shard.replace("of", "/")]))
 
 def head(e):
     "The beginning of a page."

@@ -33,10 +33,10 @@ def short(slurm, tmp_path_factory):
 def test_a_job_that_was_handed_over_before_its_parameters_had_these_names(tmp_path, monkeypatch):
     from vlm4vla.launch import sweep as module
     from vlm4vla.launch.slurm import SlurmJob
+    from vlm4vla.renamed import old_modules, old_names
     new = SlurmJob(SMOKE[0], "evaluate", tmp_path, "1/4", given=dict(processes=2, follow="wandb"))
-    old = pickle.dumps(new, 0).replace(b"vlm4vla.launch.slurm\nSlurmJob", b"vlm4vla.slurm\nJob").replace(b"shard", b"share")
-    with pytest.warns(FutureWarning, match="vlm4vla.slurm.Job is now vlm4vla.launch.slurm.SlurmJob"): job = pickle.loads(old)
-    assert (job.shard, job.part) == ("1/4", f"{SMOKE[0]}.evaluate.1of4")
+    job = pickle.loads(pickle.dumps(new, 0).replace(b"shard", b"share")) # its class is found by `vlm4vla.renamed`
+    assert old_names[old_modules["slurm"]]["Job"] == "SlurmJob" and (job.shard, job.part) == ("1/4", f"{SMOKE[0]}.evaluate.1of4")
     asked = []; (tmp_path/"executed").mkdir()
     monkeypatch.setattr(module.subprocess, "Popen", lambda cmd, **kw: asked.append(cmd))
     module.start(module.Task(module.registry[SMOKE[0]], ["train"]), tmp_path, job.given, None)
