@@ -511,9 +511,10 @@ def git_sha()->str:
     return commit().text
 
 # %% ../nbs/00_core.ipynb #6072955e
+_DISTRIBUTIONS = ("vlm4vla", "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "pillow", "pybullet", "papermill")
+
 def versions(
-    names=("vlm4vla", "torch", "transformers", "tokenizers", "numpy", "pandas", "pyarrow", "pillow", "pybullet",
-           "papermill"), # Distributions to ask for
+    names=_DISTRIBUTIONS, # Distributions to ask for
 )->dict:
     "Versions of Python and of the installed packages a number may depend on."
     from importlib.metadata import version, PackageNotFoundError

@@ -103,7 +103,9 @@ def read_declaration(
     path = declaration_path(folder)
     return _declaration(read_json(path), path, tell) if path.is_file() else Declaration()
 
-def as_line(entries:dict)->str: # of `Declaration.entries`
+def as_line(
+    entries:dict, # Of `Declaration.entries`
+)->str:
     "Entries as one line of JSON."
     return json.dumps(entries, ensure_ascii=False)
 

@@ -310,7 +310,9 @@ class Handles(threading.local):
         if hasattr(f, "close"): f.close()
 
 # %% ../../nbs/data/07_readers.ipynb #54ef11cc
-def digest(*parts)->str: # Bytes, arrays or anything with a string
+def digest(
+    *parts, # Bytes, arrays or anything with a string
+)->str:
     "A name for exactly these contents."
     h = hashlib.sha256()
     for p in parts:

@@ -200,7 +200,9 @@ def finish(
     "Put the tables of a folder in order."
     compact(out); derive(out)
 
-def find_page(name:str)->Path: # such as 60_mini_study
+def find_page(
+    name:str, # Such as 60_mini_study
+)->Path:
     "A page of the analysis, or a `UserError`."
     path = workbook_file("nbs/analysis")/f"{name}.ipynb"
     if not path.is_file():

@@ -109,7 +109,9 @@ def check_weights(
 # %% ../../nbs/launch/03_sweep.ipynb #f4b54854
 MARK = "VLM4VLA_RUN"
 
-def of_shard(shard:str)->list: # nothing, or one word for file names
+def of_shard(
+    shard:str, # Such as 0/4; empty: all episodes
+)->list: # nothing, or one word for file names
     "How a shard of the episodes is written in the names of files."
     return [shard.replace("/", "of")] if shard else []
 

@@ -42,7 +42,10 @@ def _positions(vlm, inputs)->torch.Tensor: # (B, T) or (3, B, T)
     return vlm.get_rope_index(**{k: inputs[k] for k in inspect.signature(vlm.get_rope_index).parameters if k in inputs})[0]
 
 @patch
-def __call__(self:PrefixCache, inputs:dict)->dict: # of `Encoder`
+def __call__(
+    self:PrefixCache,
+    inputs:dict, # Of `Encoder`
+)->dict:
     "The same inputs with keys and values in the place of the prefix."
     mask, P = inputs["attention_mask"], len(self.ids); B, T = mask.shape
     cache = transformers.DynamicCache(config=self.vlm.config.get_text_config())

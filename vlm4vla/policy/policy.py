@@ -162,7 +162,9 @@ def act(
     return decode(self.head.actions(prediction).cpu().numpy(), self.stats)
 
 # %% ../../nbs/policy/04_policy.ipynb #5a02d593
-def adaptable(vlm)->dict: # name → parameters of an adapter of rank 1
+def adaptable(
+    vlm, # As `load_model` gives it
+)->dict: # name → parameters of an adapter of rank 1
     "What of a VLM an adapter can stand beside: its linear layers, and the experts of a mixture (a weight of three dimensions)."
     linear = {n: m.in_features + m.out_features for n,m in vlm.named_modules() if isinstance(m, nn.Linear)}
     fused = {n: len(p)*sum(p.shape[1:]) for n,p in vlm.named_parameters() if p.dim() == 3 and "experts" in n.split(".")}
@@ -213,7 +215,10 @@ def adapters(self:Policy)->dict: # (part, end of a name) → (matrices whose ada
     return counts
 
 @patch
-def freeze(self:Policy, *parts:str)->dict: # trainable parameters by part; query and head as "new"
+def freeze(
+    self:Policy,
+    *parts:str, # Names of parts, `encoder` among them if wanted
+)->dict: # trainable parameters by part; query and head as "new"
     "Hold parts of the VLM still (vision, projector, language, embedding; encoder: the paper's vision encoder) and let the others learn."
     family, parts = self.encoder.family, frozen_parts(self.encoder.family, parts)
     for p in parts:
@@ -234,7 +239,10 @@ def _check_adapters(self:Policy, targets:dict): # of `adapter_targets`
 
 # %% ../../nbs/policy/04_policy.ipynb #345fb590
 @patch
-def compile_layers(self:Policy, mode:str=None)->Policy: # of `torch.compile`; itself
+def compile_layers(
+    self:Policy,
+    mode:str=None, # Of `torch.compile`
+)->Policy: # itself
     "Compile every layer of the VLM where it stands."
     if self.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise UserError("VLM4VLA_COMPILE needs a C++ compiler and there is none; install g++, or unset the variable.")

@@ -31,7 +31,9 @@ class Executed:
 # %% ../../nbs/results/07_executed.ipynb #499f3d6c
 SHARD = re.compile(r"\.(\d+of\d+)$")
 
-def parse_name(path)->tuple: # run_id, notebook, shard
+def parse_name(
+    path, # Of an executed notebook
+)->tuple: # run_id, notebook, shard
     "What the file's name says."
     stem = Path(path).stem
     shard = SHARD.search(stem)

@@ -104,7 +104,9 @@ def write_video(
     return Path(path)
 
 # %% ../../nbs/sim/04_video.ipynb #8a63866a
-def last_frame(path)->np.ndarray: # height × width × 3, uint8
+def last_frame(
+    path, # Of a video
+)->np.ndarray: # height × width × 3, uint8
     "The image a video ends with."
     import av
     with av.open(str(path)) as f:

@@ -44,7 +44,9 @@ def _trackio(e, folder, step):
 loggers = dict(tensorboard=_tensorboard, wandb=_wandb, trackio=_trackio)
 
 # %% ../../nbs/training/06_loggers.ipynb #b3180ae7
-def check_loggers(names:str)->list: # names of `loggers`
+def check_loggers(
+    names:str, # Separated by commas; empty: none
+)->list: # names of `loggers`
     "The recorders that are meant, separated by commas; a `UserError` names what is unknown or not installed."
     names = [n.strip() for n in names.split(",") if n.strip()]
     for n in names:

@@ -19,10 +19,12 @@ from .origin import Origin
 from .state import FiniteWatch, find_non_finite, group_hash, restore_state, save_state
 
 # %% ../../nbs/training/01_loop.ipynb #18a15937
-def epoch_indices(n:int,      # samples
-                  batch:int,  # samples per step
-                  step:int,   # counted from 0
-                  seed:int=0)->np.ndarray: # (batch,) sample numbers
+def epoch_indices(
+    n:int, # samples
+    batch:int, # samples per step
+    step:int, # counted from 0
+    seed:int=0, # Of the permutations
+)->np.ndarray: # (batch,) sample numbers
     "The samples of a step: a fresh permutation each epoch, read in order."
     at = np.arange(step*batch, (step+1)*batch)
     perms = {e: np.random.default_rng([seed, e]).permutation(n) for e in np.unique(at//n)}

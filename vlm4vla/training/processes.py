@@ -38,7 +38,9 @@ class World:
         "Does it hold the whole model?"
         return self.size == 1 or self.mode == "ddp"
 
-def init_process_group(mode:str="ddp")->World: # "ddp" or "fsdp"
+def init_process_group(
+    mode:str="ddp", # How several share the model: `ddp` or `fsdp`
+)->World: # this process among them
     "Join the processes that `torchrun` has started, or be alone; the device is a GPU where there is one."
     if mode not in ("ddp", "fsdp"): raise UserError(f"A model is spread by 'ddp' or 'fsdp', not {mode!r}.")
     size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))

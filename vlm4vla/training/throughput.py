@@ -54,7 +54,10 @@ class Meter:
         self.batch, self.device, self.last = batch, str(device), None
         most = peak(self.device, precision)
         self.share = flops/(most*processes) if flops and most else 0.
-    def __call__(self, step:int)->dict: # samples_per_s, mfu, memory_gb
+    def __call__(
+        self,
+        step:int, # That was just done
+    )->dict: # samples_per_s, mfu, memory_gb
         now, last = time.perf_counter(), self.last
         self.last = now, step
         if not last: return dict(memory_gb=self.memory())

@@ -80,7 +80,9 @@ ASK = "What action should the robotic arm take to {instruction}"
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 _TURN = "<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
-def chat_prompts(vision:str)->dict: # {image} in its frame
+def chat_prompts(
+    vision:str, # {image} in its frame
+)->dict: # fields of a `Family`
     "The two sequences of a chat model, by name, and how it is asked questions."
     return dict(prompts=dict(long=SYSTEM + _TURN.format(text=vision + ASK),
                              short="<|im_start|>" + vision + "{instruction}\n"),
@@ -100,7 +102,9 @@ def _check_words(words, what:str="instruction")->str:
     if odd: raise UserError(f"The {what} {words[:40]!r} holds {odd!r}, which is no character of a text; leave it out.")
     return words
 
-def marks_of(tok)->dict: # text → id
+def marks_of(
+    tok, # A tokenizer
+)->dict: # text → id
     "The texts that a tokenizer never takes apart; runs of spaces are none of them."
     return {t.content: i for i,t in tok.added_tokens_decoder.items() if len(t.content.strip(" \t\r\n▁")) > 1}
 
@@ -146,8 +150,10 @@ def token_ids(
     return out
 
 # %% ../../nbs/vlm/01_family.ipynb #8eab0c38
-def normalise(images_BHWC:torch.Tensor, # uint8, already of the model's size
-              facts:dict)->torch.Tensor: # (B, C, H, W) float
+def normalise(
+    images_BHWC:torch.Tensor, # uint8, already of the model's size
+    facts:dict, # With mean and std
+)->torch.Tensor: # (B, C, H, W) float
     "Images as most vision towers read them."
     x = images_BHWC.permute(0,3,1,2).float()/255
     mean, std = (torch.tensor(facts[k], device=x.device)[:,None,None] for k in ("mean","std"))

@@ -17,7 +17,7 @@ from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
 from fastcore.basics import patch
-from ..catalog.backbones import Backbone, backbones
+from ..catalog.backbones import Backbone, backbones, commit_of
 from ..core import UserError, file_hash, near_miss
 from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
 from .qwen import fuse_ops
@@ -176,7 +176,7 @@ def checkpoint_hash(
     "Name of exactly what a backbone begins with: the commit of the hub, the hash of a folder's files; empty where nothing is read."
     if b.kind == "tiny": return ""
     src, kw = _source(b)
-    if not os.path.isdir(src): return getattr(load_config(b), "_commit_hash", None) or ""
+    if not os.path.isdir(src): load_config(b); return commit_of(src, b.revision) # which the cache knows by now
     files = sorted({p for pattern in _BEGINS for p in Path(src).glob(pattern) if init == "pretrained" or p.suffix == ".json"})
     return hashlib.sha256("".join(f"{p.name}\0{file_hash(p)}\n" for p in files).encode()).hexdigest()
 

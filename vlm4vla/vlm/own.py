@@ -109,7 +109,7 @@ def given_backbone(
     "A backbone by where its checkpoint is."
     name, _, place = placed(said).partition("=")
     repo, _, revision = (place, "", "main") if Path(place).is_dir() else place.partition("@")
-    b = Backbone(name=name, label=name if _parted(said)[0] else Path(repo).name, family="qwen3_vl", repo_id=repo, revision=revision,
+    b = Backbone(name=name, label=Path(repo).name if name == _name_of(place) else name, family="qwen3_vl", repo_id=repo, revision=revision,
                  params_b=0, color="#000000")
     family = family_of(b)
     color = next(x.color for x in backbones.values() if x.family == family)

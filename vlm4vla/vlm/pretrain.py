@@ -28,10 +28,12 @@ def _closed_tokenizer(family:Family, questions:QuestionSet):
 # %% ../../nbs/vlm/11_pretrain.ipynb #a354021d
 SIZES = dict(hidden=128, layers=4, ff=384, head_dim=64, vision=96, depth=4, patch=8, image=96)
 
-def new_mini(name:str,     # of a small VLM
-             folder,       # where it goes
-             questions:QuestionSet, # whose words its tokenizer has
-             seed:int=0)->Backbone: # the one in that folder
+def new_mini(
+    name:str, # of a small VLM
+    folder, # where it goes
+    questions:QuestionSet, # whose words its tokenizer has
+    seed:int=0, # Of its first weights
+)->Backbone: # the one in that folder
     "A small VLM that is not trained yet, in a folder, ready to be loaded."
     family, sizes = families[backbones[name].family], SIZES | families[backbones[name].family].mini
     tok = _closed_tokenizer(family, questions)
@@ -57,7 +59,9 @@ def _at_folder(name:str, folder)->Backbone:
     return replace(backbones[name], folder=str(Path(folder).resolve())) # an absolute path wins over the assets folder
 
 # %% ../../nbs/vlm/11_pretrain.ipynb #8ee8bd65
-def competence_report(rows:list[dict])->pd.DataFrame: # index kind, split; columns accuracy, ci_low, ci_high, n
+def competence_report(
+    rows:list[dict], # Of `vqa`
+)->pd.DataFrame: # index kind, split; columns accuracy, ci_low, ci_high, n
     "Accuracy per kind of question, with Wilson intervals."
     g = pd.DataFrame(rows).groupby(["kind","split"], sort=False).correct.agg(["sum","size"])
     lo, hi = np.array([wilson(int(k), int(n))[-2:] for k,n in g.values]).T

@@ -33,7 +33,10 @@ class Words(torch.nn.Module):
         ids = [enc.ids(" {word}", word=w) for w in words]
         self.rows = torch.tensor([i for i,w in enumerate(ids) for _ in w]); self.ids = torch.tensor([t for w in ids for t in w])
         self.count = torch.bincount(self.rows)[:,None]; self.scale = torch.nn.Parameter(torch.tensor(2.3))
-    def forward(self, inputs:dict)->torch.Tensor: # (B, visual tokens, words)
+    def forward(
+        self,
+        inputs:dict, # Of `Encoder`, for images
+    )->torch.Tensor: # (B, visual tokens, words)
         e = self.model.get_input_embeddings().weight[self.ids]
         words = torch.zeros(len(self.count), e.shape[1]).index_add(0, self.rows, e)/self.count
         x = torch.stack(list(self.family.features(self.model, inputs).pooler_output))
@@ -86,7 +89,9 @@ def _place_loss(words:Words, inputs:dict, states:list[dict], names:list[str])->t
     b, word, cell = torch.tensor(marks).T
     return F.cross_entropy(sim[b,:,word], cell) + F.cross_entropy(sim[b,cell], word)/2
 
-def places_of(states:list[dict])->tuple: # for `align`'s `about`
+def places_of(
+    states:list[dict], # With `marks`: word → place
+)->tuple: # for `align`'s `about`
     "The words that images are marked with, and their loss."
     names = sorted({w for s in states for w in s["marks"]})
     return names, lambda words, inputs, states: _place_loss(words, inputs, states, names)

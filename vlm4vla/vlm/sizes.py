@@ -106,10 +106,12 @@ def visual_tokens(
     return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].image_facts(real_config(b), {}, size)["n_visual"]
 
 # %% ../../nbs/vlm/08_sizes.ipynb #404b64fe
-def row_length(b:Backbone,          # whose tokenizer is at hand, from the hub or a folder
-               instruction:str,     # what the robot is told
-               kind:str="long",     # of its prompts
-               size:int=224)->int:  # of the observation
+def row_length(
+    b:Backbone, # whose tokenizer is at hand, from the hub or a folder
+    instruction:str, # what the robot is told
+    kind:str="long", # of its prompts
+    size:int=224, # Side of the observation, in pixels
+)->int: # tokens
     "Tokens of a row: text, image and action query."
     f, tok = families[b.family], load_tokenizer(b)
     tok.add_tokens(list(f.specials), special_tokens=True)

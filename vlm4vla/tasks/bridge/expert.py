@@ -47,7 +47,9 @@ def pose(
 )->np.ndarray: # (4, 4) in the world
     return x.sp.to_transformation_matrix()
 
-def perceive(env)->Seen: # env: `simpler.Bridge`
+def perceive(
+    env, # A `Bridge`, with an episode under way
+)->Seen:
     "Look at the simulator's state."
     scene, robot = env.scene, env.scene.agent.robot
     source, target = (scene.objs[n] for n in (scene.source_obj_name, scene.target_obj_name))
@@ -100,7 +102,9 @@ def pick_up(
     if s.tip[2] < goal[2] + .04: return move(s, np.r_[here, goal[2] + .07], True)
     return move(s, np.r_[goal[:2], goal[2] + .07], True, yaw)
 
-def expert(env)->np.ndarray: # (7,) one action
+def expert(
+    env, # A `Bridge`, with an episode under way
+)->np.ndarray: # (7,) one action
     "The next action of a teacher that knows the state."
     s = perceive(env)
     if s.held: return place(s)

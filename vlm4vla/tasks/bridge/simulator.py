@@ -146,7 +146,10 @@ class Pilot:
     ):
         self.shaky, self.random, self.given, self.executed = shaky, np.random.default_rng(seed), [], []
 
-    def __call__(self, env)->np.ndarray: # (7,) what its hands do
+    def __call__(
+        self,
+        env, # The `Bridge` that it flies
+    )->np.ndarray: # (7,) what its hands do
         "The expert's action, noted, and then as steady as the pilot is."
         right = expert(env); self.given.append(right.tolist())
         done = right + np.r_[self.random.normal(0, self.shaky, 3), np.zeros(4)] if self.shaky else right

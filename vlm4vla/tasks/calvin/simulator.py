@@ -273,6 +273,12 @@ def _words(
         if not w.strip(): raise UserError(f"The instruction for CALVIN's task {t} is empty; say what the robot is to do.")
     return said
 
+# %% ../../../nbs/tasks/calvin/01_simulator.ipynb #f62d3235
+def _outcome(s)->dict:
+    "What came of a series that is over."
+    return dict(success=s.solved == LENGTH, n_subtasks=s.solved, n_steps=s.n,
+                **{f"task_{i+1}": s.solved > i for i in range(LENGTH)}, tasks=list(s.names))
+
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #2745dcea
 class Series(PlayTable):
     "Five tasks, one after the other."
@@ -290,7 +296,10 @@ class Series(PlayTable):
         "The next task starts from what is there now."
         self.spent, self.before = 0, self.env.get_info()
 
-    def act(self, action:np.ndarray)->bool: # is this task over?
+    def act(
+        self,
+        action:np.ndarray, # (7,) as the policy gives it
+    )->bool: # is this task over?
         "One action, without looking."
         info = self.env.step(np.r_[action[:6], 1. if action[6] > 0 else -1.])[3]
         self.n += 1; self.spent += 1
@@ -302,17 +311,12 @@ class Series(PlayTable):
         self.done = self.spent >= self.limit
         return self.done
 
-    def outcome(self)->dict:
-        "What came of it."
-        return dict(success=self.solved == LENGTH, n_subtasks=self.solved, n_steps=self.n,
-                    **{f"task_{i+1}": self.solved > i for i in range(LENGTH)}, tasks=list(self.names))
-
     def observe(
         self,
         image, # The image to show, uint8
     )->Observation:
         "The image, the instruction, and, once the episode is over, what came of it."
-        return Observation(image, self.words[self.names[min(self.solved, LENGTH-1)]], self.done, self.outcome() if self.done else {})
+        return Observation(image, self.words[self.names[min(self.solved, LENGTH-1)]], self.done, _outcome(self) if self.done else {})
 
 # %% ../../../nbs/tasks/calvin/01_simulator.ipynb #bb6558d0
 class Calvin(Series, ChunkEnv):

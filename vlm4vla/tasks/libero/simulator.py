@@ -185,7 +185,10 @@ class Scene:
         for robot in self.env.robots: robot.gripper.current_action = np.zeros(robot.gripper.dof)
         self.env.set_init_state(self.states[episode])
 
-    def act(self, action)->bool: # is the task done?
+    def act(
+        self,
+        action, # (7,) as the policy gives it
+    )->bool: # is the task done?
         "One action, without looking."
         return bool(self.env.step(np.r_[action[:6], -1. if action[6] > .5 else 1.])[2])
 
@@ -242,7 +245,10 @@ class Episode(Tasks):
         over = self.scene.act(DUMMY); self.rounds += 1
         self.before = self.before or bool(over and not self.n)
 
-    def act(self, action)->bool: # is the episode over?
+    def act(
+        self,
+        action, # (7,) as the policy gives it
+    )->bool: # is the episode over?
         "One action of the policy, without looking."
         self.success = self.scene.act(action); self.n += 1; self.rounds += 1
         self.done = self.success or self.rounds >= self.limit + _SETTLE

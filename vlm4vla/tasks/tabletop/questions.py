@@ -152,7 +152,9 @@ def picture_block(
         with replacing(path) as tmp, open(tmp, "wb") as f: np.savez(f, images=images, states=np.array(states, dtype=object))
     return path
 
-def load_pictures(paths)->tuple[np.ndarray,list[dict]]: # images (N, size, size, 3) uint8, states
+def load_pictures(
+    paths, # Of blocks
+)->tuple[np.ndarray,list[dict]]: # images (N, size, size, 3) uint8, states
     "Read blocks back."
     parts = [np.load(p, allow_pickle=True) for p in paths]
     return np.concatenate([p["images"] for p in parts]), [s for p in parts for s in p["states"]]

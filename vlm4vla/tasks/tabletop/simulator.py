@@ -198,7 +198,10 @@ def _drive(self:Tabletop, substeps:int):
     for _ in range(substeps): p.stepSimulation(**kw)
 
 @patch
-def act(self:Tabletop, action)->bool: # is the episode over?
+def act(
+    self:Tabletop,
+    action, # (7,) as the policy gives it
+)->bool: # is the episode over?
     "One action, without looking."
     a = np.clip(np.asarray(action, float), -.1, .1)
     self.xyz, self.rpy = np.clip(self.xyz + a[:3], *_WORKSPACE), self.rpy + a[3:6]
@@ -297,7 +300,9 @@ def _fetch(env, pos):
     if env.xyz[2] < .05: return (*off*min(1,.01/far), min(lift,_MAX_STEP), 1) # low beside the cube: up before sideways
     return (*_toward(np.r_[off, lift]), 1)
 
-def expert(env:Tabletop)->np.ndarray: # (7,) one action
+def expert(
+    env:Tabletop, # With an episode under way
+)->np.ndarray: # (7,) one action
     "The next action of a teacher that knows the state."
     *d, g = (_carry if env.holding() else _fetch)(env, env.cube_pose()[0])
     return np.array([*d,0,0,0,g], np.float32)
