@@ -44,8 +44,8 @@ def decorators(d): return [ast.unparse(x) for x in d.decorator_list]
 def is_public(name): return not name.startswith("_") or name in ("__init__", "__call__")
 
 def own_comment(lines, node, after, alone):
-    "Does the line on which a parameter ends describe it, and it alone?"
-    return alone and re.match(r"[^#]*#\s*\S", lines[node.end_lineno - 1].encode()[after:].decode(errors="replace"))
+    "Does the line of a parameter describe it, and it alone? What stands behind `->` describes what comes back."
+    return alone and re.match(r"[\s,):]*#\s*\S", lines[node.end_lineno - 1].encode()[after:].decode(errors="replace"))
 
 def parameters(fn, in_class):
     "The parameters that a caller gives, each with where its default ends."
