@@ -1,5 +1,5 @@
 "The house, read from the sources: rooms, and the arrows between them."
-import ast, json
+import ast, json, os, subprocess, sys
 from configparser import ConfigParser
 from pathlib import Path
 import pytest
@@ -62,6 +62,82 @@ def test_the_graph_has_no_circle():
 @pytest.mark.parametrize("name", [m for m in MODULES if room(m) not in ("tasks", "cli", "renamed")])
 def test_only_tasks_know_a_task(name):
     assert [n for n in own(name) if room(n) == "tasks"] == [], "a task registers itself; what is below finds it in a registry"
+
+NAMES_A_TASK = ("grinningface", "simpler", "libero", "calvin", "tabletop", "bridge") # folders of `tasks/` and what they register
+MAY_NAME = { # module outside `tasks/` and `paper/` → why it may name a task
+    "data.calvin": "CALVIN's format of files", "data.libero": "LIBERO's format of files",
+    "data.formats": "the table of formats of files",
+    "catalog.backbones": "a backbone is called after what it was fine-tuned on",
+    "catalog.experiments": "points where the released code differs from the paper, the workbook's studies, the data of `smoke` and `demo`",
+    "cli": "examples in help and messages",
+    "results.scores": "the key under which published scores of the tabletop stand",
+    "renamed": "names of one release ago"}
+
+def said(name):
+    "Texts and names in a module's code, without docstrings."
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    docs = {id(n.body[0].value) for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and n.body
+            and isinstance(n.body[0], ast.Expr)}
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs: yield n.value
+        for field in ("id", "attr", "name", "arg"):
+            if isinstance(found := getattr(n, field, None), str): yield found
+
+@pytest.mark.parametrize("name", [m for m in MODULES if room(m) not in ("tasks", "paper")])
+def test_no_other_module_names_a_task(name):
+    found = sorted({s[:80] for s in said(name) if any(t in s.casefold() for t in NAMES_A_TASK)})
+    if name in MAY_NAME: assert found, f"{name} names no task any more; take it from the list"
+    else: assert found == [], f"{name} knows a task; let the task register it (catalog.benchmarks, catalog.sets, sim.install)"
+
+def test_the_names_of_tasks_are_those_that_are_registered():
+    from vlm4vla.catalog.benchmarks import benchmarks
+    assert TASKS | {b.suite for b in benchmarks.values()} == set(NAMES_A_TASK)
+
+TOY = """
+from vlm4vla.catalog.benchmarks import Benchmark, Metric, benchmarks
+from vlm4vla.sim.install import Simulator, simulators
+benchmarks.add(Benchmark(name="reach", label="Reach", suite="reach", module="vlm4vla.tasks.reach.simulator", splits=("all",),
+    tasks=("go",), episodes=2, max_steps=8, chunk_size=4, n_action_steps=2, action_lo=(-1.,)*7, action_hi=(1.,)*7,
+    metric=Metric(name="success", column="success", label="success rate"), batch_size=4, lr=1e-3, steps=2, demos="grinningface"))
+simulators.add(Simulator(name="reach", label="Reach", needs="numpy", packages=("numpy",), licences={"Reach": "MIT"}))
+"""
+TOY_SIMULATOR = """
+import numpy as np
+from vlm4vla.sim.worker import ChunkEnv, Observation
+class Reach(ChunkEnv):
+    title = "Reach"
+    def reset(self, episode): self.n, self.x, self.done, self.frames = 0, float(episode), False, []; return self.observe(self.render())
+    def act(self, action): self.n += 1; self.x += float(action[0]); self.done = self.n >= 6; return self.done
+    def render(self): return (np.arange(300).reshape(10, 10, 3) % 251).astype(np.uint8)
+    def observe(self, image): return Observation(image, "go", self.done, dict(success=self.x > 3, n_steps=self.n) if self.done else {})
+    def close(self): pass
+def make(split, **kwargs): return Reach()
+"""
+USED = """
+import numpy as np
+from vlm4vla.catalog.benchmarks import benchmarks
+from vlm4vla.catalog.experiments import experiments
+from vlm4vla.sim.install import called
+from vlm4vla.sim.rollout import rollout
+assert list(benchmarks)[-1] == "reach" and called("reach").command.endswith("install reach")
+assert experiments["tiny-qwen3-vl__reach__base__s0"].recipe.chunk_size == 4
+class Ahead:
+    def act(self, images, instructions): return np.ones((len(images), 4, 7), np.float32)*.5
+print([(r["success"], r["n_steps"]) for r in rollout(Ahead(), benchmarks["reach"], "all", 2, workers=1)])
+"""
+
+def test_a_task_is_one_folder_and_no_other_edit(tmp_path):
+    "The folder joins the package of tasks over the path of modules, in the process and in its workers."
+    folder = tmp_path/"own"/"reach"; folder.mkdir(parents=True)
+    for n, text in (("__init__", ""), ("benchmark", TOY), ("simulator", TOY_SIMULATOR)): (folder/f"{n}.py").write_text(text)
+    (tmp_path/"sitecustomize.py").write_text(f"import vlm4vla.tasks; vlm4vla.tasks.__path__.append({str(folder.parent)!r})\n")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "VLM4VLA_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", USED], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.strip().endswith("[(False, 6), (True, 6)]"), done.stdout
+    for words in (["simulators", "list"], ["train", "tiny-qwen3-vl__reach__base__s0", "--plan", "--gpus", "8", "--gpu", "a100"]):
+        done = subprocess.run([sys.executable, "-m", "vlm4vla.cli", *words], env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and "reach" in done.stdout, done.stdout + done.stderr[-800:]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_knows_no_other(task):
