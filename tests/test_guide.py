@@ -92,12 +92,10 @@ def test_a_page_runs_as_a_script(page, fresh):
 
 @pytest.mark.parametrize("page", runnable("python"))
 def test_a_page_runs_as_a_notebook(page, fresh):
-    "What a shell does is only done again where Python comes after it."
+    "Only its Python: what a shell does is the same, and was done by the script."
     todo, files = wanted(page); save(files)
-    last = max(i for i, s in enumerate(todo) if s.kind == "python")
-    nb = new_notebook(cells=[new_markdown_cell(f"# {page}\n> From the guide."), new_code_cell(SHELL),
-                             *(new_code_cell(as_python(s)) for s in todo[:last + 1])],
-                      metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")))
+    cells = [new_markdown_cell(f"# {page}\n> From the guide."), *(new_code_cell(s.text) for s in todo if s.kind == "python")]
+    nb = new_notebook(cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")))
     nbformat.write(nb, "page.ipynb")
     ran([sys.executable, "-m", "papermill", "--log-level", "ERROR", "--no-progress-bar", "page.ipynb", "out.ipynb"])
 
@@ -147,7 +145,7 @@ ROOMS = sorted(p.parent.name for p in (ROOT/"nbs").glob("*/index.ipynb"))
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_where_a_new_thing_goes_and_shows_it(room):
-    "Its page names what lives there, what it may import, and a place for a new thing that exists; its last cell is short and runs (`make test`)."
+    "Its page names what lives there, what it may import, and a place for a new thing that exists; its last cell is short and runs."
     cells = json.loads((ROOT/"nbs"/room/"index.ipynb").read_text(encoding="utf-8"))["cells"]
     prose, code = "".join(cells[1]["source"]), "".join(cells[-1]["source"])
     assert all(f"**{what}**" in prose for what in ("Lives here", "May be imported", "A new thing"))

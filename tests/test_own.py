@@ -92,7 +92,8 @@ def test_two_folders_are_trained_for_a_plugins_benchmark(things, swept):
     train = account(swept, OWN)["train"]; b = train["resolved"]["backbone"]
     assert (b["name"], b["label"], b["family"], b["color"]) == ("my-vlm", "my vlm", "qwen3_vl", qwen3_vl["color"]) and b["params_b"] > 0
     assert train["resolved"]["recipe"]["steps"] == 2 and len(train["inputs"]["start"]) == 64
-    assert train["settings"]["VLM4VLA_PLUGINS"] == str(things/"my_toys.py") and str(things/"my vlm") in train["settings"]["VLM4VLA_BACKBONES"]
+    assert train["settings"]["VLM4VLA_PLUGINS"] == str(things/"my_toys.py")
+    assert str(things/"my vlm") in train["settings"]["VLM4VLA_BACKBONES"]
     other = account(swept, OWN.replace("my-vlm", "mine"))["train"]["resolved"]["backbone"]
     assert (other["label"], other["family"], other["color"]) == ("mine", "smolvlm", newer["smolvlm"]["color"])
 
@@ -114,7 +115,8 @@ def test_another_checkpoint_under_the_same_name_is_refused(things, swept, tmp_pa
 def test_a_policy_from_anywhere(things, swept, tmp_path):
     "Its plug-in is an installed package; it is rolled out, and a second time there is nothing to do."
     shutil.copytree(swept/"checkpoints"/OWN, tmp_path/"a policy"); site = tmp_path/"site"; (site/"my_toys-1.dist-info").mkdir(parents=True)
-    shutil.copy(things/"my_toys.py", site); (site/"my_toys-1.dist-info"/"METADATA").write_text("Metadata-Version: 2.1\nName: my_toys\nVersion: 1\n")
+    shutil.copy(things/"my_toys.py", site)
+    (site/"my_toys-1.dist-info"/"METADATA").write_text("Metadata-Version: 2.1\nName: my_toys\nVersion: 1\n")
     (site/"my_toys-1.dist-info"/"entry_points.txt").write_text("[vlm4vla.plugins]\nreach = my_toys\n")
     env = dict(PYTHONPATH=os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(site)]))
     words = ("evaluate", "a policy/", "--benchmark", "reach", "--backbone", f"my-vlm={things/'my vlm'}", "--set", "eval_episodes=2",
@@ -137,7 +139,8 @@ def test_folders_that_hold_something_else(things, swept, tmp_path, said, monkeyp
     told = said("train", "--backbone", odd, *ask)
     assert "is a fuyu" in told and "architecture → family" in told and "smolvlm → smolvlm" in told and "docs/guide/backbone.md" in told
     monkeypatch.setenv("HOME", str(tmp_path))
-    for place, why in ((policy, "holds a policy, not a VLM"), ("~/lora", "holds an adapter of org/vlm"), (bare, "has no preprocessor_config"),
+    for place, why in ((policy, "holds a policy, not a VLM"), ("~/lora", "holds an adapter of org/vlm"),
+                       (bare, "has no preprocessor_config"),
                        (things, "did you mean"), (things/"smol"/"config.json", "is a file"), (tmp_path/"gone", "There is no folder"),
                        ("tiny-smolvl", "did you mean 'tiny-smolvlm'?"), (f"tiny-smolvlm={things/'smol'}", "There is a backbone")):
         assert why in said("train", "--backbone", place, *ask), place
@@ -148,7 +151,8 @@ def test_folders_that_hold_something_else(things, swept, tmp_path, said, monkeyp
     assert "add --benchmark" in said("evaluate", policy) and "`vlm4vla evaluate`" in said("train", policy, *ask)
 
 @pytest.mark.parametrize("given, why", [("stepss=3", "did you mean 'steps'?"), ("steps=many", "must be a whole number"),
-                                        ("steps=0", "at least 1"), ("lr=-1", "above 0"), ("lr=nan", "must be a number"), ("steps", "sets nothing"),
+                                        ("steps=0", "at least 1"), ("lr=-1", "above 0"), ("lr=nan", "must be a number"),
+                                        ("steps", "sets nothing"),
                                         ("freeze=tower", "freezes 'tower'"), ("demos=my/data", "no name of a variant can hold")])
 def test_a_field_is_looked_at(given, why, said, tmp_path): assert why in said("train", SMOKE, "--set", given, "--out", tmp_path)
 
@@ -172,14 +176,17 @@ def test_papermill_sets_the_same(tmp_path, root):
 def test_papermill_refuses_what_is_wrong(notebook, root):
     "The cell that looks at the parameters, with one that papermill has put in."
     from vlm4vla.core import UserError
-    cells = ["".join(c["source"]) for c in json.loads((root/"nbs"/"runs"/f"{notebook}.ipynb").read_text())["cells"] if c["cell_type"] == "code"]
+    cells = ["".join(c["source"]) for c in json.loads((root/"nbs"/"runs"/f"{notebook}.ipynb").read_text())["cells"]
+             if c["cell_type"] == "code"]
     names = dict(In=["# Parameters\nset = 'stepss=2'"])
     for source in (cells[0], "set = 'stepss=2'", cells[1]): exec(source, names)
     with pytest.raises(UserError, match="The recipe has no field 'stepss'; did you mean 'steps'?"): exec(cells[2], names)
 
-@pytest.mark.parametrize("text, why", [(None, "There is no plug-in"), ("x = = 1", "SyntaxError"), ("import nothing_like_it", "ModuleNotFoundError"),
+@pytest.mark.parametrize("text, why",
+                         [(None, "There is no plug-in"), ("x = = 1", "SyntaxError"), ("import nothing_like_it", "ModuleNotFoundError"),
     ("from vlm4vla.catalog.variants import x", "No module"), ("raise SystemExit(3)", "SystemExit"),
-    ("from vlm4vla.catalog.experiments import *\nvariants.add(Variant('scratch', 'Mine.', dict(steps=3)))", "'scratch' is registered already")])
+    ("from vlm4vla.catalog.experiments import *\nvariants.add(Variant('scratch', 'Mine.', dict(steps=3)))",
+     "'scratch' is registered already")])
 def test_a_plugin_that_is_wrong(text, why, said, tmp_path, request):
     path = tmp_path/f"wrong_{abs(hash(request.node.name)) % 10**9}.py" # each a module of its own
     if text: path.write_text(text)
@@ -199,7 +206,8 @@ from vlm4vla.results.provenance import track_run
 from vlm4vla.vlm.loading import checkpoint_hash
 from vlm4vla.vlm.own import backbones, given_backbone, placed
 print(placed("someone/my-vlm@main")); b = backbones.add(given_backbone("someone/my-vlm"))
-with track_run(Experiment(b.name, "grinningface", "smoke", 0), "train", "out", "runs/train") as note: note.inputs = dict(start=checkpoint_hash(b))
+with track_run(Experiment(b.name, "grinningface", "smoke", 0), "train", "out", "runs/train") as note:
+    note.inputs = dict(start=checkpoint_hash(b))
 """
 
 def test_a_revision_becomes_its_commit(things, tmp_path, python):
