@@ -53,7 +53,7 @@ SHIMS = dict(vlm4vla="vlm4vla.cli", papermill="papermill")
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     "A fresh folder that has the run notebooks, like a checkout in which nothing has been done; commands are those of this Python."
-    for name in ("nbs", "docs", "figures"): (tmp_path/name).symlink_to(ROOT/name)
+    (tmp_path/"nbs").symlink_to(ROOT/"nbs")
     (tmp_path/"settings.ini").write_text((ROOT/"settings.ini").read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path/".bin").mkdir()
     for name, module in SHIMS.items():
