@@ -17,7 +17,7 @@ MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in so
            and "assets" not in p.parts}
 WITH_TORCH = ("training", "vlm", "policy", "tasks") # rooms in which a module may import torch at its top
 WITHOUT = {"training.loggers"} # modules of these that other rooms lean on without it
-TASKS = {m.split(".")[1] for m in MODULES if m.startswith("tasks.")}
+TASKS = sorted({m.split(".")[1] for m in MODULES if m.startswith("tasks.")})
 
 def room(module): return module.split(".")[0]
 

@@ -10,7 +10,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 SECTIONS = ["Home", "Results", "Guide", "Library", "API"]
 WIDTHS = dict(phone=(390, 844), desk=(1440, 900))
 # term → a page that it has to find
-SEARCHED = {"Wilson": "50b_scores", "recognition": "analysis/60_mini_study", "selection bias": "analysis/72_audit"}
+SEARCHED = {"Wilson": "results/0", "grounding accuracy": "analysis/60_mini_study", "selection bias": "analysis/72_audit"}
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="there is no site in _site/; build it with: make docs")
