@@ -1,6 +1,6 @@
 # Every target starts from a fresh clone with nothing but Python 3.11, 3.12 or 3.13, and can be run again at any time.
 #   PYTHON=…   the Python that makes the environment          VENV=…   where it is made (.venv)
-#   WORKERS=…  notebooks or simulators at a time              ARGS=…   passed on to the command
+#   WORKERS=…  notebooks, simulators or files of tests at a time              ARGS=…   passed on to the command
 
 FITS     = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
 PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do $$p $(FITS) && { command -v $$p; exit; }; done; echo python3.11)
@@ -33,7 +33,7 @@ test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
 	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
 	@echo "tests: what no single notebook can say"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lab: $(BIN)/.ready ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs $(ARGS)

@@ -52,9 +52,13 @@ def without(python):
     "Run code in a fresh process in which some packages cannot be imported."
     return lambda blocked, code, **kw: python("-c", BLOCK.replace("{blocked}", repr(set(blocked))) + code, **kw)
 
-def pytest_collection_modifyitems(session):
-    "Where PyBullet has no wheel, the tabletop gets its own interpreter before the tests begin, if there is one for it."
+LONG = ("test_slurm", "test_guide", "test_processes", "test_own", "test_parameters", "test_sweep", "test_wheel", "test_policies")
+
+def pytest_collection_modifyitems(session, items):
+    """The files that take longest begin, so that no process waits for another at the end.
+    Where PyBullet has no wheel, the tabletop gets its own interpreter before the tests begin, if there is one for it."""
     import importlib.util, skips
+    items.sort(key=lambda i: LONG.index(i.path.stem) if i.path.stem in LONG else len(LONG))
     session.config.lacking = "" if importlib.util.find_spec("pybullet") else skips.lacking()
 
 @pytest.hookimpl(hookwrapper=True)

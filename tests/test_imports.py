@@ -91,7 +91,7 @@ def test_no_other_module_names_a_task(name):
 
 def test_the_names_of_tasks_are_those_that_are_registered():
     from vlm4vla.catalog.benchmarks import benchmarks
-    assert TASKS | {b.suite for b in benchmarks.values()} == set(NAMES_A_TASK)
+    assert set(TASKS) | {b.suite for b in benchmarks.values()} == set(NAMES_A_TASK)
 
 TOY = """
 from vlm4vla.catalog.benchmarks import Benchmark, Metric, benchmarks
