@@ -33,7 +33,7 @@ test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
 	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
 	@echo "tests: what no single notebook can say"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(BIN)/.ready ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs $(ARGS)

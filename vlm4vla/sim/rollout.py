@@ -190,7 +190,7 @@ def dispatch(
     job = hand.job = self.todo.popleft()
     job.tries, job.began, job.sent, job.frames, job.marks = job.tries + 1, time.monotonic(), 0, [], []
     more = {"task": job.task} if len(self.benchmark.tasks) > 1 else {}
-    self.crew.send(hand, "reset", job.episode, film=job.film, **more)
+    self.crew.send(hand, "reset", job.episode, film=job.record_video, **more)
 
 @patch
 def answer(
@@ -226,7 +226,7 @@ def on_obs(
     "A worker has something to see: go on, or write the row."
     image, instruction, done, info, frames = body
     job = hand.job; job.obs = (unpack_image(image), instruction)
-    if job.film:
+    if job.record_video:
         first = len(job.marks)
         job.frames += [unpack_image(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
@@ -260,8 +260,8 @@ def over(
     "An episode is over: its video, if it has one, and the progress line."
     job, hand.job, hand.state, self.left = hand.job, None, "idle", self.left - 1
     self.bar.update(1); self.bar.set_postfix(running_rates(self.rows) | (dict(failed=len(self.lost)) if self.lost else {}), refresh=False)
-    if job.film and self.on_film: self.on_film(job)
-    elif job.film and job.frames: record_video(self.video[job.episode], job, row)
+    if job.record_video and self.on_film: self.on_film(job)
+    elif job.record_video and job.frames: record_video(self.video[job.episode], job, row)
 
 # %% ../../nbs/sim/03_rollout.ipynb #8d8c89e3
 TRIES, SAME, _MANY = 2, 3, 8 # attempts at an episode; episodes in a row that may fail in the same words, and in any
@@ -367,7 +367,7 @@ def rollout(
     "Roll a policy out and return one row per episode that was not done yet and was measured."
     n, known, jobs = _planned(benchmark, split, episodes, n_action_steps, chunk_mode, run_id, done_keys, batch_size, tasks)
     workers, video = check_int("workers", workers), video or {}
-    for j in jobs: j.film = j.episode in video or on_film is not None
+    for j in jobs: j.record_video = j.episode in video or on_film is not None
     if not jobs: return []
     with WorkerPool(benchmark.python, benchmark.module, dict(split=split, **(env or {})), time_limit, start_limit) as crew, \
          progress(total=len(jobs), desc=f"{benchmark.name} {split}") as bar:
