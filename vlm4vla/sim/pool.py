@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sim/pool.html.md"""
 __all__ = ['WorkerHandle', 'WorkerPool']
 
 # %% ../../nbs/sim/02_pool.ipynb #9b86d36d
-import json, math, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time
+import json, math, os, secrets, shutil, socket, subprocess, sys, tempfile, threading, time, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import AuthenticationError, Connection, answer_challenge, deliver_challenge, wait
@@ -70,6 +70,13 @@ def _package()->Path:
     "The folder of this package."
     from importlib.util import find_spec
     return Path(find_spec("vlm4vla").submodule_search_locations[0]).resolve()
+
+# %% ../../nbs/sim/02_pool.ipynb #3d0c1a77
+@patch(as_prop=True)
+def hands(self:WorkerPool)->dict:
+    "The workers, as they were called before; goes away with the next release."
+    warnings.warn("WorkerPool.hands is now WorkerPool.workers; the old name goes away with the next release.", FutureWarning, stacklevel=2)
+    return self.workers
 
 # %% ../../nbs/sim/02_pool.ipynb #db4e0eb1
 @patch
