@@ -223,7 +223,7 @@ def pages():
     module = {notebook: m for m, notebook in api.modules().items()}
     for path in (COPY/"_proc").rglob("*.ipynb"):
         where = path.relative_to(COPY/"_proc")
-        nb = gallery.quiet(read(path)) if where.parts[0] == "runs" else read(path)
+        nb = gallery.without_progress(read(path)) if where.parts[0] == "runs" else read(path)
         write(SRC/where, page(nb, where, module.get(where.with_suffix("").as_posix())))
     shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
     for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA, dirs_exist_ok=True)
