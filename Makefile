@@ -35,8 +35,8 @@ test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "tests: what no single notebook can say"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lab: $(BIN)/.ready ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs $(ARGS)
+lab: $(BIN)/.ready ## open the notebooks in JupyterLab, at their first page
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb $(ARGS)
 
 analysis: $(BIN)/.ready ## rebuild every table and figure from results/
 	@$(BIN)/nbdev-test nbs/analysis --n-workers $(WORKERS)

@@ -8,6 +8,7 @@ build/gallery/. What `nbdev` leaves in Quarto's dialect
 import argparse, itertools, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import yaml
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
@@ -65,10 +66,45 @@ EXECUTED = {}   # of the gallery, by the name of the file
 
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
-    text = re.sub(r"\[([^\]]*)\]\((?:\.\./|nbs/)*bench/[^)]*\)", r"\1", "".join(text)).replace("](nbs/", "](").replace("](docs/", "](")
+    text = re.sub(r"\[([^\]]*)\]\((?:\.\./|nbs/)*bench/[^)]*\)", r"\1", "".join(text))
+    text = re.sub(r"\]\((?:\.\./)*(nbs|docs)/", "](" + "../"*depth, text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)",
                   lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
+
+NUMBER = re.compile(r"[-–−+<>~≈]?\s*[\d.,]+(e-?\d+)?\s*(%|\(\d+\s*%\))?(\s*\[.*\])?(\s*n\s*=\s*\d+)?$")
+
+def one_header(table):
+    "A table of pandas whose names of rows and names of columns stand in one line, where they stood in two."
+    rows = table.thead.find_all("tr") if table.thead else []
+    if len(rows) < 2 or any(c.get_text(strip=True) for c in rows[-1].find_all("th")[len(table.tbody.tr.find_all("th")):]): return
+    for above, below in zip(rows[-2].find_all("th"), rows[-1].find_all("th")):
+        if below.get_text(strip=True): above.string = below.get_text(strip=True)
+    rows[-1].extract()
+
+def aligned(table):
+    "Columns of numbers stand right and columns of words left, each with its header; what is missing is a dash."
+    rows = [r.find_all(["td", "th"]) for r in table.tbody.find_all("tr")]
+    for c in itertools.chain(*rows):
+        if c.get_text(strip=True) in ("NaN", "nan", "None", "NaT", "<NA>"): c.string = "–"
+    numbers = lambda cells: all(NUMBER.match(t) or t in ("", "–") for t in cells) and any(t not in ("", "–") for t in cells)
+    width = max(map(len, rows), default=0)
+    for i in range(1, width + 1):   # from the right: rows of one label begin late
+        column = [r[-i] for r in rows if len(r) >= i and r[-i].name == "td"]
+        if column and numbers([c.get_text(strip=True) for c in column]):
+            for c in [*column, *(r.find_all("th")[-i] for r in (table.thead.find_all("tr") if table.thead else [])
+                                 if len(r.find_all("th")) == width)]: c["class"] = [*c.get("class", []), "number"]
+
+def tidy(html):
+    "An output with tables as the site shows them."
+    html = "".join(html)
+    if "dataframe" not in html: return html
+    soup = BeautifulSoup(html, "html.parser")
+    for table in soup.find_all("table", class_="dataframe"):
+        if table.tbody is None or table.tbody.tr is None: continue
+        for r in table.find_all("tr"): r.attrs.pop("style", None)
+        one_header(table); aligned(table)
+    return str(soup)
 
 def symbol(cell, module):
     "The symbol that a cell shows, or nothing."
@@ -100,6 +136,7 @@ def page(nb, where, module):
         for o in cell.get("outputs", []):
             for kind in ("text/markdown", "text/html"):
                 if kind in o.get("data", {}): o["data"][kind] = linked(o["data"][kind], depth)
+            if "text/html" in o.get("data", {}): o["data"]["text/html"] = tidy(o["data"]["text/html"])
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 
@@ -198,6 +235,11 @@ def sections():
     "The pages that lead through the others."
     analysis, runs = names("analysis/*.ipynb"), names("runs/*.ipynb")
     library = {room: pages_of(room) for room in api.rooms()}
+    tutorials = names("tutorials/*.ipynb")
+    if tutorials:
+        guide = (SRC/"guide"/"index.md").read_text(encoding="utf-8")
+        table = listing(tutorials).replace("](tutorials/", "](../tutorials/")
+        write(SRC/"guide"/"index.md", f"{guide}\n## Tutorials\n\n{table}\n\n" + toc(("Tutorials", [f"/{p}" for p in tutorials])))
     write(SRC/"data.md", data_page())
     ran = "[Executed runs](executed.md) has the notebooks of experiments as they ran.\n\n" if EXECUTED else ""
     write(SRC/"results.md",
@@ -226,6 +268,7 @@ def pages():
         nb = gallery.without_progress(read(path)) if where.parts[0] == "runs" else read(path)
         write(SRC/where, page(nb, where, module.get(where.with_suffix("").as_posix())))
     shutil.copytree(ROOT/"docs"/"guide", SRC/"guide")
+    shutil.copytree(ROOT/"docs"/"static", SRC/"static")   # the pictures of the home page
     for folder in ("figures", "results"): shutil.copytree(ROOT/folder, SRC/folder, ignore=DATA, dirs_exist_ok=True)
     (SRC/"results"/"README.md").unlink()   # it is the page about the data
     if EXECUTED: executed()

@@ -2,11 +2,13 @@
 from configparser import ConfigParser
 from importlib.util import find_spec
 from pathlib import Path
-import shutil
+import shutil, tomllib
 
+ROOT = Path(__file__).resolve().parent.parent
 settings = ConfigParser(delimiters=["="])
-settings.read(Path(__file__).resolve().parent.parent/"settings.ini", encoding="utf-8")
+settings.read(ROOT/"settings.ini", encoding="utf-8")
 facts = settings["DEFAULT"]
+repository = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 
 project, author, release = facts["lib_name"], facts["author"], facts["version"]
 copyright = author
@@ -25,11 +27,13 @@ toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_theme_options = dict(
-    navbar_align="left", navbar_end=["theme-switcher"], header_links_before_dropdown=6, navigation_with_keys=False, show_toc_level=2,
-    secondary_sidebar_items={"**": ["page-toc"], "index": []}, footer_start=["copyright"], footer_end=[])
+    navbar_align="left", navbar_end=["theme-switcher", "navbar-icon-links"], header_links_before_dropdown=6, navigation_with_keys=False, show_toc_level=2,
+    secondary_sidebar_items={"**": ["page-toc"], "index": []}, footer_start=["copyright"], footer_end=[],
+    icon_links=[dict(name="The repository", url=repository, icon="fa-brands fa-square-github")])
 html_context = dict(default_mode="auto")   # of light and dark, until a reader chooses
 html_sidebars = {"index": []}
 html_static_path, html_css_files, html_js_files = ["static"], ["site.css"], ["site.js"]
+html_search_scorer = "scorer.js"   # the guide first, then results, then pages of the library, then the API
 html_show_sourcelink = html_copy_source = html_use_index = html_domain_indices = False
 
 # MathJax comes with the site: the package that holds it has every variant of it, one is enough.

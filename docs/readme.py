@@ -1,5 +1,5 @@
-"Turn nbs/index.ipynb into README.md: run it, keep the prose, keep what its cells display. `--check` only compares."
-import re, sys
+"Turn nbs/index.ipynb into README.md: run it, keep the prose and what its cells display, links from the root. `--check` only compares."
+import posixpath, re, sys
 from pathlib import Path
 from fastcore.nbio import read_nb
 from execnb.shell import CaptureShell
@@ -17,15 +17,19 @@ def shown(output):
     if "text/plain" in data: return f"```\n{text('text/plain')}\n```"
     return ""
 
+def from_root(text):
+    "Markdown whose links lead from the root of the repository where they led from nbs/."
+    return re.sub(r"\]\((?!\w+:|#)([^)\s]+)\)", lambda m: f"]({posixpath.normpath('nbs/' + m[1])})", text)
+
 def readme(path=ROOT/"nbs"/"index.ipynb"):
     "The README's text."
     nb, parts = read_nb(path), []
     CaptureShell(path=path.parent).run_all(nb, exc_stop=True)
     for cell in nb.cells:
-        if cell.cell_type == "markdown": parts.append(cell.source)
+        if cell.cell_type == "markdown": parts.append(from_root(cell.source))
         if cell.cell_type != "code" or re.search(r"^#\|\s*hide\b", cell.source, re.M): continue
         if not re.search(r"^#\|\s*echo:\s*false", cell.source, re.M): parts.append(f"```python\n{cell.source}\n```")
-        parts += [shown(o) for o in cell.get("outputs", [])]
+        parts += [from_root(shown(o)) for o in cell.get("outputs", [])]
     note = "<!-- made from nbs/index.ipynb by `make export` -->"
     return "\n\n".join([note] + [p.strip() for p in parts if p.strip()]) + "\n"
 
