@@ -2,7 +2,7 @@
 import os, re, resource, shutil, subprocess, sys
 import pytest
 
-COMMANDS = ("demo", "sweep", "run", "train", "evaluate", "report", "status", "merge", "data", "simulators", "doctor")
+COMMANDS = ("demo", "sweep", "run", "train", "evaluate", "report", "compare", "status", "merge", "data", "simulators", "doctor")
 HEAVY = ["torch", "transformers", "numpy", "pandas", "matplotlib", "pybullet", "papermill", "tqdm"]
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The workbook from a terminal: run a study, see where it stands, train, evaluate, report, check data, install simulators
+"""The workbook from a terminal: run a study, see where it stands, train, evaluate, report, compare, check data, install simulators
 
 Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 
@@ -392,6 +392,19 @@ def _mode(run_id, rows:str)->list: # options
 
 def _aside(*lines): sys.stderr.write("\n".join(lines) + "\n")
 
+# %% ../nbs/90_cli.ipynb #b080fea1
+def _compare(args)->int:
+    "Set two runs side by side."
+    _plugins(args)
+    from vlm4vla.results.compare import compare_runs, write_curves
+    c = compare_runs(args.a, args.b, _out_of(args), args.chunk_mode or "")
+    lines = c.text(args.format)
+    path = write_curves(c, args.figure) if args.figure else None
+    say("\n".join(lines).rstrip("\n"))
+    if args.format == "csv": _aside(c.answer, *c.remarks)
+    if path: (say if args.format == "text" else _aside)(f"The curves are in {display_path(path)}.")
+    return 0
+
 # %% ../nbs/90_cli.ipynb #1222ee3b
 def _simulators(args)->int:
     "Install a simulator, or list them."
@@ -486,6 +499,7 @@ _names = _option("names", nargs="*", metavar="NAME",
                       "('mini-*__grinningface__base__s0')")
 _chunk_mode = _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
                       help="how much of an action chunk evaluations execute: full, half or single (as the recipe says)")
+_format = _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv (text)")
 _gpu = _option("--gpu", default="h100", metavar="NAME", help="with --plan: the GPU for hub backbones: a100, h100, h200 or l40s (h100)")
 _gpus = _option("--gpus", metavar="N", help="GPUs that train one policy together, on each node (1; on Slurm 0 for small backbones)")
 _sharding = _option("--mode", choices=("ddp", "fsdp"), metavar="MODE",
@@ -551,8 +565,15 @@ def _commands_that_look(command):
     "Those that say how things stand, and bring what is missing."
     command(_report, "Print a table of the analysis, or measured rates with intervals.",
             _option("names", nargs="*", metavar="NAME", help="tables of results/tables, studies or experiments (all measured rates)"),
-            _out,
-            _option("--format", default="text", choices=FORMATS, metavar="FORMAT", help="text, md, html, latex or csv (text)"))
+            _out, _format)
+    command(_compare, "Set two runs side by side: rates, the paired difference, recipes, training curves, cost, videos.",
+            _option("a", metavar="RUN", help="the run that is asked about: its name, or that without the seed, for all seeds both have"),
+            _option("b", metavar="RUN", help="what it is compared with"),
+            _out, _format,
+            _option("--figure", default="", metavar="FILE", help="an image of the training curves to write: .png, .svg or .pdf (none)"),
+            _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
+                    help="which evaluations: full, half or single (the mode in which both were rolled out)"), *_own[4:5],
+            example="example:\n  vlm4vla compare mini-qwen3-vl__grinningface__base mini-qwen3-vl__grinningface__scratch\n")
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
                                                              "folder)"), *_own[:1], *_own[4:5], _out,

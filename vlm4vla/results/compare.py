@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/compare.html.md"""
 # %% auto #0
 __all__ = ['RunComparison', 'compare_runs', 'draw_curves', 'write_curves']
 
-# %% ../../nbs/results/09_compare.ipynb #c90307a7
+# %% ../../nbs/results/09_compare.ipynb #c903bb69
 import base64, html, io, re
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,7 +24,7 @@ from .scores import attempted
 from .stats import EARLY, NO, YES, compare, difference_text, estimate_text, rates, test_text, verdict
 from .tables import load
 
-# %% ../../nbs/results/09_compare.ipynb #c9066088
+# %% ../../nbs/results/09_compare.ipynb #c906504a
 _SEED = re.compile(r"__s(\d+)$")
 
 def _there(out)->tuple: # names of runs: with anything in the folder, with measured episodes
@@ -46,7 +46,7 @@ def _runs_of(name, out)->dict: # seed → run_id
         raise UserError(f"{name} has no measured episode in {display_path(out)}; make some with `{again}`.")
     return {int(_SEED.search(r)[1]): r for r in found if r in measured}
 
-# %% ../../nbs/results/09_compare.ipynb #c907a065
+# %% ../../nbs/results/09_compare.ipynb #c907402e
 def _pairs(a, b, out)->list: # (run of the one, run of the other, seed)
     "The runs that are compared with one another, a pair for each seed."
     mine, other = _runs_of(a, out), _runs_of(b, out)
@@ -63,7 +63,7 @@ def _labels(a, b)->tuple: # as they are printed
     differ = [p for p in zip(a.split("__"), b.split("__")) if p[0] != p[1]]
     return tuple(" · ".join(p[i] for p in differ) for i in (0, 1))
 
-# %% ../../nbs/results/09_compare.ipynb #c909764d
+# %% ../../nbs/results/09_compare.ipynb #c9092d50
 def _same_benchmark(a, b, eps):
     "Refuse two benchmarks."
     one, other = (eps[eps.side == s].benchmark.iloc[0] for s in (0, 1))
@@ -91,17 +91,9 @@ def _mode_of(a, b, eps, asked)->str: # such as "5 of 10"
         raise UserError(f"Both were rolled out with {' and '.join(chosen)} actions of a chunk; choose one with --chunk-mode.")
     return own if own in chosen else chosen[0]
 
-# %% ../../nbs/results/09_compare.ipynb #c911e883
-@dataclass(frozen=True)
-class RunComparison:
-    "Two policies, each of one run or of several seeds, on the same episodes."
-    a:str # The one that is asked about, by what is different in its name
-    b:str # What it is compared with
-    runs:dict # run_id → policy, seed
-    episodes:pd.DataFrame # With their facts, `arm` and `seed`; `failed` marks those that were never measured
-    chunk_mode:str # In which both were rolled out
-    out:Path # Folder of the tables
-
+# %% ../../nbs/results/09_compare.ipynb #c911857b
+class _Read:
+    "What is read from the tables about two policies, each when it is asked for."
     @property
     def benchmark(self): return benchmarks[self.episodes.benchmark.iloc[0]]
 
@@ -120,22 +112,41 @@ class RunComparison:
     @cached_property
     def log(self)->pd.DataFrame: return _log(self)
 
-    @property
-    def answer(self)->str: return _answer(self)
+# %% ../../nbs/results/09_compare.ipynb #c91256e1
+@dataclass(frozen=True)
+class RunComparison(_Read):
+    "Two policies, each of one run or of several seeds, on the same episodes."
+    a:str # The one that is asked about, by what is different in its name
+    b:str # What it is compared with
+    runs:dict # run_id → policy, seed
+    episodes:pd.DataFrame # With their facts, `arm` and `seed`; `failed` marks those that were never measured
+    chunk_mode:str # In which both were rolled out
+    out:Path # Folder of the tables
 
     @property
-    def tables(self)->dict: return {title: df for title, make in _TABLES.items() if len(df := make(self))}
+    def answer(self)->str:
+        "Whether the first is better, in a sentence."
+        return _answer(self)
 
     @property
-    def remarks(self)->list: return _remarks(self)
+    def tables(self)->dict:
+        "Title → table, of what there is."
+        return {title: df for title, make in _TABLES.items() if len(df := make(self))}
+
+    @property
+    def remarks(self)->list:
+        "What a reader of the tables has to know."
+        return _remarks(self)
 
     def text(self,
         format:str="text", # One of `FORMATS`
-    )->list: return _written(self, format)
+    )->list:
+        "Answer, tables and remarks as lines."
+        return _written(self, format)
 
     def _repr_html_(self): return "\n".join([*_written(self, "html"), _image(self)])
 
-# %% ../../nbs/results/09_compare.ipynb #c9121fa7
+# %% ../../nbs/results/09_compare.ipynb #c91352bc
 def compare_runs(
     a:str, # The run that is asked about: its run_id, or that without the seed for all seeds both have
     b:str, # What it is compared with
@@ -153,7 +164,7 @@ def compare_runs(
     _same_benchmark(a, b, measured); mode = _mode_of(a, b, measured, chunk_mode)
     return RunComparison(*labels, runs, df[df.chunk_mode == mode].reset_index(drop=True), mode, out)
 
-# %% ../../nbs/results/09_compare.ipynb #c914c162
+# %% ../../nbs/results/09_compare.ipynb #c9158ea1
 def _word(p, m, c)->str:
     "The verdict on a row of `paired`."
     word, turned = verdict(p, m), dict(ci_low=-p.ci_high, ci_high=-p.ci_low, p=p.p)
@@ -172,7 +183,7 @@ def _answer(c):
     return (f"{begin}{_word(p, m, c)}: on {c.benchmark.split_label(split)}, {m.label}: {said}; the difference is "
             f"{difference_text(p, m)} {test_text(p)}.")
 
-# %% ../../nbs/results/09_compare.ipynb #c917d8d6
+# %% ../../nbs/results/09_compare.ipynb #c918ec97
 def _rates_table(c):
     "Both rates of every split and metric."
     there = {(r.split, r.metric, r.arm): r for r in c.rates.itertuples()}
@@ -191,7 +202,7 @@ def _paired_table(c):
                          "test": f"{p.test} p = {p.p:.2g}", f"{c.a} better?": _word(p, m, c)})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/results/09_compare.ipynb #c919f902
+# %% ../../nbs/results/09_compare.ipynb #c9206fa4
 _FACTS = ("name", "family", "params_b", "commit") # of a backbone
 
 def _facts(run_id, out)->tuple: # name → value, where it is from
@@ -218,7 +229,7 @@ def _recipe_table(c):
     rows = [{"setting": k, **{x: said(x, k) for x in (c.a, c.b)}} for k in dict.fromkeys(k for fs in of.values() for f in fs for k in f)]
     return pd.DataFrame([r for r in rows if r[c.a] != r[c.b] and "–" not in (r[c.a], r[c.b])])
 
-# %% ../../nbs/results/09_compare.ipynb #c9222690
+# %% ../../nbs/results/09_compare.ipynb #c923c903
 def _log(c):
     "What was logged while training, with the policy it is of."
     log = load("train_log", c.out); log = log[log.run_id.isin(c.runs)]
@@ -238,7 +249,7 @@ def _training_table(c):
     return pd.DataFrame([{"policy": x, "trainings": sum(c.runs[r][0] == x for r in steps), "steps": ran(x),
                           **{n: f"{end[x, n]:.3g}" if (x, n) in end else "–" for n in names}} for x in here])
 
-# %% ../../nbs/results/09_compare.ipynb #c923e3c7
+# %% ../../nbs/results/09_compare.ipynb #c924b606
 def draw_curves(
     c:RunComparison, # With something in its `log`
 )->Figure:
@@ -265,7 +276,7 @@ def _curves(ax, log, color, dashes, label):
         ax.plot(run.step, run.value, color=color, lw=.7, alpha=.15)
         ax.plot(run.step, mean, color=color, ls=dashes, lw=1.3, label=label if i == 0 else None)
 
-# %% ../../nbs/results/09_compare.ipynb #c924081f
+# %% ../../nbs/results/09_compare.ipynb #c92574cb
 def write_curves(
     c:RunComparison, # With something in its `log`
     path, # Where to, ending in .png, .svg or .pdf
@@ -285,7 +296,7 @@ def _image(c)->str:
     alt = html.escape(f"Training curves of {c.a} and {c.b}, a panel for each loss; the tables say what they end with.")
     return f'<img src="data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}" alt="{alt}" style="max-width:100%">'
 
-# %% ../../nbs/results/09_compare.ipynb #c926fe65
+# %% ../../nbs/results/09_compare.ipynb #c9279554
 def _machine(account)->str:
     "The hardware of an account, in words."
     h = account.get("hardware") or {}
@@ -319,7 +330,7 @@ def _video_table(c):
 _TABLES = {"Rates": _rates_table, "The same episodes": _paired_table, "What was different": _recipe_table,
            "What training ended with": _training_table, "What it took": _work_table, "Videos": _video_table}
 
-# %% ../../nbs/results/09_compare.ipynb #c928075e
+# %% ../../nbs/results/09_compare.ipynb #c92985dc
 def _remarks(c):
     "What a reader of the tables has to know."
     methods = " and ".join(dict.fromkeys(m for m in c.rates.method if m)); seeds = sorted({s for _, s in c.runs.values()})
@@ -329,20 +340,22 @@ def _remarks(c):
         said += ["How much another training seed would change is not in them; name both without their seeds where there are more."]
     said += [f"{m.label[:1].upper()}{m.label[1:]}: the difference is of episodes in which that was given to both."
              for m in c.metrics if m.given]
-    if n := int(c.episodes.failed.sum()): said += [f"{n} episodes failed outside the policy and count for nothing."]
+    if n := int(c.episodes.failed.sum()): said += [f"{n} episode{'s' if n > 1 else ''} failed outside the policy and count for nothing."]
     where = {r: _facts(r, c.out)[1] for r in c.runs}
     said += [f"{r} has no account, so its recipe is that of its entry today." for r, w in where.items() if w == "entry"]
     said += [f"{r} has neither an account nor an entry, so its recipe is not known." for r, w in where.items() if w == "nothing"]
     return said + (["The recipes are the same."] if not len(_recipe_table(c)) and "nothing" not in where.values() else [])
 
-# %% ../../nbs/results/09_compare.ipynb #c9294fd4
+# %% ../../nbs/results/09_compare.ipynb #c930a706
 _MARKS = dict(text=(str, "{}", "{}", "{}"), md=(_md, "**{}**", "### {}", "{}"),
               html=(html.escape, "<p><strong>{}</strong></p>", "<h4>{}</h4>", "<p>{}</p>"),
               latex=(_tex, "\\textbf{{{}}}", "\\paragraph{{{}}}", "{}")) # of a medium: escapes, an answer, a title, a remark
 
 def _written(c, format):
-    "The answer, the tables and the remarks, in the marks of a medium; of CSV the tables alone."
-    if format == "csv": return [line for df in c.tables.values() for line in (formatted(df, "csv"), "")]
+    "The answer, the tables and the remarks, in the marks of a medium; of CSV the tables alone, rates as numbers."
+    if format == "csv":
+        numbers = {"Rates": c.rates, "The same episodes": c.paired}
+        return [line for name, df in c.tables.items() for line in (formatted(numbers.get(name, df), "csv"), "")]
     safe, answer, title, remark = _MARKS[format]
     lines = [answer.format(safe(c.answer)), ""]
     for name, df in c.tables.items(): lines += [title.format(safe(name)), *([""] if format != "text" else []), formatted(df, format), ""]
