@@ -4,6 +4,7 @@ from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import UserError, seed_everything
 from vlm4vla.data.actions import ActionStats
 from vlm4vla.data.samples import resize_images
+from vlm4vla.policy.heads import MLPHead, heads, losses
 from vlm4vla.policy.query import ActionQuery, query_states
 from vlm4vla.vlm.loading import Encoder, load_model
 
@@ -23,3 +24,20 @@ def test_a_mask_or_a_scale_that_a_family_does_not_have():
     with pytest.raises(UserError, match="has no mask 'prefix'"): Encoder("tiny-qwen3-vl", text_mask="prefix")
     with pytest.raises(UserError, match="leave query_scale at 'none'"):
         ActionQuery(load_model(backbones["tiny-qwen3-vl"]), 300, scale="words")
+
+# --- heads -------------------------------------------------------------------------------------------------------------------------------
+
+def test_both_losses_by_hand():
+    "And what lies past the end of a trajectory does not count."
+    arm, logit, target, mask = torch.zeros(1,2,6), torch.zeros(1,2), torch.ones(1,2,7), torch.tensor([[True, False]])
+    both = [losses(arm, logit, target, mask, p)[0].item() for p in ("paper", "release")]
+    assert np.allclose(both, (1+np.log(2), .5+.01*np.log(2)), atol=1e-6, rtol=0)
+    target[:,1] = 99.
+    assert losses(arm, logit, target, mask)[0].item() == both[0]
+
+def test_the_heads_of_the_papers_models_have_its_sizes():
+    sizes = [sum(p.numel() for p in MLPHead(h, 10).parameters()) for h in (2048, 2304, 2560, 3584, 4096)]
+    assert [round(n/1e6, 3) for n in sizes] == [6.577, 7.265, 8.019, 11.690, 13.918] # Table 9
+
+def test_a_head_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="did you mean 'mlp'"): heads["mpl"]
