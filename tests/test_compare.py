@@ -135,7 +135,8 @@ def test_curves_are_drawn_for_what_was_logged(two, tmp_path):
 def test_videos_of_both_lie_side_by_side(two):
     (two/"videos").mkdir()
     for r, s, what in ((A, "id", "success"), (B, "id", "success"), (A, "val", "failure")): (two/"videos"/f"{r}.{s}.{what}.mp4").touch()
-    rows = compare_runs(A, B, two).tables["Videos"].values.tolist()
+    c = compare_runs(A, B, two); rows = c.tables["Videos"].values.tolist()
+    assert c._repr_html_().count("<video") == 3
     assert [r[:2] for r in rows] == [["seen emoji", "first success"], ["unseen emoji", "first failure"]]
     assert rows[0][2].endswith(f"{A}.id.success.mp4") and rows[0][3].endswith(f"{B}.id.success.mp4") and rows[1][3] == "–"
 

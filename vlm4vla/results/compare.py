@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/compare.html.md"""
 # %% auto #0
 __all__ = ['RunComparison', 'compare_runs', 'draw_curves', 'write_curves']
 
-# %% ../../nbs/results/09_compare.ipynb #c903bb69
+# %% ../../nbs/results/09_compare.ipynb #c9035da2
 import base64, html, io, re
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,7 +24,7 @@ from .scores import attempted
 from .stats import EARLY, NO, YES, compare, difference_text, estimate_text, rates, test_text, verdict
 from .tables import load
 
-# %% ../../nbs/results/09_compare.ipynb #c906504a
+# %% ../../nbs/results/09_compare.ipynb #c90600d3
 _SEED = re.compile(r"__s(\d+)$")
 
 def _there(out)->tuple: # names of runs: with anything in the folder, with measured episodes
@@ -46,7 +46,7 @@ def _runs_of(name, out)->dict: # seed → run_id
         raise UserError(f"{name} has no measured episode in {display_path(out)}; make some with `{again}`.")
     return {int(_SEED.search(r)[1]): r for r in found if r in measured}
 
-# %% ../../nbs/results/09_compare.ipynb #c907402e
+# %% ../../nbs/results/09_compare.ipynb #c907f3d3
 def _pairs(a, b, out)->list: # (run of the one, run of the other, seed)
     "The runs that are compared with one another, a pair for each seed."
     mine, other = _runs_of(a, out), _runs_of(b, out)
@@ -63,7 +63,7 @@ def _labels(a, b)->tuple: # as they are printed
     differ = [p for p in zip(a.split("__"), b.split("__")) if p[0] != p[1]]
     return tuple(" · ".join(p[i] for p in differ) for i in (0, 1))
 
-# %% ../../nbs/results/09_compare.ipynb #c9092d50
+# %% ../../nbs/results/09_compare.ipynb #c909c868
 def _same_benchmark(a, b, eps):
     "Refuse two benchmarks."
     one, other = (eps[eps.side == s].benchmark.iloc[0] for s in (0, 1))
@@ -91,7 +91,7 @@ def _mode_of(a, b, eps, asked)->str: # such as "5 of 10"
         raise UserError(f"Both were rolled out with {' and '.join(chosen)} actions of a chunk; choose one with --chunk-mode.")
     return own if own in chosen else chosen[0]
 
-# %% ../../nbs/results/09_compare.ipynb #c911857b
+# %% ../../nbs/results/09_compare.ipynb #c91101fe
 class _Read:
     "What is read from the tables about two policies, each when it is asked for."
     @property
@@ -112,7 +112,7 @@ class _Read:
     @cached_property
     def log(self)->pd.DataFrame: return _log(self)
 
-# %% ../../nbs/results/09_compare.ipynb #c91256e1
+# %% ../../nbs/results/09_compare.ipynb #c91261f4
 @dataclass(frozen=True)
 class RunComparison(_Read):
     "Two policies, each of one run or of several seeds, on the same episodes."
@@ -144,9 +144,9 @@ class RunComparison(_Read):
         "Answer, tables and remarks as lines."
         return _written(self, format)
 
-    def _repr_html_(self): return "\n".join([*_written(self, "html"), _image(self)])
+    def _repr_html_(self): return "\n".join([*_written(self, "html"), _image(self), _clips(self)])
 
-# %% ../../nbs/results/09_compare.ipynb #c91352bc
+# %% ../../nbs/results/09_compare.ipynb #c9134a64
 def compare_runs(
     a:str, # The run that is asked about: its run_id, or that without the seed for all seeds both have
     b:str, # What it is compared with
@@ -164,7 +164,7 @@ def compare_runs(
     _same_benchmark(a, b, measured); mode = _mode_of(a, b, measured, chunk_mode)
     return RunComparison(*labels, runs, df[df.chunk_mode == mode].reset_index(drop=True), mode, out)
 
-# %% ../../nbs/results/09_compare.ipynb #c9158ea1
+# %% ../../nbs/results/09_compare.ipynb #c915410d
 def _word(p, m, c)->str:
     "The verdict on a row of `paired`."
     word, turned = verdict(p, m), dict(ci_low=-p.ci_high, ci_high=-p.ci_low, p=p.p)
@@ -183,7 +183,7 @@ def _answer(c):
     return (f"{begin}{_word(p, m, c)}: on {c.benchmark.split_label(split)}, {m.label}: {said}; the difference is "
             f"{difference_text(p, m)} {test_text(p)}.")
 
-# %% ../../nbs/results/09_compare.ipynb #c918ec97
+# %% ../../nbs/results/09_compare.ipynb #c9183005
 def _rates_table(c):
     "Both rates of every split and metric."
     there = {(r.split, r.metric, r.arm): r for r in c.rates.itertuples()}
@@ -202,7 +202,7 @@ def _paired_table(c):
                          "test": f"{p.test} p = {p.p:.2g}", f"{c.a} better?": _word(p, m, c)})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/results/09_compare.ipynb #c9206fa4
+# %% ../../nbs/results/09_compare.ipynb #c9204650
 _FACTS = ("name", "family", "params_b", "commit") # of a backbone
 
 def _facts(run_id, out)->tuple: # name → value, where it is from
@@ -229,7 +229,7 @@ def _recipe_table(c):
     rows = [{"setting": k, **{x: said(x, k) for x in (c.a, c.b)}} for k in dict.fromkeys(k for fs in of.values() for f in fs for k in f)]
     return pd.DataFrame([r for r in rows if r[c.a] != r[c.b] and "–" not in (r[c.a], r[c.b])])
 
-# %% ../../nbs/results/09_compare.ipynb #c923c903
+# %% ../../nbs/results/09_compare.ipynb #c92351d1
 def _log(c):
     "What was logged while training, with the policy it is of."
     log = load("train_log", c.out); log = log[log.run_id.isin(c.runs)]
@@ -249,7 +249,7 @@ def _training_table(c):
     return pd.DataFrame([{"policy": x, "trainings": sum(c.runs[r][0] == x for r in steps), "steps": ran(x),
                           **{n: f"{end[x, n]:.3g}" if (x, n) in end else "–" for n in names}} for x in here])
 
-# %% ../../nbs/results/09_compare.ipynb #c924b606
+# %% ../../nbs/results/09_compare.ipynb #c9244505
 def draw_curves(
     c:RunComparison, # With something in its `log`
 )->Figure:
@@ -276,7 +276,7 @@ def _curves(ax, log, color, dashes, label):
         ax.plot(run.step, run.value, color=color, lw=.7, alpha=.15)
         ax.plot(run.step, mean, color=color, ls=dashes, lw=1.3, label=label if i == 0 else None)
 
-# %% ../../nbs/results/09_compare.ipynb #c92574cb
+# %% ../../nbs/results/09_compare.ipynb #c9255e72
 def write_curves(
     c:RunComparison, # With something in its `log`
     path, # Where to, ending in .png, .svg or .pdf
@@ -296,7 +296,7 @@ def _image(c)->str:
     alt = html.escape(f"Training curves of {c.a} and {c.b}, a panel for each loss; the tables say what they end with.")
     return f'<img src="data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}" alt="{alt}" style="max-width:100%">'
 
-# %% ../../nbs/results/09_compare.ipynb #c9279554
+# %% ../../nbs/results/09_compare.ipynb #c9278327
 def _machine(account)->str:
     "The hardware of an account, in words."
     h = account.get("hardware") or {}
@@ -315,22 +315,32 @@ def _work_table(c):
                          "commit": " or ".join(dict.fromkeys(mine.git_sha))})
     return pd.DataFrame(rows)
 
+def _videos(c)->list: # split as printed, what it shows, policy → paths
+    "The videos of both: the first success and the first failure of each split."
+    files = lambda x, end: [p for r, (arm, _) in c.runs.items() if arm == x for p in sorted((c.out/"videos").glob(f"{r}.{end}*.mp4"))]
+    found = [(c.benchmark.split_label(s), f"first {what}", {x: files(x, f"{s}.{what}") for x in (c.a, c.b)})
+             for s in c.splits for what in ("success", "failure")]
+    return [f for f in found if any(f[2].values())]
+
 def _video_table(c):
-    "Where the videos of both lie: the first success and the first failure of each split."
-    rows = []
-    for s in c.splits:
-        for what in ("success", "failure"):
-            found = {x: [display_path(p) for r, (arm, _) in c.runs.items() if arm == x
-                         for p in sorted((c.out/"videos").glob(f"{r}.{s}.{what}*.mp4"))] for x in (c.a, c.b)}
-            for i in range(max(map(len, found.values()))):
-                rows.append({"split": c.benchmark.split_label(s), "episode": f"first {what}",
-                             **{x: v[i] if i < len(v) else "–" for x, v in found.items()}})
-    return pd.DataFrame(rows)
+    "Where the videos lie."
+    path = lambda files, i: display_path(files[i]) if i < len(files) else "–"
+    return pd.DataFrame([{"split": split, "episode": what, **{x: path(v, i) for x, v in found.items()}}
+                         for split, what, found in _videos(c) for i in range(max(map(len, found.values())))])
+
+def _clips(c)->str:
+    "The first videos of both, side by side in a page; nothing where there are none."
+    src = lambda p: f"data:video/mp4;base64,{base64.b64encode(p.read_bytes()).decode()}"
+    one = lambda v: f'<video src="{src(v[0])}" controls loop muted style="width:100%"></video>' if v else "–"
+    cells = lambda tag, *said: "<tr>" + "".join(f"<{tag}>{s}</{tag}>" for s in said) + "</tr>"
+    rows = [cells("td", html.escape(f"{split}, {what}"), *map(one, found.values())) for split, what, found in _videos(c)]
+    head = cells("th", "", html.escape(c.a), html.escape(c.b))
+    return f"<table>{head}{''.join(rows)}</table>" if rows else ""
 
 _TABLES = {"Rates": _rates_table, "The same episodes": _paired_table, "What was different": _recipe_table,
            "What training ended with": _training_table, "What it took": _work_table, "Videos": _video_table}
 
-# %% ../../nbs/results/09_compare.ipynb #c92985dc
+# %% ../../nbs/results/09_compare.ipynb #c929dc16
 def _remarks(c):
     "What a reader of the tables has to know."
     methods = " and ".join(dict.fromkeys(m for m in c.rates.method if m)); seeds = sorted({s for _, s in c.runs.values()})
@@ -346,7 +356,7 @@ def _remarks(c):
     said += [f"{r} has neither an account nor an entry, so its recipe is not known." for r, w in where.items() if w == "nothing"]
     return said + (["The recipes are the same."] if not len(_recipe_table(c)) and "nothing" not in where.values() else [])
 
-# %% ../../nbs/results/09_compare.ipynb #c930a706
+# %% ../../nbs/results/09_compare.ipynb #c930505d
 _MARKS = dict(text=(str, "{}", "{}", "{}"), md=(_md, "**{}**", "### {}", "{}"),
               html=(html.escape, "<p><strong>{}</strong></p>", "<h4>{}</h4>", "<p>{}</p>"),
               latex=(_tex, "\\textbf{{{}}}", "\\paragraph{{{}}}", "{}")) # of a medium: escapes, an answer, a title, a remark
