@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/compare.html.md"""
 # %% auto #0
 __all__ = ['RunComparison', 'compare_runs', 'draw_curves', 'write_curves']
 
-# %% ../../nbs/results/09_compare.ipynb #c903767b
+# %% ../../nbs/results/09_compare.ipynb #c903b95c
 import base64, html, io, re
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -24,7 +24,7 @@ from .scores import attempted
 from .stats import EARLY, NO, YES, compare, difference_text, estimate_text, rates, test_text, verdict
 from .tables import load
 
-# %% ../../nbs/results/09_compare.ipynb #c90693ab
+# %% ../../nbs/results/09_compare.ipynb #c9064136
 _SEED = re.compile(r"__s(\d+)$")
 
 def _there(out)->tuple: # names of runs: with anything in the folder, with measured episodes
@@ -46,7 +46,7 @@ def _runs_of(name, out)->dict: # seed → run_id
         raise UserError(f"{name} has no measured episode in {display_path(out)}; make some with `{again}`.")
     return {int(_SEED.search(r)[1]): r for r in found if r in measured}
 
-# %% ../../nbs/results/09_compare.ipynb #c907c17e
+# %% ../../nbs/results/09_compare.ipynb #c907cd35
 def _pairs(a, b, out)->list: # (run of the one, run of the other, seed)
     "The runs that are compared with one another, a pair for each seed."
     mine, other = _runs_of(a, out), _runs_of(b, out)
@@ -63,7 +63,7 @@ def _labels(a, b)->tuple: # as they are printed
     differ = [p for p in zip(a.split("__"), b.split("__")) if p[0] != p[1]]
     return tuple(" · ".join(p[i] for p in differ) for i in (0, 1))
 
-# %% ../../nbs/results/09_compare.ipynb #c909a518
+# %% ../../nbs/results/09_compare.ipynb #c9096cdf
 def _same_benchmark(a, b, eps):
     "Refuse two benchmarks."
     one, other = (eps[eps.side == s].benchmark.iloc[0] for s in (0, 1))
@@ -91,7 +91,7 @@ def _mode_of(a, b, eps, asked)->str: # such as "5 of 10"
         raise UserError(f"Both were rolled out with {' and '.join(chosen)} actions of a chunk; choose one with --chunk-mode.")
     return own if own in chosen else chosen[0]
 
-# %% ../../nbs/results/09_compare.ipynb #c9119633
+# %% ../../nbs/results/09_compare.ipynb #c911d7c9
 class _Read:
     "What is read from the tables about two policies, each when it is asked for."
     @property
@@ -112,7 +112,7 @@ class _Read:
     @cached_property
     def log(self)->pd.DataFrame: return _log(self)
 
-# %% ../../nbs/results/09_compare.ipynb #c912e8c7
+# %% ../../nbs/results/09_compare.ipynb #c912573b
 @dataclass(frozen=True)
 class RunComparison(_Read):
     "Two policies, each of one run or of several seeds, on the same episodes."
@@ -146,7 +146,7 @@ class RunComparison(_Read):
 
     def _repr_html_(self): return "\n".join([*_written(self, "html"), _image(self), _clips(self)])
 
-# %% ../../nbs/results/09_compare.ipynb #c913705a
+# %% ../../nbs/results/09_compare.ipynb #c9137940
 def compare_runs(
     a:str, # The run that is asked about: its run_id, or that without the seed for all seeds both have
     b:str, # What it is compared with
@@ -164,7 +164,7 @@ def compare_runs(
     _same_benchmark(a, b, measured); mode = _mode_of(a, b, measured, chunk_mode)
     return RunComparison(*labels, runs, df[df.chunk_mode == mode].reset_index(drop=True), mode, out)
 
-# %% ../../nbs/results/09_compare.ipynb #c9158a0b
+# %% ../../nbs/results/09_compare.ipynb #c915609f
 def _word(p, m, c)->str:
     "The verdict on a row of `paired`."
     word, turned = verdict(p, m), dict(ci_low=-p.ci_high, ci_high=-p.ci_low, p=p.p)
@@ -183,7 +183,7 @@ def _answer(c):
     return (f"{begin}{_word(p, m, c)}: on {c.benchmark.split_label(split)}, {m.label}: {said}; the difference is "
             f"{difference_text(p, m)} {test_text(p)}.")
 
-# %% ../../nbs/results/09_compare.ipynb #c918defd
+# %% ../../nbs/results/09_compare.ipynb #c918cd19
 def _rates_table(c):
     "Both rates of every split and metric."
     there = {(r.split, r.metric, r.arm): r for r in c.rates.itertuples()}
@@ -202,7 +202,7 @@ def _paired_table(c):
                          "test": f"{p.test} p = {p.p:.2g}", f"{c.a} better?": _word(p, m, c)})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/results/09_compare.ipynb #c9209f88
+# %% ../../nbs/results/09_compare.ipynb #c9206541
 _FACTS = ("name", "family", "params_b", "commit") # of a backbone
 
 def _facts(run_id, out)->tuple: # name → value, where it is from
@@ -229,7 +229,7 @@ def _recipe_table(c):
     rows = [{"setting": k, **{x: said(x, k) for x in (c.a, c.b)}} for k in dict.fromkeys(k for fs in of.values() for f in fs for k in f)]
     return pd.DataFrame([r for r in rows if r[c.a] != r[c.b] and "–" not in (r[c.a], r[c.b])])
 
-# %% ../../nbs/results/09_compare.ipynb #c9239bb2
+# %% ../../nbs/results/09_compare.ipynb #c9235290
 def _log(c):
     "What was logged while training, with the policy it is of."
     log = load("train_log", c.out); log = log[log.run_id.isin(c.runs)]
@@ -249,7 +249,7 @@ def _training_table(c):
     return pd.DataFrame([{"policy": x, "trainings": sum(c.runs[r][0] == x for r in steps), "steps": ran(x),
                           **{n: f"{end[x, n]:.3g}" if (x, n) in end else "–" for n in names}} for x in here])
 
-# %% ../../nbs/results/09_compare.ipynb #c924d74a
+# %% ../../nbs/results/09_compare.ipynb #c9244775
 def draw_curves(
     c:RunComparison, # With something in its `log`
 )->Figure:
@@ -282,7 +282,7 @@ def _curves(ax, log, color, dashes, label):
         ax.plot(run.step, run.value, color=color, lw=.7, alpha=.15)
         ax.plot(run.step, mean, color=color, ls=dashes, lw=1.3, label=label if i == 0 else None)
 
-# %% ../../nbs/results/09_compare.ipynb #c92521bf
+# %% ../../nbs/results/09_compare.ipynb #c925fc57
 def write_curves(
     c:RunComparison, # With something in its `log`
     path, # Where to, ending in .png, .svg or .pdf
@@ -302,7 +302,7 @@ def _image(c)->str:
     alt = html.escape(f"Training curves of {c.a} and {c.b}, a panel for each loss; the tables say what they end with.")
     return f'<img src="data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}" alt="{alt}" style="max-width:100%">'
 
-# %% ../../nbs/results/09_compare.ipynb #c927e416
+# %% ../../nbs/results/09_compare.ipynb #c927caff
 def _machine(account)->str:
     "The hardware of an account, in words."
     h = account.get("hardware") or {}
@@ -321,6 +321,7 @@ def _work_table(c):
                          "commit": " or ".join(dict.fromkeys(mine.git_sha))})
     return pd.DataFrame(rows)
 
+# %% ../../nbs/results/09_compare.ipynb #c928de05
 def _videos(c)->list: # split as printed, what it shows, policy → paths
     "The videos of both: the first success and the first failure of each split."
     files = lambda x, end: [p for r, (arm, _) in c.runs.items() if arm == x for p in sorted((c.out/"videos").glob(f"{r}.{end}*.mp4"))]
@@ -346,7 +347,7 @@ def _clips(c)->str:
 _TABLES = {"Rates": _rates_table, "The same episodes": _paired_table, "What was different": _recipe_table,
            "What training ended with": _training_table, "What it took": _work_table, "Videos": _video_table}
 
-# %% ../../nbs/results/09_compare.ipynb #c929379e
+# %% ../../nbs/results/09_compare.ipynb #c930578e
 def _remarks(c):
     "What a reader of the tables has to know."
     methods = " and ".join(dict.fromkeys(m for m in c.rates.method if m)); seeds = sorted({s for _, s in c.runs.values()})
@@ -362,7 +363,7 @@ def _remarks(c):
     said += [f"{r} has neither an account nor an entry, so its recipe is not known." for r, w in where.items() if w == "nothing"]
     return said + (["The recipes are the same."] if not len(_recipe_table(c)) and "nothing" not in where.values() else [])
 
-# %% ../../nbs/results/09_compare.ipynb #c930e208
+# %% ../../nbs/results/09_compare.ipynb #c9310b8f
 _MARKS = dict(text=(str, "{}", "{}", "{}"), md=(_md, "**{}**", "### {}", "{}"),
               html=(html.escape, "<p><strong>{}</strong></p>", "<h4>{}</h4>", "<p>{}</p>"),
               latex=(_tex, "\\textbf{{{}}}", "\\paragraph{{{}}}", "{}")) # of a medium: escapes, an answer, a title, a remark
