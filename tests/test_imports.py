@@ -192,3 +192,17 @@ def test_an_analysis_page_needs_no_torch(path):
         if isinstance(n, ast.Import) for a in n.names}
     assert not {m for m in found if m.split(".")[0] in ("torch", "transformers")}
     assert {m.split(".")[1] for m in found if m.startswith("vlm4vla.")} <= {"core", "catalog", "results", "paper"}
+
+def test_what_tasks_bring_is_listed_without_torch(without):
+    code = "\n".join(["from vlm4vla.catalog.sets import conventions, demo_sets, question_sets",
+                      "from vlm4vla.catalog.benchmarks import benchmarks",
+                      "assert {'tabletop', 'bridge'} <= {*question_sets} and demo_sets and conventions and benchmarks"])
+    done = without(["torch", "transformers", "papermill"], code)
+    assert done.returncode == 0, done.stderr
+
+@pytest.mark.parametrize("module", ["questions", "demonstrations", "benchmark"])
+def test_a_tasks_module_brings_no_other_task(without, module):
+    code = f"import sys, vlm4vla.tasks.tabletop.{module}\n" \
+           "assert not [m for m in sys.modules if m.startswith(('vlm4vla.tasks.bridge', 'torch'))]"
+    done = without(["torch", "transformers"], code)
+    assert done.returncode == 0, done.stderr

@@ -187,14 +187,16 @@ class TaskRegistry(Registry):
             self._asked = True # tasks that register read it too
             try: load_tasks(self.module)
             except BaseException: self._asked = False; raise
-        return super()
+        return self
 
     def add(self,
         entry, # As `Registry.add` takes it; its `place`, if it has one, says where it is listed
     ):
-        "Register `entry` and return it."
-        self._filled().add(entry)
-        listed = sorted(self.items(), key=lambda item: getattr(item[1], "place", 0))
+        "Register `entry` and return it; adding reads nothing, so a task's module can be imported without the others."
+        asked, self._asked = self._asked, True
+        try: super().add(entry)
+        finally: self._asked = asked
+        listed = sorted(dict.items(self), key=lambda item: getattr(item[1], "place", 0))
         self.clear(); self.update(listed)
         return entry
 
@@ -202,16 +204,12 @@ class TaskRegistry(Registry):
         if self._asked: return super().__missing__(name)
         self._filled(); return self[name]
 
-    def __contains__(self, name): return self._filled().__contains__(name)
-    def __iter__(self): return self._filled().__iter__()
-    def __len__(self): return self._filled().__len__()
-    def get(self,
-        name, # Key of an entry
-        other=None, # What is given if there is none
-    ): return self._filled().get(name, other)
-    def keys(self): return self._filled().keys()
-    def values(self): return self._filled().values()
-    def items(self): return self._filled().items()
+# %% ../../nbs/catalog/02_benchmarks.ipynb #9b3147ef
+def _filled_first(name): # a method of `dict` that reads, with the tasks imported before it
+    read = getattr(dict, name)
+    return lambda self, *args: read(self._filled(), *args)
+
+for _name in ("__contains__", "__iter__", "__len__", "get", "keys", "values", "items"): setattr(TaskRegistry, _name, _filled_first(_name))
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #64c774cd
 benchmarks = TaskRegistry("benchmark", "benchmark")

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np, pyarrow.parquet as pq
 from ...catalog.sets import QuestionSet, question_sets
 from ...data.store import block_paths, load_episodes
-from ...vlm.family import ASK
 from ...data.formats import open_data
 from ...data.samples import image_cache
 
@@ -80,6 +79,10 @@ def _way(d):
     x, y, z = np.rint(100*np.asarray(d)).astype(int)
     return f"{'left' if y > 0 else 'right'} {abs(y)} {'far' if x > 0 else 'near'} {abs(x)} {'down' if z < 0 else 'up'} {abs(z)}"
 
+def _plan(s)->tuple:
+    from vlm4vla.vlm.family import ASK # needs torch, and whoever asks other questions does not
+    return ASK.replace("{instruction}", s["instruction"]), f"{_way(s['next'] - s['hand'])} {'open' if s['wish'] else 'closed'}"
+
 _KINDS = { # kind of question → (question, answer) about a state, for a thing and its target by name
     "gripper":       lambda s, a, b: ("where is the gripper?", _at(s["marks"]["gripper"])),
     "thing":         lambda s, a, b: (f"where is the {a}?", _at(s["marks"][a])),
@@ -89,8 +92,7 @@ _KINDS = { # kind of question → (question, answer) about a state, for a thing 
     "open":          lambda s, a, b: ("is the gripper open?", "yes" if s["open"] else "no"),
     "held":          lambda s, a, b: (f"is the gripper holding the {a}?", "yes" if s["held"] else "no"),
     "height":        lambda s, a, b: ("how many centimetres is the gripper above the table?", str(int(round(100*s["hand"][2])))),
-    "plan":          lambda s, a,
-    b: (ASK.replace("{instruction}", s["instruction"]), f"{_way(s['next'] - s['hand'])} {'open' if s['wish'] else 'closed'}"),
+    "plan":          lambda s, a, b: _plan(s),
 }
 _WEIGHTS = dict(zip(_KINDS, (2, 2, 2, 3, 3, 1, 1, 1, 8))) # how often training asks each
 
