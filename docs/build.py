@@ -72,7 +72,7 @@ def linked(text, depth):
                   lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
     return re.sub(r'(?<=[("])' + r"\.\./"*(depth + 1) + r"(?=(results|figures)/)", "../"*depth, text)
 
-NUMBER = re.compile(r"[-–−+<>~≈]?\s*[\d.,]+(e-?\d+)?\s*(%|\(\d+\s*%\))?(\s*\[.*\])?(\s*n\s*=\s*\d+)?$")
+NUMBER = re.compile(r"[-–−+<>~≈]?\s*[\d.,]+(e-?\d+)?\s*(%|\(\d+\s*%\))?( points)?(\s*\[.*\])?(\s*n\s*=\s*\d+)?$")
 
 def one_header(table):
     "A table of pandas whose names of rows and names of columns stand in one line, where they stood in two."
@@ -81,6 +81,13 @@ def one_header(table):
     for above, below in zip(rows[-2].find_all("th"), rows[-1].find_all("th")):
         if below.get_text(strip=True): above.string = below.get_text(strip=True)
     rows[-1].extract()
+
+def whole(cells):
+    "Numbers that are whole all down a column stand without a point."
+    said = [c.get_text(strip=True) for c in cells]
+    if not all(re.fullmatch(r"[-+]?\d+\.0+|–|", t) for t in said): return
+    for c, t in zip(cells, said):
+        if t.strip("–"): c.string = t.partition(".")[0]
 
 def aligned(table):
     "Columns of numbers stand right and columns of words left, each with its header; what is missing is a dash."
@@ -92,6 +99,7 @@ def aligned(table):
     for i in range(1, width + 1):   # from the right: rows of one label begin late
         column = [r[-i] for r in rows if len(r) >= i and r[-i].name == "td"]
         if column and numbers([c.get_text(strip=True) for c in column]):
+            whole(column)
             for c in [*column, *(r.find_all("th")[-i] for r in (table.thead.find_all("tr") if table.thead else [])
                                  if len(r.find_all("th")) == width)]: c["class"] = [*c.get("class", []), "number"]
 

@@ -33,7 +33,7 @@ html_theme_options = dict(
 html_context = dict(default_mode="auto")   # of light and dark, until a reader chooses
 html_sidebars = {"index": []}
 html_static_path, html_css_files, html_js_files = ["static"], ["site.css"], ["site.js"]
-html_search_scorer = "scorer.js"   # the guide first, then results, then pages of the library, then the API
+html_search_scorer = str(ROOT/"docs"/"scorer.js")   # the guide first, then results, then pages of the library, then the API
 html_show_sourcelink = html_copy_source = html_use_index = html_domain_indices = False
 
 # MathJax comes with the site: the package that holds it has every variant of it, one is enough.

@@ -34,6 +34,17 @@ def test_readme_is_made_from_the_index(python):
     done = python("docs/readme.py", "--check")
     assert done.returncode == 0, done.stderr
 
+def test_the_first_page_names_the_repository_and_is_where_the_lab_opens(root):
+    import re, tomllib
+    url = tomllib.loads((root/"pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    first = (root/"README.md").read_text(encoding="utf-8")
+    assert f"git clone {url} " in first and f"]({url})" in first and f"repository-code: {url}\n" in (root/"CITATION.cff").read_text()
+    opened = re.search(r"default_url=/lab/tree/(\S+)", (root/"Makefile").read_text(encoding="utf-8"))[1]
+    assert opened == "nbs/index.ipynb" and (root/opened).is_file()
+
+def test_pictures_of_the_first_page_are_small(root):
+    for f in ("arm.webp", "route.svg"): assert (root/"docs"/"static"/f).stat().st_size < 200_000, f"make it smaller: docs/pictures.py, {f}"
+
 def cells(path): return json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
 
 def test_run_notebooks_keep_one_typed_parameters_cell(copy):

@@ -11,6 +11,8 @@ SECTIONS = ["Home", "Results", "Guide", "Library", "API"]
 WIDTHS = dict(phone=(390, 844), desk=(1440, 900))
 # term → a page that it has to find
 SEARCHED = {"Wilson": "results/0", "grounding accuracy": "analysis/60_mini_study", "selection bias": "analysis/72_audit"}
+# what a newcomer types → the page that comes first
+FIRST = {"run my own VLM": "guide/own", "checkpoint": "guide/", "dataset": "guide/", "own benchmark": "guide/"}
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="there is no site in _site/; build it with: make docs")
@@ -57,6 +59,23 @@ def test_nothing_is_loaded_from_elsewhere(parsed):
     loads = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^"']*""")
     assert {p: loads.findall(page.path.read_text(encoding="utf-8")) for p,
             page in parsed.items() if loads.search(page.path.read_text(encoding="utf-8"))} == {}
+
+def cells(text, tag):
+    "What the cells of a table say."
+    return [" ".join(re.sub("<[^>]*>", "", c).split()) for c in re.findall(rf"<{tag}\b[^>]*>(.*?)</(?:{tag})>", text, re.S)]
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.startswith("analysis/")])
+def test_tables_of_results_are_printed_with_care(page):
+    "Nothing is NaN, no p is nothing, whole numbers have no point, and one line says what the columns are, unless they are in groups."
+    for table in re.findall(r'<table\b[^>]*dataframe.*?</table>', (SITE/page).read_text(encoding="utf-8"), re.S):
+        head, _, body = table.partition("</thead>")
+        assert head.count("<tr") == 1 or "colspan" in head, cells(head, "th")
+        assert not {"NaN", "nan", "None"} & set(cells(body, "td"))
+        names, rows = cells(head, "th"), [cells(r, "t[dh]") for r in re.findall(r"<tr\b.*?</tr>", body, re.S)]
+        columns = {n: [r[i - len(names)] for r in rows if len(r) >= len(names) - i] for i, n in enumerate(names)}
+        for name, column in columns.items():
+            if re.search(r"\bp(_|$)", name): assert not [v for v in column if re.fullmatch(r"0?\.0+", v)], name
+            if name in ("n", "episodes", "seeds"): assert not [v for v in column if v.endswith(".0")], name
 
 def test_every_figure_links_to_its_data(parsed):
     for p, page in parsed.items():
@@ -190,13 +209,22 @@ def test_mathematics_is_rendered(browser, parsed):
         assert browser.run("document.querySelector('mjx-container').getBoundingClientRect().width") > 5
         assert browser.run("document.querySelectorAll('mjx-merror').length") == 0
 
-@pytest.mark.parametrize("term", SEARCHED)
-def test_search_finds(browser, term):
+def search(browser, term):
+    "The pages that a search shows, first to last."
     browser.size(*WIDTHS["desk"])
     browser.open(f"search.html?q={quote(term)}")
     browser.until("document.querySelectorAll('#search-results ul.search li a').length > 0")
     time.sleep(.5)
-    found = browser.run("[...document.querySelectorAll('#search-results ul.search li a')].map(a => a.getAttribute('href'))")
+    return browser.run("[...document.querySelectorAll('#search-results ul.search li a')].map(a => a.getAttribute('href'))")
+
+@pytest.mark.parametrize("term", FIRST)
+def test_search_shows_the_guide_first(browser, term):
+    found = search(browser, term)
+    assert FIRST[term] in found[0], found[:5]
+
+@pytest.mark.parametrize("term", SEARCHED)
+def test_search_finds(browser, term):
+    found = search(browser, term)
     assert any(SEARCHED[term] in f for f in found), found
     assert browser.complaints() == [] and not [u for u in browser.requests() if leaves(u)]
 

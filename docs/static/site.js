@@ -2,13 +2,14 @@
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // cells that hold a sentence wrap, cells that hold a number do not
-document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.dataframe tbody :is(td, th)").forEach(c => c.classList.toggle("sentence", c.textContent.length > 24)));
+document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.dataframe tbody :is(td, th)").forEach(c => c.classList.toggle("sentence", c.textContent.length > 24 && !c.classList.contains("number"))));
 
-// a table that is wider than its box says so
+// a table or a drawing that is wider than its box says so
 document.addEventListener("DOMContentLoaded", () => {
-  const boxes = [...document.querySelectorAll(".bd-article table")].map(t => t.closest(".pst-scrollable-table-container, .output.text_html")).filter(Boolean);
+  const within = ".pst-scrollable-table-container, .output.text_html, p";
+  const boxes = [...document.querySelectorAll(".bd-article :is(table, img)")].map(t => t.closest("figure") ?? t.closest(within)).filter(Boolean);
   const hints = new Map([...new Set(boxes)].map(box => {
-    const hint = Object.assign(document.createElement("p"), { className: "scroll-hint", textContent: "The table goes on: scroll it sideways →", hidden: true });
+    const hint = Object.assign(document.createElement("p"), { className: "scroll-hint", textContent: "It goes on: scroll it sideways →", hidden: true });
     box.after(hint);
     return [box, hint];
   }));
@@ -19,6 +20,6 @@ document.addEventListener("DOMContentLoaded", () => {
     hint.hidden = !wide;
   });
   hints.forEach((_, box) => box.addEventListener("scroll", look, { passive: true }));
-  new ResizeObserver(look).observe(document.querySelector(".bd-article"));
+  if (hints.size) new ResizeObserver(look).observe(document.querySelector(".bd-article"));
   window.addEventListener("load", look);
 });
