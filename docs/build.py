@@ -108,6 +108,7 @@ def tidy(html):
     html = "".join(html)
     if "dataframe" not in html: return html
     soup = BeautifulSoup(html, "html.parser")
+    for style in soup.find_all("style"): style.extract()   # pandas' own, which would hold for the whole page
     for table in soup.find_all("table", class_="dataframe"):
         if table.tbody is None or table.tbody.tr is None: continue
         for r in table.find_all("tr"): r.attrs.pop("style", None)

@@ -1,5 +1,5 @@
 // What a search shows first: pages that say how, then pages that say what came out, then lessons, and functions last.
-var PLACES = [["guide/", 60], ["tutorials/", 40], ["index", 30], ["analysis/", 10], ["api", -20], ["guide/own", 5], ["guide/wrong", -45]];
+var PLACES = [["guide/", 60], ["tutorials/", 40], ["index", 30], ["analysis/", 10], ["api", -20], ["guide/own", 12], ["guide/wrong", -45]];
 var Scorer = {
   score: ([docname, title, anchor, descr, score]) =>
     score + PLACES.reduce((sum, [place, more]) => sum + (docname.startsWith(place) ? more : 0), 0),
