@@ -27,7 +27,8 @@ toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_theme_options = dict(
-    navbar_align="left", navbar_end=["theme-switcher", "navbar-icon-links"], header_links_before_dropdown=6, navigation_with_keys=False, show_toc_level=2,
+    navbar_align="left", navbar_end=["theme-switcher", "navbar-icon-links"], header_links_before_dropdown=6, navigation_with_keys=False,
+    show_toc_level=2,
     secondary_sidebar_items={"**": ["page-toc"], "index": []}, footer_start=["copyright"], footer_end=[],
     icon_links=[dict(name="The repository", url=repository, icon="fa-brands fa-square-github")])
 html_context = dict(default_mode="auto")   # of light and dark, until a reader chooses
