@@ -140,3 +140,11 @@ def test_a_kernel_that_dies_before_a_cell_has_run_is_no_try(toy, tmp_path, monke
     report = sweep(IDS[:1], out, notebooks=folder)
     assert report.status.tolist() == ends and report.tries[0] == 1
     assert len(list((tmp_path/"mark").iterdir())) == min(times, 1 + module._UNBORN)
+
+def test_a_kernel_that_dies_in_a_job_of_a_cluster_is_no_try_either(toy, tmp_path, monkeypatch):
+    from vlm4vla.launch.slurm import PART, SlurmJob
+    folder, out = toy
+    (tmp_path/"site").mkdir(); (tmp_path/"mark").mkdir()
+    (tmp_path/"site"/"sitecustomize.py").write_text(STILLBORN.format(mark=str(tmp_path/"mark"), n=1))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path/"site")); monkeypatch.setenv(PART, "none")
+    assert SlurmJob(IDS[0], "train", out, notebooks=folder)() == "done" and len(list((tmp_path/"mark").iterdir())) == 1

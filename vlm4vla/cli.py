@@ -13,6 +13,7 @@ from pathlib import Path
 from .catalog.benchmarks import CHUNK_MODES
 from .core import FULL, UserError, as_folder, check_int, cores, near_miss, results_dir, display_path, typed
 from .launch.doctor import check_simulators, check_up
+from .renamed import is_now
 from .results.printing import FORMATS, formatted, say, table
 
 # %% ../nbs/90_cli.ipynb #f1bedb5e
@@ -523,15 +524,17 @@ def _slurm_options()->list:
             _option("--no-wait", action="store_true", help="hand over and leave (off)")]
 
 # %% ../nbs/90_cli.ipynb #4c63981d
+_backbone = _option("--backbone", action="append", metavar="NAME",
+                    help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark; "
+                         "can be given again (none)")
+_plugin = _option("--plugin", action="append", metavar="MODULE",
+                  help="module or .py file that registers things of your own; can be given again (none)")
 _own = [
-    _option("--backbone", action="append", metavar="NAME",
-            help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark; "
-                 "can be given again (none)"),
+    _backbone,
     _option("--benchmark", default="", metavar="NAME", help="what a --backbone, or a policy's folder, is trained and evaluated on (none)"),
     _option("--variant", default="base", metavar="NAME", help="variant of a --backbone's experiment (base)"),
     _option("--seed", default="0", metavar="N", help="seed of a --backbone's experiment (0)"),
-    _option("--plugin", action="append", metavar="MODULE",
-            help="module or .py file that registers things of your own; can be given again (none)"),
+    _plugin,
     _option("--set", action="append", metavar="FIELD=VALUE",
             help="set a field of the recipe, such as lr=1e-4 or steps=2000; can be given again (none)")]
 
@@ -572,11 +575,11 @@ def _commands_that_look(command):
             _out, _format,
             _option("--figure", default="", metavar="FILE", help="an image of the training curves to write: .png, .svg or .pdf (none)"),
             _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
-                    help="which evaluations: full, half or single (the mode in which both were rolled out)"), *_own[4:5],
+                    help="which evaluations: full, half or single (the mode in which both were rolled out)"), _plugin,
             example="example:\n  vlm4vla compare mini-qwen3-vl__grinningface__base mini-qwen3-vl__grinningface__scratch\n")
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
-                                                             "folder)"), *_own[:1], *_own[4:5], _out,
+                                                             "folder)"), _backbone, _plugin, _out,
             _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C (0: look once)"))
     command(_merge, "Put the parts that jobs have written into the tables.", _out)
     command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",
@@ -608,19 +611,19 @@ def _add(to, options)->dict: # name in the arguments → (old, new) option
             to.add_argument(old, dest=f"old_{dest}", default=None, help=argparse.SUPPRESS, **more)
     return renamed
 
-_SAID = "vlm4vla: {} is now {}; the old name goes away with the next release.\n"
+def _said(old, new): sys.stderr.write(f"vlm4vla: {is_now(old, new)}\n")
 
 def _take_old(args):
     "Let options that were given by an old name have their value, and say the new one."
     for dest, (old, new) in args.renamed.items():
         if (value := getattr(args, f"old_{dest}")) is None: continue
         if getattr(args, dest) not in (None, "", False): raise UserError(f"{old} is now {new}, and both are given", f"leave {old} out")
-        setattr(args, dest, value); sys.stderr.write(_SAID.format(old, new))
+        setattr(args, dest, value); _said(old, new)
 
 def _with_new_command(argv:list)->list:
     "Arguments whose command is called as it is today."
     if argv[:1] != ["compact"]: return argv
-    sys.stderr.write(_SAID.format("compact", "merge"))
+    _said("compact", "merge")
     return ["merge", *argv[1:]]
 
 # %% ../nbs/90_cli.ipynb #bac1aa39

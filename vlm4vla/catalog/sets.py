@@ -11,7 +11,7 @@ __all__ = ['demo_sets', 'question_sets', 'conventions', 'QuestionSet', 'Conventi
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from .benchmarks import TaskRegistry, load_tasks
+from .benchmarks import TaskRegistry
 
 # %% ../../nbs/catalog/05_sets.ipynb #66e8c59e
 demo_sets = TaskRegistry("demonstration set", "demonstrations")

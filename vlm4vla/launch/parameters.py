@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from ..core import UserError, Registry, check_int, git_sha, hardware, load_plugins, near_miss, versions
+from ..renamed import is_now
 
 # %% ../../nbs/launch/01_parameters.ipynb #3400bbe1
 def _assigned(
@@ -80,7 +81,6 @@ def _check_value(
 
 # %% ../../nbs/launch/01_parameters.ipynb #18e03022
 old_parameters = dict(processes="nproc_per_node", recompute="gradient_checkpointing", follow="logger", share="shard") # before → today
-_RENAMED = "The parameter {old} is now {new}; the old name goes away with the next release.\n"
 
 def _old_of(known)->dict: # before → today
     "What parameters of a notebook were called before."
@@ -100,7 +100,7 @@ def _take_old(namespace:dict, known, given:list)->dict: # before → today, of w
     found = {o: n for o, n in _old_of(known).items() if o in given}
     for o, n in found.items():
         if n in given: raise UserError(f"The parameter {o} is now {n}, and both are given", f"leave {o} out")
-        namespace[n] = namespace.pop(o); sys.stderr.write(_RENAMED.format(old=o, new=n))
+        namespace[n] = namespace.pop(o); sys.stderr.write(f"The parameter {is_now(o, n)}\n")
     return found
 
 # %% ../../nbs/launch/01_parameters.ipynb #343d676d

@@ -17,13 +17,11 @@ import pandas as pd
 from fastcore.basics import patch
 from ..catalog.backbones import backbones
 from ..core import UserError, run_command, check_int, near_miss, workbook_file, progress, results_dir, setting
-from ..results.executed import clean_notebook
 from ..catalog.experiments import experiments as registry
 from .needs import check_needs, doubled
 from ..results.tables import PART, compact
 from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed,
-                                  read_failure, leftovers,
-                           why_missing, of_shard, plan_sweep, start)
+                                  leftovers, of_shard, plan_sweep, start, what_went_wrong)
 
 # %% ../../nbs/launch/04_slurm.ipynb #5fc8f2a7
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +145,8 @@ def attempt(
     "Run the notebook once; did it succeed?"
     start(t, self.out, self.given, self.notebooks)
     while t.process.poll() is None: time.sleep(.2)
-    gone = ""
-    if t.process.returncode == 0:
-        clean_notebook(executed(t, self.out))
-        gone = "" if self.shard else why_missing(t.e, self.notebook, self.out, self.given.get("chunk_mode") or "")
-        if not gone: return True
-    end_leftovers(self.mark)
-    cell, error = (0, f"it ended without {gone}") if gone else read_failure(executed(t, self.out), executed(t, self.out, "log"))
+    cell, error = what_went_wrong(t, self.out, self.given.get("chunk_mode") or "")
+    if not error: return True
     if "Stopped: " in error: t.tries -= 1; time.sleep(300) # warned: Slurm ends this job soon
     elif t.tries > self.retries: raise RuntimeError(f"cell {cell}, try {t.tries}: {error}")
     return False

@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/launch/sweep.html.md"""
 # %% auto #0
 __all__ = ['WORK', 'MARK', 'REPORT', 'weights', 'expected_episodes', 'mode_of', 'plan_sweep', 'why_missing', 'check_weights',
            'of_shard', 'leftovers', 'end_leftovers', 'job_environment', 'Task', 'executed', 'start', 'read_failure',
-           'Sweep', 'derive', 'sweep']
+           'what_went_wrong', 'Sweep', 'derive', 'sweep']
 
 # %% ../../nbs/launch/03_sweep.ipynb #38840eba
 import json, os, signal, subprocess, sys, time
@@ -223,11 +223,6 @@ def read_failure(
     lines = [l for l in log.read_text(encoding="utf-8", errors="replace").splitlines() if l.strip()] if log.is_file() else []
     return 0, " | ".join(lines[-3:]) or "the kernel died without a word"
 
-_UNBORN = 3 # starts whose kernel never answers, that are not counted as tries
-
-def _never_began(log)->bool: # its kernel was gone before it could be asked
-    return log.is_file() and "Kernel died before replying" in log.read_text(encoding="utf-8", errors="replace")
-
 def _last(path:Path)->str: # of a notebook's error stream, where its progress bars are
     try:
         with open(path, "rb") as f:
@@ -235,6 +230,28 @@ def _last(path:Path)->str: # of a notebook's error stream, where its progress ba
             tail = f.read().decode("utf-8", "replace").replace("\r", "\n").strip()
     except OSError: return ""
     return tail.rsplit("\n", 1)[-1].strip()[:70]
+
+# %% ../../nbs/launch/03_sweep.ipynb #5e1d7c20
+_UNBORN = 3 # starts whose kernel never answers, that are not counted as tries
+
+def _never_began(log)->bool: # its kernel was gone before it could be asked
+    return log.is_file() and "Kernel died before replying" in log.read_text(encoding="utf-8", errors="replace")
+
+def what_went_wrong(
+    t:Task, # Whose notebook has just ended
+    out, # Folder of the tables
+    chunk_mode:str="", # Whose episodes count; empty: those of the recipe's
+)->tuple: # number of the cell from 1 (0: none), last lines; no lines where all is well
+    "What came of a notebook; whatever it left running is ended, and a start whose kernel never answered is no try."
+    gone = ""
+    if t.process.returncode == 0:
+        clean_notebook(executed(t, out))
+        gone = "" if t.shard else why_missing(t.e, t.todo[0], out, chunk_mode)
+        if not gone: return 0, ""
+    end_leftovers(_mark(t.e, out, t.shard))
+    if gone: return 0, f"it ended without {gone}"
+    if t.unborn < _UNBORN and _never_began(executed(t, out, "log")): t.unborn, t.tries = t.unborn + 1, t.tries - 1
+    return read_failure(executed(t, out), executed(t, out, "log"))
 
 # %% ../../nbs/launch/03_sweep.ipynb #26dbd736
 @dataclass
@@ -310,17 +327,11 @@ def ended(
     t, # What is to be run of an experiment, and where it stands; its process has ended
 ):
     "Take note of a notebook that ended; go on to the task's next one."
-    seconds, gone = time.time() - t.started, ""
-    if t.process.returncode == 0:
-        clean_notebook(executed(t, self.out)); gone = why_missing(t.e, t.todo[0], self.out, self.given.get("chunk_mode") or "")
-    if t.process.returncode == 0 and not gone:
+    seconds, (cell, error) = time.time() - t.started, what_went_wrong(t, self.out, self.given.get("chunk_mode") or "")
+    if not error:
         self.note(t, "done", seconds=seconds); self.bar.update()
         t.todo, t.tries = t.todo[1:], 0
-    else:
-        end_leftovers(_mark(t.e, self.out))
-        cell, error = (0, f"it ended without {gone}") if gone else read_failure(executed(t, self.out), executed(t, self.out, "log"))
-        if not gone and t.unborn < _UNBORN and _never_began(executed(t, self.out, "log")): t.unborn, t.tries = t.unborn + 1, t.tries - 1
-        if t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
+    elif t.tries > self.retries: self.drop(t, "failed", cell=cell, error=error, seconds=seconds)
     if t.todo: start(t, self.out, self.given, self.notebooks)
     else: t.lock.close(); self.running.remove(t)
 

@@ -8,17 +8,15 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy/train.html.md"""
 __all__ = ['demonstrations', 'with_text', 'train']
 
 # %% ../../nbs/policy/07_train.ipynb #468194e4
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-import numpy as np
 import torch
 from ..data.actions import ActionStats
 from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
-from ..core import UserError, cache_dir, file_hash, to_jsonable, progress, seed_everything, setting, stable_seed
+from ..core import cache_dir, file_hash, to_jsonable, seed_everything, setting, stable_seed
 from ..catalog.experiments import Experiment, Recipe, experiments
 from ..vlm.loading import checkpoint_hash
 from ..data.formats import data_folder, dataset_stats
@@ -26,7 +24,7 @@ from ..training.throughput import Meter
 from .plan import flops_of
 from ..training.loggers import check_loggers, open_loggers
 from ..data.samples import Samples, prefetch, augment
-from ..catalog.sets import demo_sets, load_tasks
+from ..catalog.sets import demo_sets
 from .policy import Policy
 from ..training.processes import World, init_process_group, barrier, model_state, wrap
 from ..training.loop import epoch_indices, fit, set_threads
@@ -38,7 +36,6 @@ def demonstrations(
     name:str, # An entry of `demo_sets`, or of the folders a user has declared
 )->Path: # there, and whole
     "The folder of a demonstration set; one of ours is recorded if it is not there."
-    load_tasks("demonstrations")
     return demo_sets[name].record(cache_dir()/"data"/name) if name in demo_sets else data_folder(name)
 
 def _groups(policy:Policy, r:Recipe):

@@ -33,9 +33,8 @@ def _there(out)->tuple: # names of runs: with anything in the folder, with measu
     left = {r for t in ("failures", "runs", "train_log") for r in load(t, out).run_id}
     return {r for r in left | measured if _SEED.search(r)}, measured
 
-def _runs_of(name, out)->dict: # seed → run_id
+def _runs_of(name, known, measured, out)->dict: # seed → run_id
     "The measured runs that a name means: itself, or one for each seed."
-    known, measured = _there(out)
     found = sorted(r for r in known if name in (r, _SEED.sub("", r)))
     first = found[0] if found else name if _SEED.search(name) else f"{name}__s0"
     if not found and first not in experiments:
@@ -49,7 +48,7 @@ def _runs_of(name, out)->dict: # seed → run_id
 # %% ../../nbs/results/09_compare.ipynb #c907cd35
 def _pairs(a, b, out)->list: # (run of the one, run of the other, seed)
     "The runs that are compared with one another, a pair for each seed."
-    mine, other = _runs_of(a, out), _runs_of(b, out)
+    there = _there(out); mine, other = _runs_of(a, *there, out), _runs_of(b, *there, out)
     if _SEED.search(a) and _SEED.search(b): pairs = [(a, b, 0)] # the same scenes, whatever the training seeds
     else: pairs = [(mine[s], other[s], s) for s in sorted(mine.keys() & other.keys())]
     said = lambda seeds: "seed " + ", ".join(map(str, sorted(seeds)))
@@ -64,9 +63,9 @@ def _labels(a, b)->tuple: # as they are printed
     return tuple(" · ".join(p[i] for p in differ) for i in (0, 1))
 
 # %% ../../nbs/results/09_compare.ipynb #c9096cdf
-def _same_benchmark(a, b, eps):
+def _same_benchmark(a, b, eps): # measured episodes of each
     "Refuse two benchmarks."
-    one, other = (eps[eps.side == s].benchmark.iloc[0] for s in (0, 1))
+    one, other = (x.benchmark.iloc[0] for x in eps)
     if one != other:
         raise UserError(f"{a} was rolled out on {one} and {b} on {other}, which share no episode; compare two runs of one benchmark.")
 
@@ -77,16 +76,16 @@ def _own_mode(run_id)->str:
 
 def _mode_of(a, b, eps, asked)->str: # such as "5 of 10"
     "The chunk mode in which both were rolled out."
-    one, other = (sorted(set(eps[eps.side == s].chunk_mode)) for s in (0, 1))
+    one, other = (sorted(set(x.chunk_mode)) for x in eps)
     both = [m for m in one if m in other]
     if not both:
-        two = eps.drop_duplicates("side").run_id # one of each
+        two = [x.run_id.iloc[0] for x in eps] # one of each
         raise UserError(f"{a} executed {' and '.join(one)} actions of a chunk and {b} {' and '.join(other)}, so no test pairs them; "
                         f"evaluate one like the other with --chunk-mode, or print both with `{typed('report', *two)}`.")
     fits = lambda m: m == asked or asked in CHUNK_MODES and m.split(" of ")[0] == str(chunk_steps(asked, int(m.split(" of ")[1])))
     chosen = [m for m in both if fits(m)] if asked else both
     if not chosen: raise UserError(f"The two were not both rolled out in chunk mode {asked!r}; both have {' and '.join(both)}.")
-    own = _own_mode(eps.run_id.iloc[0])
+    own = _own_mode(eps[0].run_id.iloc[0])
     if len(chosen) > 1 and own not in chosen:
         raise UserError(f"Both were rolled out with {' and '.join(chosen)} actions of a chunk; choose one with --chunk-mode.")
     return own if own in chosen else chosen[0]
@@ -110,6 +109,9 @@ class _Read:
     def paired(self)->pd.DataFrame: return compare(self.episodes, self.metrics, self.a, self.b)
 
     @cached_property
+    def facts(self)->dict: return {r: _facts(r, self.out) for r in self.runs} # run_id → settings, where they are from
+
+    @cached_property
     def log(self)->pd.DataFrame: return _log(self)
 
 # %% ../../nbs/results/09_compare.ipynb #c912573b
@@ -128,7 +130,7 @@ class RunComparison(_Read):
         "Whether the first is better, in a sentence."
         return _answer(self)
 
-    @property
+    @cached_property
     def tables(self)->dict:
         "Title → table, of what there is."
         return {title: df for title, make in _TABLES.items() if len(df := make(self))}
@@ -159,8 +161,8 @@ def compare_runs(
     done, lost = (df[df.run_id.isin(runs)] for df in (load("episodes", out), load("failures", out)))
     df = attempted(done, lost)
     df = df.assign(arm=[runs[r][0] for r in df.run_id], seed=[runs[r][1] for r in df.run_id])
-    df = df.assign(side=(df.arm == labels[1]).astype(int)).sort_values("side", kind="stable", ignore_index=True)
-    measured = df[~df.failed.astype(bool)]
+    df = pd.concat([df[df.arm == x] for x in labels], ignore_index=True)
+    measured = [df[(df.arm == x) & ~df.failed.astype(bool)] for x in labels]
     _same_benchmark(a, b, measured); mode = _mode_of(a, b, measured, chunk_mode)
     return RunComparison(*labels, runs, df[df.chunk_mode == mode].reset_index(drop=True), mode, out)
 
@@ -224,7 +226,7 @@ def _value(v)->str: # as it is printed
 
 def _recipe_table(c):
     "Every setting that is not the same, and only these."
-    of = {x: [_facts(r, c.out)[0] for r, (arm, _) in c.runs.items() if arm == x] for x in (c.a, c.b)}
+    of = {x: [c.facts[r][0] for r, (arm, _) in c.runs.items() if arm == x] for x in (c.a, c.b)}
     said = lambda x, k: " or ".join(dict.fromkeys(_value(f.get(k)) for f in of[x]))
     rows = [{"setting": k, **{x: said(x, k) for x in (c.a, c.b)}} for k in dict.fromkeys(k for fs in of.values() for f in fs for k in f)]
     return pd.DataFrame([r for r in rows if r[c.a] != r[c.b] and "–" not in (r[c.a], r[c.b])])
@@ -344,7 +346,8 @@ def _clips(c)->str:
     head = cells("th", "", html.escape(c.a), html.escape(c.b))
     return f"<table>{head}{''.join(rows)}</table>" if rows else ""
 
-_TABLES = {"Rates": _rates_table, "The same episodes": _paired_table, "What was different": _recipe_table,
+_DIFFERENT = "What was different"
+_TABLES = {"Rates": _rates_table, "The same episodes": _paired_table, _DIFFERENT: _recipe_table,
            "What training ended with": _training_table, "What it took": _work_table, "Videos": _video_table}
 
 # %% ../../nbs/results/09_compare.ipynb #c930578e
@@ -358,10 +361,10 @@ def _remarks(c):
     said += [f"{m.label[:1].upper()}{m.label[1:]}: the difference is of episodes in which that was given to both."
              for m in c.metrics if m.given]
     if n := int(c.episodes.failed.sum()): said += [f"{n} episode{'s' if n > 1 else ''} failed outside the policy and count for nothing."]
-    where = {r: _facts(r, c.out)[1] for r in c.runs}
+    where = {r: source for r, (_, source) in c.facts.items()}
     said += [f"{r} has no account, so its recipe is that of its entry today." for r, w in where.items() if w == "entry"]
     said += [f"{r} has neither an account nor an entry, so its recipe is not known." for r, w in where.items() if w == "nothing"]
-    return said + (["The recipes are the same."] if not len(_recipe_table(c)) and "nothing" not in where.values() else [])
+    return said + (["The recipes are the same."] if _DIFFERENT not in c.tables and "nothing" not in where.values() else [])
 
 # %% ../../nbs/results/09_compare.ipynb #c9310b8f
 _MARKS = dict(text=(str, "{}", "{}", "{}"), md=(_md, "**{}**", "### {}", "{}"),

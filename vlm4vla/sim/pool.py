@@ -16,6 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..catalog.benchmarks import worker_environment
 from ..core import UserError
+from ..renamed import is_now
 from .worker import SETTING
 
 # %% ../../nbs/sim/02_pool.ipynb #36184749
@@ -75,7 +76,7 @@ def _package()->Path:
 @patch(as_prop=True)
 def hands(self:WorkerPool)->dict:
     "The workers, as they were called before; goes away with the next release."
-    warnings.warn("WorkerPool.hands is now WorkerPool.workers; the old name goes away with the next release.", FutureWarning, stacklevel=2)
+    warnings.warn(is_now("WorkerPool.hands", "WorkerPool.workers"), FutureWarning, stacklevel=2)
     return self.workers
 
 # %% ../../nbs/sim/02_pool.ipynb #db4e0eb1

@@ -168,9 +168,14 @@ def _add(b:Backbone):
                         f"give the one in {b.repo_id} another name, --backbone {shlex.quote(f'NAME={b.repo_id}')}")
     return there or backbones.add(b)
 
+def _is_there(said)->bool: # its config need not be read, nor its parameters counted, again
+    name, _, place = said.partition("="); b = backbones.get(name)
+    return bool(b) and place in (b.repo_id, f"{b.repo_id}@{b.revision}")
+
 def register():
     "Register what the two variables name; what is there already stays."
-    for said in setting("VLM4VLA_BACKBONES", []): _add(given_backbone(said))
+    for said in setting("VLM4VLA_BACKBONES", []):
+        if not _is_there(said): _add(given_backbone(said))
     for said in setting("VLM4VLA_POLICIES", []): variants.add(given_policy(said)[1])
 
 register()

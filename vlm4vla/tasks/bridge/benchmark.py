@@ -17,8 +17,8 @@ _mini = (
     Override("A small pretrained VLM learns from our own scripted demonstrations, on a laptop: small batches at the tabletop's rates, few "
              "steps, the rate ending at zero (LOG.md).",
              dict(demos="bridge-scripted", steps=1000, batch_size=16, lr=3e-4, schedule="cosine", grad_clip=1., lr_head_mult=3.),
-             suite="simpler", kind="mini"),
-    Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), suite="simpler", kind="mini"))
+             kind="mini"),
+    Override("As on the tabletop, the gripper's loss must not drown the arm's.", dict(loss="release"), kind="mini"))
 
 benchmarks.add(Benchmark(
     name="simpler-bridge", label="SimplerEnv-Bridge", suite="simpler", module="vlm4vla.tasks.bridge.simulator",

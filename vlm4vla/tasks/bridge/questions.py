@@ -9,7 +9,6 @@ __all__ = ['NAMES', 'View', 'questions', 'frames']
 
 # %% ../../../nbs/tasks/bridge/04_questions.ipynb #1643bb96
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np, pyarrow.parquet as pq
 from ...catalog.sets import QuestionSet, question_sets
 from ...data.store import block_paths, load_episodes

@@ -9,7 +9,7 @@ __all__ = []
 
 # %% ../../../nbs/tasks/libero/00_benchmark.ipynb #b56c753d
 import csv
-from ...catalog.benchmarks import Benchmark, Metric, Override, PAPER_EXCEPTIONS, RELEASE_EXCEPTIONS, benchmarks
+from ...catalog.benchmarks import Benchmark, Metric, PAPER_EXCEPTIONS, RELEASE_EXCEPTIONS, benchmarks
 from ...catalog.sets import Convention, conventions
 from ...sim.install import Simulator, simulators
 from ...core import assets_dir

@@ -16,10 +16,10 @@ from ...sim.install import Simulator, simulators
 _exceptions = (
     Override("A laptop's budget of steps is short: the rate ends at zero, gradients are clipped, and what is new learns three times as "
              "fast as what came pretrained.",
-             dict(schedule="cosine", grad_clip=1., lr_head_mult=3.), suite="grinningface"),
+             dict(schedule="cosine", grad_clip=1., lr_head_mult=3.)),
     Override("Unweighted, the gripper's loss drowns the arm's: after 12,000 samples no policy aims at a card, with the released code's "
              "weight 4,000 are enough (LOG.md).",
-             dict(loss="release"), suite="grinningface"))
+             dict(loss="release")))
 
 benchmarks.add(Benchmark(
     name="grinningface", label="Emoji tabletop", suite="grinningface", module="vlm4vla.tasks.tabletop.simulator",
