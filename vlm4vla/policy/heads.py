@@ -10,6 +10,7 @@ __all__ = ['PRESETS', 'heads', 'losses', 'MLPHead', 'ActionHead']
 # %% ../../nbs/policy/03_heads.ipynb #305dd0db
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 import torch, torch.nn.functional as F
 from torch import nn
 from ..core import Registry
@@ -46,11 +47,12 @@ class MLPHead(nn.Module):
         self,
         width:int, # Hidden size D of the backbone
         chunk_size:int, # Actions K predicted at once
+        hidden:int=1024, # Width H of the trunk's end; the branches go from there to H/2 and H/4
     ):
         super().__init__()
         self.k = chunk_size
-        self.trunk = _mlp(width, width//2, 1024)
-        self.arm, self.gripper = (_mlp(1024, 1024, 512, 256, chunk_size*n) for n in (6,1))
+        self.trunk = _mlp(width, width//2, hidden)
+        self.arm, self.gripper = (_mlp(hidden, hidden, hidden//2, hidden//4, chunk_size*n) for n in (6,1))
     def forward(
         self,
         h_BD, # The query's hidden state, float32
@@ -82,4 +84,5 @@ class ActionHead:
     make:Callable # (width D, chunk size K) → a module with `forward`, `loss` and `actions`, as `MLPHead` has them
 
 heads = Registry("head")
-heads.add(ActionHead(name="mlp", label="MLP", make=MLPHead));
+heads.add(ActionHead(name="mlp", label="MLP", make=MLPHead))
+heads.add(ActionHead(name="mlp-narrow", label="MLP, narrow", make=partial(MLPHead, hidden=256)));
