@@ -31,15 +31,15 @@ demo: $(BIN)/.ready ## train two small policies, roll them out, compare them (ab
 
 test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
-	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|bench$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
+	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|(bench|analysis|tutorials)$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
 	@echo "tests: what no single notebook can say"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: $(BIN)/.ready ## open the notebooks in JupyterLab, at their first page
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb $(ARGS)
 
-analysis: $(BIN)/.ready ## rebuild every table and figure from results/
-	@$(BIN)/nbdev-test nbs/analysis --n-workers $(WORKERS)
+analysis: $(BIN)/.ready ## rebuild every table and figure from results/, and what the pages in nbs/analysis/ show
+	@WORKERS=$(WORKERS) $(BIN)/python docs/outputs.py nbs/analysis
 
 export: $(BIN)/.ready ## notebooks → vlm4vla/ and README.md
 	@$(BIN)/nbdev-export
