@@ -114,3 +114,22 @@ def test_a_figure_is_the_same_where_its_numbers_differ_in_the_last_digits(tmp_pa
     assert b"scale(0.015625)" in drawn[0][0] and not [n
                                                       for n in __import__("re").findall(rb"\d+\.\d{4,}",
                                                           drawn[0][0].split(b"</metadata>")[1]) if n != b"0.015625"]
+
+def test_names_beside_points_never_cover_one_another(root):
+    "Asked of the renderer, for the crowded panels that the pages draw: no name lies on another, on a point or across its panel's edge."
+    import pandas as pd
+    from matplotlib.text import Text
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.paper.plots import regression_panels
+    t = pd.read_csv(root/"results"/"tables"/"minis.csv").dropna(subset=["execution"])
+    line = dict(at=[0, 100], mean=[0, 100], low=[0, 90], high=[10, 100])
+    names = [backbones[b].label.removesuffix(" mini") for b in t.backbone]
+    fig = regression_panels([dict(x=100*t[s], y=100*t.execution, names=names, band=line, title=s, xlabel="x", ylabel="y", ylim=(0, 105))
+                             for s in ("names", "places", "all kinds")])
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        boxes = [Text.get_window_extent(a) for a in ax.texts]   # without its line
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)], ax.get_title(loc="left")
+        at = ax.transData.transform(ax.collections[-1].get_offsets())
+        assert not [p for p in at for b in boxes if b.contains(*p)], ax.get_title(loc="left")
+        assert all(b.x0 >= ax.bbox.x0 - 2 and b.x1 <= ax.bbox.x1 + 2 for b in boxes)
