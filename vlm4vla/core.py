@@ -9,11 +9,11 @@ __all__ = ['variables', 'FULL', 'SETTINGS', 'UserError', 'check_int', 'Registry'
            'setting', 'existing', 'as_folder', 'load_plugins', 'is_workbook', 'home', 'results_dir', 'cache_dir',
            'assets_dir', 'workbook_file', 'display_path', 'typed', 'unwritable', 'make_folder', 'stable_seed',
            'seed_everything', 'replacing', 'to_jsonable', 'write_text', 'write_json', 'file_hash', 'tree_hash',
-           'progress', 'try_lock', 'locked', 'CommandResult', 'run_command', 'commit', 'git_sha', 'versions',
-           'nvidia_smi', 'gpus', 'cores', 'machine', 'hardware', 'read_provenance', 'write_provenance']
+           'progress', 'quick_imports', 'try_lock', 'locked', 'CommandResult', 'run_command', 'commit', 'git_sha',
+           'versions', 'nvidia_smi', 'gpus', 'cores', 'machine', 'hardware', 'read_provenance', 'write_provenance']
 
 # %% ../nbs/00_core.ipynb #e2be7df5
-import errno, fcntl, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
+import errno, fcntl, gc, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timezone
@@ -399,6 +399,15 @@ def progress(
     "A progress bar on the error stream, where it never mixes with results."
     from tqdm import tqdm
     return tqdm(it, total=total, desc=desc, file=sys.stderr, mininterval=.5, dynamic_ncols=True, disable=disable)
+
+# %% ../nbs/00_core.ipynb #5792d5b0
+@contextmanager
+def quick_imports():
+    "Nobody looks for garbage while large packages are imported: there is none."
+    looking = gc.isenabled(); gc.disable()
+    try: yield
+    finally:
+        if looking: gc.enable()
 
 # %% ../nbs/00_core.ipynb #10a2fc5f
 _LOCKS = "put the folder on a disk that has locks, or have it mounted with them"

@@ -12,12 +12,13 @@ __all__ = ['World', 'init_process_group', 'barrier', 'wrap', 'only_last', 'all_r
 import atexit, os, socket, subprocess, sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-import torch, torch.distributed as dist
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_state_dict, set_state_dict
-from torch.distributed.fsdp import fully_shard
-from torch.nn.parallel import DistributedDataParallel
-from transformers.modeling_layers import GradientCheckpointingLayer
-from ..core import UserError
+from ..core import UserError, quick_imports
+with quick_imports():
+    import torch, torch.distributed as dist
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_state_dict, set_state_dict
+    from torch.distributed.fsdp import fully_shard
+    from torch.nn.parallel import DistributedDataParallel
+    from transformers.modeling_layers import GradientCheckpointingLayer
 
 # %% ../../nbs/training/02_processes.ipynb #81d092ad
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Callable
-import torch, transformers
-from ..core import UserError, Registry
+from ..core import UserError, Registry, quick_imports
+with quick_imports(): import torch, transformers, transformers.modeling_utils
 
 # %% ../../nbs/vlm/01_family.ipynb #28b3ab9b
 def _get_image_features(model, inputs): return model.get_image_features(inputs["pixel_values"])
