@@ -249,13 +249,14 @@ def _plan_lines(rows, out, args)->list:
 def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     "Where an experiment would run, and how long what is still to do takes there."
     from vlm4vla.catalog.backbones import backbones
-    from vlm4vla.paper.cost import hours
-    small, gpus = backbones[e.backbone].kind != "hub", _gpus_of(args)
+    from vlm4vla.paper.cost import hours, training
+    small, gpus = backbones[e.backbone].kind != "hub", _gpus_of(args); device = "cpu" if small else args.gpu
     if r["train"] == r["evaluate"] == "done": return dict(on="", takes="", train_h=0., evaluate_h=0.)
-    h = hours(e, "cpu" if small else args.gpu, gpus, workers=args.workers or (cores() if small else 8))
+    try: h = hours(e, device, gpus, workers=args.workers or (cores() if small else 8))
+    except UserError: h = dict(training(e, device, gpus), eval_hours=None) # nobody has timed its simulator
     todo = {n: h[k] if r[n] != "done" else 0. for n, k in (("train", "train_hours"), ("evaluate", "eval_hours"))}
-    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}",
-                takes=", ".join(f"{n} {_duration(x)}" for n, x in todo.items() if x), train_h=todo["train"], evaluate_h=todo["evaluate"])
+    takes = ", ".join(f"{n} {'not timed' if x is None else _duration(x)}" for n, x in todo.items() if x != 0)
+    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}", takes=takes, train_h=todo["train"], evaluate_h=todo["evaluate"] or 0.)
 
 def _duration(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
 
