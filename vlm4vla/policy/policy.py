@@ -9,17 +9,19 @@ __all__ = ['Policy', 'adaptable', 'adapter_targets']
 
 # %% ../../nbs/policy/04_policy.ipynb #2e9a14ee
 import inspect, shutil
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
-import torch
+from ..core import UserError, file_hash, near_miss, quick_imports, replacing, write_json
+with quick_imports():
+    import torch
+    from transformers.modeling_layers import GradientCheckpointingLayer
 from fastcore.basics import patch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 from ..data.actions import ActionStats, decode, encode
 from ..catalog.backbones import Backbone, backbones
-from ..core import UserError, file_hash, near_miss, replacing, write_json
 from ..data.samples import center_crop, resize_images
 from ..catalog.experiments import Experiment, choices
 from ..vlm.loading import Encoder, load_model
@@ -29,6 +31,7 @@ from ..training.origin import Origin
 from ..training.state import non_finite_weight
 from .heads import heads
 from .query import ActionQuery, query_states
+from .compute import LastTokenOnly, SharedPrefix, prefix_ids
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
 class Policy(nn.Module):
@@ -67,7 +70,8 @@ class Policy(nn.Module):
         self.adapted = _adapt(self.vlm, lora_rank, lora_targets) if lora_rank else {}
         self.query = ActionQuery(self.vlm, self.encoder.query_id, scale=query_scale)
         self.head = heads[head].make(self.vlm.get_input_embeddings().weight.shape[1], chunk_size)
-        self.stats, self.multiple, self.prefix, self.origin = None, 1, None, Origin()
+        self.stats, self.multiple, self.origin = None, 1, Origin()
+        self.prefix, self.shared, self.last = None, None, {} # what is not computed, in acting and in training
         if freeze: self.freeze(*freeze)
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da79
@@ -97,8 +101,7 @@ def forward(
     rows = [self.encoder.prompt(i, self.facts["prompt"]) for i in instructions]
     inputs = self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
     with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-        if self.prefix and not torch.is_grad_enabled(): inputs = self.prefix(inputs)
-        h_BD = query_states(self.vlm, inputs, self.encoder.query_id)[:,0]
+        with self._less(inputs) as inputs: h_BD = query_states(self.vlm, inputs, self.encoder.query_id)[:,0]
     return self.head(h_BD.float())
 
 @patch
@@ -112,6 +115,25 @@ def loss(
     target = torch.as_tensor(encode(batch["actions"], self.stats), dtype=torch.float32, device=self.device)
     prediction = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple)
     return self.head.loss(prediction, target, torch.as_tensor(batch["mask"], device=self.device), self.facts["loss"], n)
+
+# %% ../../nbs/policy/04_policy.ipynb #8ae23de7
+@patch
+@contextmanager
+def _less(self:Policy, inputs:dict):
+    "The inputs without what need not be computed; in here the last layer knows, too."
+    learns = torch.is_grad_enabled(); prefix = self.shared if learns else self.prefix
+    with self.last.get(learns, nullcontext)(): yield prefix(inputs) if prefix else inputs
+
+@patch
+def compute_less(
+    self:Policy,
+    prefix:bool=True, # Share what stands before the image, where a family can
+)->Policy: # itself
+    "From now on trainings leave out what nobody reads; losses change by rounding."
+    self.last[True] = LastTokenOnly(self.vlm)
+    shared = SharedPrefix(self.vlm, prefix_ids(self.encoder, self.facts["prompt"]))
+    self.shared = shared if prefix and shared.fits else None
+    return self
 
 # %% ../../nbs/policy/04_policy.ipynb #52db38c9
 def _images(images)->np.ndarray: # (B, H, W, 3) uint8
@@ -147,6 +169,15 @@ def _asked(images, instructions)->list:
 
 # %% ../../nbs/policy/04_policy.ipynb #df261dc7
 @patch
+def look(
+    self:Policy,
+    images:np.ndarray, # (B, H, W, 3) uint8, as the simulator or a dataset gives them
+)->np.ndarray: # (B, size, size, 3) uint8
+    "The images as the model sees them: its size, and framed as training images were on average."
+    small = resize_images(resize_images(_images(images), self.facts["image_size"]), self.encoder.facts["size"])
+    return center_crop(small, self.facts["augment"])
+
+@patch
 @torch.no_grad()
 def act(
     self:Policy,
@@ -157,8 +188,7 @@ def act(
     images = _images(images); instructions = _asked(images, instructions)
     if self.stats is None:
         raise UserError("The policy has no range of actions, so its numbers mean no movement; load a trained one, or set `policy.stats`.")
-    small = center_crop(resize_images(resize_images(images, self.facts["image_size"]), self.encoder.facts["size"]), self.facts["augment"])
-    prediction = self(torch.from_numpy(small), instructions, multiple=32) # rows of one length, whoever shares the batch
+    prediction = self(torch.from_numpy(self.look(images)), instructions, multiple=32) # rows of one length, whoever shares the batch
     return decode(self.head.actions(prediction).cpu().numpy(), self.stats)
 
 # %% ../../nbs/policy/04_policy.ipynb #5a02d593
@@ -246,8 +276,9 @@ def compile_layers(
     "Compile every layer of the VLM where it stands."
     if self.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise UserError("VLM4VLA_COMPILE needs a C++ compiler and there is none; install g++, or unset the variable.")
+    once = [l.layer for l in self.last.values()] # called twice, and small
     for m in self.vlm.modules():
-        if isinstance(m, GradientCheckpointingLayer): m.compile(dynamic=False, mode=mode)
+        if isinstance(m, GradientCheckpointingLayer) and not any(m is l for l in once): m.compile(dynamic=False, mode=mode)
     self.multiple = 16
     return self
 

@@ -36,6 +36,7 @@ class EpisodeJob:
     obs:tuple=None # Latest image and instruction
     frames:list=field(default_factory=list) # What was recorded
     marks:list=field(default_factory=list) # How many actions had run at each frame
+    chunks:list=field(default_factory=list) # Actions it was sent, (n, 7) each
 
 # %% ../../nbs/sim/03_rollout.ipynb #80f06aea
 def ready_batch(
@@ -188,7 +189,8 @@ def dispatch(
     "Give an idle worker the next episode."
     if not self.todo: return
     job = hand.job = self.todo.popleft()
-    job.tries, job.began, job.sent, job.frames, job.marks = job.tries + 1, time.monotonic(), 0, [], []
+    job.tries, job.began, job.sent = job.tries + 1, time.monotonic(), 0
+    job.frames, job.marks, job.chunks = [], [], []
     more = {"task": job.task} if len(self.benchmark.tasks) > 1 else {}
     self.crew.send(hand, "reset", job.episode, film=job.record_video, **more)
 
@@ -200,7 +202,7 @@ def answer(
     "Call the policy for those who wait and send them their actions."
     with self.crew.stopped_clock(): actions = call(self.policy, [h.job for h in hands], self.size, self.n)
     for h in hands:
-        h.job.sent += self.n
+        h.job.sent += self.n; h.job.chunks.append(actions[h.job.place].copy())
         self.crew.send(h, "step", pack_image(actions[h.job.place]))
 
 # %% ../../nbs/sim/03_rollout.ipynb #a985ba21
