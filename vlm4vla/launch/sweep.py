@@ -148,13 +148,17 @@ def _hold(e, out, shard=""):
     return None if fd is None else os.fdopen(fd, "r+")
 
 _TIED = """
-import ctypes, os, signal, sys
+import ctypes, gc, os, runpy, signal, sys
 prctl = getattr(ctypes.CDLL(None), "prctl", None)
 if prctl: prctl(1, 9) # PR_SET_PDEATHSIG, SIGKILL
 if "SLURM_JOB_ID" in os.environ: # a warning is for the training; who only waits for it goes on
     for s in (signal.SIGUSR2, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)
-if os.getppid() == int(sys.argv[1]): os.execv(sys.argv[2], sys.argv[2:])
-""" # a command that ends with its parent; set up in a Python of its own, because a fork of a process with threads may wait forever
+if os.getppid() != int(sys.argv[1]): sys.exit()
+sys.argv = sys.argv[4:] # from the parent's number, Python, -m
+sys.modules["rfc3987_syntax"] = None # a grammar of web addresses that takes as long to read as the rest of papermill, and checks nothing here
+gc.disable(); import papermill.cli; gc.enable()
+runpy.run_module("papermill", run_name="__main__", alter_sys=True)
+""" # papermill, which ends with its parent; in a Python of its own, because a fork of a process with threads may wait forever
 
 def job_environment(
     e:Experiment, # One row of `experiments`
@@ -362,6 +366,7 @@ def sweep(
     only=tuple(WORK), # "train", "evaluate" or both
     notebooks=None, # Folder of the run notebooks; `nbs/runs` if not given
     given:dict=None, # Other parameters of notebooks that have them
+    trained:tuple=(), # `run_id`s whose weights came from elsewhere: they are only rolled out
 )->pd.DataFrame: # One row per notebook: status, seconds, what went wrong where
     "Run whatever is not done yet."
     out, jobs, retries = Path(out or results_dir()).resolve(), check_int("--jobs", jobs), check_int("--retries", retries, 0)
@@ -371,7 +376,8 @@ def sweep(
     check_needs(out, only, notebooks)
     state = plan_sweep(rows, out, chunk_mode)
     check_weights(rows, state, out, only)
-    tasks = [t for e in rows if (t := Task(e, _todo(state.loc[e.run_id], only))).todo]
+    asked = lambda e: [w for w in only if w != "train" or e.run_id not in trained]
+    tasks = [t for e in rows if (t := Task(e, _todo(state.loc[e.run_id], asked(e)))).todo]
     with progress(total=sum(len(t.todo) for t in tasks), desc="notebooks") as bar:
         s = Sweep(out, jobs, retries, given, notebooks, tasks, bar)
         try:
