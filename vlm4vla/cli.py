@@ -419,6 +419,38 @@ def _simulators(args)->int:
     for n in args.names: say(f"{n} works; its first scene: {display_path(install(n, args.assets, args.fresh))}")
     return 0
 
+# %% ../nbs/90_cli.ipynb #6f5ddc92
+def _place_shipped(rows, out):
+    "Have the policies that ship stand where a training would leave them."
+    from vlm4vla.policy.shipped import shipped
+    for e in rows: _place(shipped()[f"{e.benchmark}-{e.recipe.init}"], e, out)
+
+def _before_after(rows, out): # DataFrames: log of the training, episodes with `when`
+    "What the tables hold of the demo's training."
+    from vlm4vla.results.tables import load
+    episodes = load("episodes", out)
+    when = dict(zip((e.run_id for e in rows), ("before", "after")))
+    log = load("train_log", out)
+    return log[log.run_id == rows[1].run_id], episodes.assign(when=episodes.run_id.map(when)).dropna(subset="when")
+
+def _learnt(rows, out)->list: # lines
+    "What the demo's training brought."
+    from vlm4vla.catalog.experiments import studies
+    log, episodes = _before_after(rows, out); arm = log[log.name == "arm"].sort_values("step").value
+    right = {w: f"{d.success.astype(bool).sum()} of {len(d)}" for w, d in episodes.groupby("when")}
+    e, full = rows[1], studies["demo"].rows[0].recipe
+    return [f"Seen to learn, with the block in the hand already: the right card in {right['before']} episodes before training, in "
+            f"{right['after']} after", f"{e.recipe.steps} steps of {e.recipe.batch_size}; loss of the arm {arm.iloc[0]:.3f} → "
+            f"{arm.iloc[-1]:.3f}. The policies above saw {full.steps*full.batch_size:,} samples each, this one {e.recipe.steps*e.recipe.batch_size:,}."]
+
+def _draw_learnt(rows, out)->Path:
+    "Draw it."
+    from vlm4vla.results.figures import draw_training, save
+    log, episodes = _before_after(rows, out)
+    said = "Loss of the arm over the steps of the demo's training; right: share of episodes that end on the right card, Wilson 95 % intervals."
+    return save(draw_training(log, episodes, rows[1].benchmark), "demo_training", [Path(out)/"train_log.parquet", Path(out)/"episodes.parquet"],
+                Path(out)/"figures", said, said).path
+
 # %% ../nbs/90_cli.ipynb #18f9c11c
 def _draw(study:str, out)->Path:
     "Write a study's comparison, tables and figure, beside its rows."
@@ -426,21 +458,26 @@ def _draw(study:str, out)->Path:
     return publish(comparison(study, out), study, out, Path(out)/"figures").path
 
 def _demo(args)->int:
-    "Train two small policies, roll them out, compare them."
-    from vlm4vla.catalog.experiments import studies
-    out = _out_of(args) if args.out else results_dir()/"demo"
+    "Roll out two policies that ship, train a small one, compare them."
+    from vlm4vla.catalog.experiments import demo_training, studies
+    from vlm4vla.launch.sweep import sweep
+    out, rows = _out_of(args) if args.out else results_dir()/"demo", studies["demo"].rows
     missing = [r for r in check_up(out) if r["state"] == "missing"]
     if missing: raise UserError(f"The demo needs {missing[0]['what']} ({missing[0]['detail'] or 'missing'}): {missing[0]['remedy']}")
-    say("Two policies from the same small VLM, one pretrained, one from scratch; tables, figure and videos go to " + display_path(out)
-        + ".")
-    if failed := _run(studies["demo"].rows, args, out): return failed
-    say("", *_compared("demo", out), "", f"figure   {display_path(_draw('demo', out).with_suffix('.png'))}")
+    say("Two trained policies of one architecture, one made from a pretrained VLM and one from random weights, are rolled out; a third",
+        f"is trained for a minute or two. Tables, figures and videos go to {display_path(out)}.")
+    _place_shipped(rows, out)
+    order = [demo_training[1], *rows[::-1], demo_training[0]] # the long ones first
+    if failed := _say_outcome(sweep(order, out, **_given(args), trained=[e.run_id for e in rows])): return failed
+    say("", *_compared("demo", out), "", *_learnt(demo_training, out), "")
+    say(*(f"figure   {display_path(f.with_suffix('.png'))}" for f in (_draw("demo", out), _draw_learnt(demo_training, out))))
     say(*(f"video    {display_path(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
     say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran",
         "",
-        "Next: `make lab` opens the notebooks; `vlm4vla sweep pretrained-vs-scratch` measures the same at full size, with three seeds;",
-        "`vlm4vla doctor` says what else this machine can run.")
+        "Next: `make lab` opens the notebooks, tutorials first; `vlm4vla sweep pretrained-vs-scratch` trains such policies in full, with three",
+        "seeds; `vlm4vla doctor` says what else this machine can run.")
     return 0
+
 
 # %% ../nbs/90_cli.ipynb #cac43f7c
 def _data(args)->int:
@@ -552,7 +589,7 @@ def _commands_that_work(command):
     retries = _option("--retries", default=0, metavar="N", help="how often a failed notebook is tried again (0)")
     executor = _option("--executor", default="local", choices=("local", "slurm"), metavar="EXECUTOR",
                        help="local, or slurm: the same as jobs of a cluster (local)")
-    command(_demo, "Train two small policies, roll them out, compare them.",
+    command(_demo, "Roll out two policies that ship, train a small one, compare them.",
             _option("--output-dir", "--out", dest="out", default="", metavar="FOLDER", help="folder of the tables (results/demo)"),
             _workers, _jobs)
     command(_sweep, "Train and evaluate whatever is not done yet; no search over hyper-parameters.", _names,

@@ -188,6 +188,7 @@ for v in (Variable("VLM4VLA_HOME", "the workbook's folder", as_folder),
           Variable("VLM4VLA_BACKBONES", f"checkpoints as name=folder or name=repository@revision, separated by {os.pathsep!r}", _pairs),
           Variable("VLM4VLA_POLICIES", f"folders of policies, separated by {os.pathsep!r}", _folders),
           Variable("VLM4VLA_COMPILE", "1 or 0", _yes),
+          Variable("VLM4VLA_COMPUTE_ALL", "1 or 0", _yes),
           Variable("VLM4VLA_WARNING", "a whole number of seconds", _number),
           Variable("VLM4VLA_PART", "a name without slashes", _plain_name)): variables.add(v)
 
@@ -566,7 +567,7 @@ def hardware()->dict:
 
 # %% ../nbs/00_core.ipynb #1c494976
 # environment variables that a run's account notes
-SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES")
+SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_COMPUTE_ALL", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES")
 
 def read_provenance(
     out, # Folder of the tables

@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'overrides', 'differences', 'seeds', 'experiments', 'studies',
-           'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'resolve', 'Difference', 'Experiment',
-           'Experiments', 'grid', 'with_settings', 'Study']
+           'demo_training', 'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'resolve', 'Difference',
+           'Experiment', 'Experiments', 'grid', 'with_settings', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
 import re
@@ -147,7 +147,7 @@ class Variant:
 
 variants = Variants("variant")
 smoke = dict(steps=3, batch_size=4, warmup_steps=1, eval_episodes=1, checkpoint_every=2, demos="grinningface-smoke")
-demo = dict(steps=950, eval_episodes=10, checkpoint_every=200, demos="grinningface-demo")
+demo = dict(head="mlp-narrow", eval_episodes=10)
 for v in (Variant("base", "The paper's recipe."),
           Variant("scratch", "What does pretraining bring? The same architecture with random weights.", dict(init="scratch")),
           Variant("release", "As the released code trains: its loss, and by family and suite what `overrides` adds.", dict(loss="release")),
@@ -173,8 +173,11 @@ for v in (Variant("base", "The paper's recipe."),
           Variant("448px", "The released code's upsampling: the observation is 224 wide, Qwen models see it at 448.", dict(model_size=448)),
           *(Variant(f"chunk-{k}", f"Chunks of {k} actions, half of them executed.", dict(chunk_size=k, n_action_steps=max(1, k//2)))
             for k in (1, 4, 20)),
-          Variant("demo", "`base` at the size of a coffee break.", demo),
-          Variant("demo-scratch", "`scratch` at the size of a coffee break.", {**demo, "init": "scratch"}),
+          Variant("narrow", "A head of a quarter of the widths, in policies that ship.", dict(head="mlp-narrow")),
+          Variant("narrow-scratch", "The same with random weights.", dict(head="mlp-narrow", init="scratch")),
+          Variant("demo", "`narrow`, rolled out ten times.", demo),
+          Variant("demo-scratch", "`narrow-scratch`, rolled out ten times.", {**demo, "init": "scratch"}),
+          Variant("demo-start", "`demo` after a single step: where its training begins.", {**demo, "steps": 1}),
           Variant("smoke", "A few steps, to see that everything runs.", smoke)): variants.add(v)
 
 # %% ../../nbs/catalog/03_experiments.ipynb #0d5987eb
@@ -399,6 +402,8 @@ studies = Registry("study")
 _one_each = list({b.family: b.name for b in reversed(backbones.values()) if b.kind == "mini"}.values())[::-1]
 studies.add(Study("demo", "Does a pretrained backbone help, at the size of a coffee break?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["demo", "demo-scratch"], [0]))))
+# what the demo trains: before, and after
+demo_training = tuple(grid(["mini-qwen3-vl"], ["grinningface-carry"], ["demo-start", "demo"], [0]))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",

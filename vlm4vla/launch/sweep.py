@@ -155,7 +155,7 @@ if "SLURM_JOB_ID" in os.environ: # a warning is for the training; who only waits
     for s in (signal.SIGUSR2, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)
 if os.getppid() != int(sys.argv[1]): sys.exit()
 sys.argv = sys.argv[4:] # from the parent's number, Python, -m
-sys.modules["rfc3987_syntax"] = None # a grammar of web addresses that takes as long to read as the rest of papermill, and checks nothing here
+sys.modules["rfc3987_syntax"] = None # a grammar of web addresses, as long to read as all of papermill; it checks nothing here
 gc.disable(); import papermill.cli; gc.enable()
 runpy.run_module("papermill", run_name="__main__", alter_sys=True)
 """ # papermill, which ends with its parent; in a Python of its own, because a fork of a process with threads may wait forever

@@ -8,52 +8,30 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy/acting.html.md"""
 __all__ = ['ACT_SPEEDUPS', 'PrefixCache']
 
 # %% ../../nbs/policy/05_acting.ipynb #490f61bf
-import inspect
-import torch, transformers
+import torch
 from fastcore.basics import patch
 from ..core import UserError, near_miss
+from .compute import LastTokenOnly, SharedPrefix, prefix_ids
 from .policy import Policy
 
 # %% ../../nbs/policy/05_acting.ipynb #099395ee
-class PrefixCache:
-    "Keys and values that the tokens before the image leave in every layer."
+class PrefixCache(SharedPrefix):
+    "Keys and values that the tokens before the image leave in every layer, remembered from call to call."
     def __init__(
         self,
         policy:Policy, # Its VLM must not change any more
     ):
-        self.vlm, self.enc, self.known = policy.vlm, policy.encoder, (None, None)
-        row = self.enc.prompt("", policy.facts["prompt"])
-        self.ids = row[:row.index(self.enc.image_id)]
+        super().__init__(policy.vlm, prefix_ids(policy.encoder, policy.facts["prompt"])); self.known = None, None
+        if len(self.ids) > 3 and not self.fits:
+            raise UserError(f"{policy.encoder.b.name!r} has layers that keep a state, not keys and values; "
+                            "its prefix cannot be remembered.")
     @torch.no_grad()
     def layers(self)->list: # (keys, values) of each, of one row
-        emb = self.vlm.get_input_embeddings(); w = emb.weight
+        "Keys and values as they were, or anew if a weight was written to."
+        w = self.vlm.get_input_embeddings().weight
         now = sum(p._version for p in self.vlm.parameters()), w.device, w.dtype, torch.is_autocast_enabled(w.device.type)
-        if self.known[0] != now:
-            cache = self.vlm.get_decoder()(inputs_embeds=emb(torch.tensor([self.ids], device=w.device)), use_cache=True).past_key_values
-            if not all(hasattr(l, "keys") for l in cache.layers):
-                raise UserError(f"{self.enc.b.name!r} has layers that keep a state, not keys and values; its prefix cannot be remembered.")
-            self.known = now, [(l.keys, l.values) for l in cache.layers]
+        if self.known[0] != now: self.known = now, super().layers()
         return self.known[1]
-
-# %% ../../nbs/policy/05_acting.ipynb #4f68685f
-def _positions(vlm, inputs)->torch.Tensor: # (B, T) or (3, B, T)
-    "Positions of padded rows, counted from their first token."
-    if not hasattr(vlm, "get_rope_index"): return (inputs["attention_mask"].cumsum(1)-1).clamp(0)
-    return vlm.get_rope_index(**{k: inputs[k] for k in inspect.signature(vlm.get_rope_index).parameters if k in inputs})[0]
-
-@patch
-def __call__(
-    self:PrefixCache,
-    inputs:dict, # Of `Encoder`
-)->dict:
-    "The same inputs with keys and values in the place of the prefix."
-    mask, P = inputs["attention_mask"], len(self.ids); B, T = mask.shape
-    cache = transformers.DynamicCache(config=self.vlm.config.get_text_config())
-    for i, (k, v) in enumerate(self.layers()): cache.update(k.expand(B,-1,-1,-1), v.expand(B,-1,-1,-1), i)
-    rest = torch.arange(T, device=mask.device) >= T - mask.sum(1, keepdim=True) + P
-    mask = torch.cat([mask.new_ones(B, P), rest[:,P:].to(mask.dtype)], 1)
-    cut = {k: v[:,P:] for k,v in inputs.items() if k in ("input_ids", "mm_token_type_ids", "token_type_ids")}
-    return inputs | cut | dict(attention_mask=mask, position_ids=_positions(self.vlm, inputs)[...,P:], past_key_values=cache)
 
 # %% ../../nbs/policy/05_acting.ipynb #bf394562
 @patch
@@ -65,11 +43,11 @@ def remember_prefix(self:Policy)->int: # its tokens; 0: there is none worth reme
     return len(prefix.ids) if self.prefix else 0
 
 # %% ../../nbs/policy/05_acting.ipynb #1a60feab
-ACT_SPEEDUPS = ("prefix", "compiled", "graphs")
+ACT_SPEEDUPS = ("prefix", "less", "compiled", "graphs")
 
 @patch
 def quick(self:Policy,
-          *how:str,          # of `ACT_SPEEDUPS`: the prefix remembered, layers compiled, or compiled into CUDA graphs
+          *how:str,          # of `ACT_SPEEDUPS`: the prefix remembered, with a last layer of the query alone; layers compiled, into graphs
           half:bool=False,   # keep the VLM's weights in the recipe's precision, not in 32 bits: no more training after this
          )->Policy:          # itself
     "Make a policy act faster; its actions change by rounding errors."
@@ -80,6 +58,7 @@ def quick(self:Policy,
     if "graphs" in how and self.device.type != "cuda":
         raise UserError("CUDA graphs need a GPU; move the policy there with `policy.to('cuda')`, or choose 'compiled'.")
     if half: self.vlm.to(self.dtype)
-    if "prefix" in how: self.remember_prefix()
+    if "less" in how: self.last[False] = LastTokenOnly(self.vlm)
+    if {"prefix", "less"} & {*how}: self.remember_prefix()
     elif how: self.compile_layers("reduce-overhead" if "graphs" in how else None)
     return self

@@ -53,4 +53,4 @@ def query_states(
     if (n != n[0]).any() or n[0] == 0:
         raise UserError("Every row needs the same number of action queries, at least one; build rows with `Encoder.prompt`.")
     h_BTD = model(**inputs, use_cache=False).last_hidden_state
-    return h_BTD[at].view(len(at), int(n[0]), -1)
+    return h_BTD[at[:,-h_BTD.shape[1]:]].view(len(at), int(n[0]), -1) # of all tokens, or of the last alone

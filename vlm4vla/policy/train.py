@@ -120,9 +120,11 @@ def train(experiment:Experiment|str, # a row of `experiments`
     policy = Policy.new(e).to(world.device)
     samples = _samples(e, data, policy.encoder.facts["size"])
     policy.stats = _action_stats(samples, e); origin = _made_from(e, samples, policy)
-    if setting("VLM4VLA_COMPILE"): policy.compile_layers()
+
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if gradient_checkpointing: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
+    if not setting("VLM4VLA_COMPUTE_ALL"): policy.compute_less(prefix=mode == "ddp")
+    if setting("VLM4VLA_COMPILE"): policy.compile_layers()
     net = wrap(policy, world)
     def prepared(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/figures.html.md"""
 
 # %% auto #0
 __all__ = ['style', 'arms', 'theme', 'Arm', 'Saved', 'save', 'Comparison', 'comparison', 'comparison_table', 'draw_comparison',
-           'answer_text', 'caption', 'publish', 'example_comparison']
+           'answer_text', 'caption', 'publish', 'example_comparison', 'draw_training']
 
 # %% ../../nbs/results/06_figures.ipynb #bf17f884
 import base64, html, io, os, re
@@ -20,7 +20,7 @@ from ..catalog.benchmarks import benchmarks
 from ..catalog.experiments import studies
 from .tables import append, load
 from .scores import attempted, write_table
-from .stats import EARLY, compare, difference_text, rates, round_steady, test_text, estimate_text, verdict
+from .stats import EARLY, compare, difference_text, rates, round_steady, test_text, estimate_text, verdict, wilson
 
 # %% ../../nbs/results/06_figures.ipynb #e8315ec1
 style = {
@@ -359,3 +359,26 @@ def example_comparison(
                                                         chosen="fox" if placed and hit else "owl" if placed else None,
                     execution=bool(placed), recognition=bool(hit) if placed else None, unseen_triple=i % 2 == 0)))
         append("episodes", rows, out)
+
+# %% ../../nbs/results/06_figures.ipynb #a718ce79
+def draw_training(
+    log:pd.DataFrame, # Rows of `train_log` of one run
+    episodes:pd.DataFrame, # Rolled out, with `when`: "before" or "after" its training
+    benchmark:str, # Entry of `benchmarks` that they belong to
+)->Figure:
+    "A training that is seen to learn: its loss on the left, its rate before and after on the right."
+    b = benchmarks[benchmark]
+    with mpl.rc_context(style):
+        fig = Figure(figsize=(7.2, 3), layout="constrained"); left, right = fig.subplots(1, 2)
+        arm = log[log.name == "arm"]
+        left.plot(arm.step, arm.value, color=arms["pretrained"].color); left.set(xlabel="step", ylabel="loss of the arm", ylim=(0, None))
+        for i, split in enumerate(b.splits):
+            for when, dx, marker in (("before", -.12, "o"), ("after", .12, "s")):
+                hits = episodes[(episodes.split == split) & (episodes.when == when)][b.metric.column].astype(bool)
+                if not len(hits): continue
+                at, (lo, hi) = hits.mean(), wilson(hits.sum(), len(hits))
+                right.errorbar(i + dx, at, [[max(0, at - lo)], [max(0, hi - at)]], fmt=marker, capsize=3,
+                               color="#777777" if when == "before" else arms["pretrained"].color, label=f"{when} training" if not i else None)
+        right.set_xticks(range(len(b.splits)), [b.split_label(s) for s in b.splits]); right.set_xlim(-.5, len(b.splits) - .5)
+        _frame(right, b.metric); right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=2)
+    return fig

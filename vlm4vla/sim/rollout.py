@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sim/rollout.html.md"""
 
 # %% auto #0
 __all__ = ['TRIES', 'SAME', 'EpisodeJob', 'ready_batch', 'call', 'key_of', 'running_rates', 'outcome', 'record_video',
-           'pick_examples', 'Run', 'rollout']
+           'show_video', 'pick_examples', 'Run', 'rollout']
 
 # %% ../../nbs/sim/03_rollout.ipynb #f8e68e31
 import json, time, warnings
@@ -19,7 +19,7 @@ from ..catalog.benchmarks import CHUNK_MODES, Benchmark, chunk_steps
 from ..core import UserError, check_int, to_jsonable, progress, same_message
 from .pool import WorkerPool, WorkerHandle
 
-from .video import write_video
+from .video import animation, write_video
 from .worker import pack_image, unpack_image
 
 # %% ../../nbs/sim/03_rollout.ipynb #c159efb3
@@ -126,15 +126,25 @@ def outcome(
     else: what = "done" if row["success"] else "not done"
     return f"{what} ({'success' if row['success'] else 'no success'}, {row['n_steps']} actions)"
 
+def _captions(job:EpisodeJob, row:dict)->list:
+    "Instruction and number of the action for each frame; what came of it for the last."
+    captions = [[job.obs[1], f"action {n}"] for n in job.marks]
+    return [*captions[:-1], [*captions[-1], outcome(row)]]
+
 def record_video(
     path, # Of the mp4
     job:EpisodeJob, # With its frames, and after how many actions each was taken
     row:dict, # What came of it, for the last caption
 ):
     "Write the video of an episode."
-    captions = [[job.obs[1], f"action {n}"] for n in job.marks]
-    captions[-1] = [*captions[-1], outcome(row)]
-    write_video(path, job.frames, captions)
+    write_video(path, job.frames, _captions(job, row))
+
+def show_video(
+    job:EpisodeJob, # With its frames, as `on_film` gets it
+    row:dict, # What came of it, for the last caption
+): # An image that moves
+    "Show the video of an episode inside a page."
+    return animation(job.frames, _captions(job, row))
 
 # %% ../../nbs/sim/03_rollout.ipynb #43876a1d
 def pick_examples(

@@ -126,7 +126,7 @@ def last_frame(
 def animation(
     frames:list, # Images, height × width × 3, uint8
     captions:list, # Lines of text for each
-    side:int=280, # Width, in pixels
+    side:int=224, # Width, in pixels
     fps:int=10, # Frames per second
     hold:float=2., # Seconds to stay on the last frame
     colors:int=64, # Of all images together, at most 256; few make a small file

@@ -146,7 +146,7 @@ def overview(
 # %% ../../nbs/sim/04a_viewer.ipynb #ac0dfcf5
 def _png(fig:Figure)->bytes:
     "A figure as a file."
-    file = BytesIO(); fig.savefig(file, format="png", dpi=100)
+    file = BytesIO(); fig.savefig(file, format="png", dpi=90)
     return file.getvalue()
 
 def _somebody_is_there()->bool:

@@ -8,6 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/tasks/tabletop/benchmark.html.md"""
 __all__ = []
 
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #922e6867
+from dataclasses import replace
 from ...catalog.benchmarks import Benchmark, Metric, Override, benchmarks
 from ...catalog.sets import Convention, conventions
 from ...sim.install import Simulator, simulators
@@ -30,6 +31,11 @@ benchmarks.add(Benchmark(
     others=(Metric(name="execution", column="execution", label="placement rate"),
             Metric(name="recognition", column="recognition", label="grounding accuracy", chance=1/3, given="execution")),
     batch_size=16, lr=3e-4, steps=4000, demos="grinningface", exceptions=_exceptions, place=0))
+
+# %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #611afe00
+benchmarks.add(replace(
+    benchmarks["grinningface"], name="grinningface-carry", label="Emoji tabletop, carrying", module="vlm4vla.tasks.tabletop.carry",
+    episodes=20, max_steps=40, steps=300, demos="grinningface-carry"));
 
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #4db3f2da
 simulators.add(Simulator(

@@ -16,6 +16,7 @@ from ...catalog.sets import demo_sets
 from ...core import cache_dir, stable_seed
 from ...sim.elsewhere import in_simulator
 from ...data.recording import record
+from .carry import CarrySet
 from .simulator import EYE, HALF_CUBE, REACH, SCENE_VERSION, SUBSTEPS, Tabletop, expert
 
 # %% ../../../nbs/tasks/tabletop/02_demonstrations.ipynb #16c22239
@@ -91,6 +92,7 @@ class DemoSet:
 for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200),
           DemoSet("grinningface-smoke", 2, 1, 1, block=2)):
     demo_sets.add(s)
+demo_sets.add(CarrySet("grinningface-carry", 160))
 
 # %% ../../../nbs/tasks/tabletop/02_demonstrations.ipynb #21676352
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.demonstrations")
