@@ -52,6 +52,15 @@ def without(python):
     "Run code in a fresh process in which some packages cannot be imported."
     return lambda blocked, code, **kw: python("-c", BLOCK.replace("{blocked}", repr(set(blocked))) + code, **kw)
 
+@pytest.fixture
+def brief(monkeypatch):
+    "A benchmark of short episodes, here and in what is started from here; it is gone afterwards."
+    import brief as plugin
+    from vlm4vla.catalog.benchmarks import benchmarks
+    monkeypatch.setenv("VLM4VLA_PLUGINS", plugin.__file__); monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    yield benchmarks.add(plugin.ENTRY).name
+    del benchmarks[plugin.ENTRY.name]
+
 LONG = ("test_slurm", "test_guide", "test_processes", "test_own", "test_parameters", "test_sweep", "test_wheel", "test_policies")
 
 def pytest_collection_modifyitems(session, items):

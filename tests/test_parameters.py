@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from vlm4vla.launch.parameters import parameters_of
+from vlm4vla.core import UserError
 from vlm4vla.results.tables import load
 from vlm4vla.launch.sweep import sweep
 
@@ -29,6 +30,21 @@ def command(name, to, *given): return [sys.executable, "-m", "papermill", f"nbs/
 def code(path): return [c for c in json.loads(Path(path).read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
 
 @pytest.mark.parametrize("name,given,sentence", WRONG, ids=[" ".join(w[1][1:]) for w in WRONG])
+def test_wrong_parameters_are_one_sentence(name, given, sentence):
+    "The first cells, with what papermill makes of its command line."
+    from papermill.cli import _resolve_type
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+    nb = load_notebook_node(str(ROOT/"nbs"/"runs"/f"{name}.ipynb"))
+    nb = parameterize_notebook(nb, {k: _resolve_type(v) for k, v in zip(given[1::3], given[2::3])})
+    cells = [c.source for c in nb.cells if c.cell_type == "code"][:4]
+    assert "\ncheck_parameters(" in "\n" + cells[-1]
+    names = dict(In=cells)
+    for source in cells[:-1]: exec(source, names)
+    with pytest.raises(UserError) as heard: exec(cells[-1], names)
+    assert str(heard.value) == sentence
+
+@pytest.mark.parametrize("name,given,sentence", WRONG[:2], ids=[w[0] for w in WRONG[:2]])
 def test_wrong_parameters_are_refused_before_anything_is_loaded(tmp_path, name, given, sentence):
     made, out = tmp_path/"made.ipynb", tmp_path/"out"
     done = subprocess.run(command(name, made, *given, "-p", "out", str(out)), cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -48,8 +64,9 @@ def test_the_check_comes_right_after_the_parameters_and_needs_no_torch(path, wit
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_papermill_explains_every_parameter(path):
-    help_ = subprocess.run([sys.executable, "-m", "papermill", "--help-notebook", str(path)], capture_output=True, text=True,
-                           timeout=60).stdout
+    from click.testing import CliRunner
+    from papermill.cli import papermill
+    help_ = CliRunner().invoke(papermill, ["--help-notebook", str(path)]).stdout
     shown = help_.split("\n", 3)[-1]
     for name in parameters_of(path):
         kind, _, said = shown.partition(f"  {name}: ")[2].partition(" (default ")
@@ -74,13 +91,14 @@ def test_old_parameters_work_and_say_their_new_name(tmp_path):
 
 def same(table, out, drop): return load(table, out).drop(columns=drop)
 
-def test_papermill_alone_leaves_the_rows_of_a_sweep(tmp_path):
+def test_papermill_alone_leaves_the_rows_of_a_sweep(tmp_path, brief):
+    short = SMOKE.replace("grinningface", brief)
     alone, swept = tmp_path/"alone", tmp_path/"swept"
     script = " && ".join(
-        f"{sys.executable} -m papermill nbs/runs/{n}.ipynb {tmp_path/n}.ipynb --no-progress-bar -p experiment {SMOKE} -p out {alone}"
+        f"{sys.executable} -m papermill nbs/runs/{n}.ipynb {tmp_path/n}.ipynb --no-progress-bar -p experiment {short} -p out {alone}"
         + (" -p workers 2" if n == "evaluate" else "") for n in ("train", "evaluate"))
     p = subprocess.Popen(["sh", "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    report = sweep([SMOKE], swept, workers=2)
+    report = sweep([short], swept, workers=2)
     _, said = p.communicate(timeout=600)
     assert p.returncode == 0, said[-500:]
     assert (report.status == "done").all() and len(report) == 2
@@ -91,6 +109,6 @@ def test_papermill_alone_leaves_the_rows_of_a_sweep(tmp_path):
     for name in ("train", "evaluate"):   # what a reader of the executed notebook sees
         shown = [o.get("data", {}) for c in code(tmp_path/f"{name}.ipynb") for o in c["outputs"]]
         head = "".join(next(d["text/markdown"] for d in shown if "text/markdown" in d))
-        assert f"| experiment | `{SMOKE}` | given |" in head and "commit " in head and "torch 2." in head
+        assert f"| experiment | `{short}` | given |" in head and "commit " in head and "torch 2." in head
         assert any("text/html" in d for d in shown) and any("image/png" in d for d in shown)
         assert not any("Warning" in "".join(o.get("text", "")) for c in code(tmp_path/f"{name}.ipynb") for o in c["outputs"])
