@@ -48,7 +48,7 @@ export: $(BIN)/.ready ## notebooks → vlm4vla/ and README.md
 
 docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running the notebooks again; --gallery: with executed ones)
 	@WORKERS=$(WORKERS) $(BIN)/python docs/build.py $(ARGS)
-	@$(BIN)/python -m pytest -rs tests/test_site.py
+	@$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadgroup tests/test_site.py
 
 bench: $(BIN)/.ready ## our speed against the plain Hugging Face loop, in one run
 	@set -e; for nb in nbs/bench/*.ipynb; do echo "$$nb"; \

@@ -5,7 +5,7 @@ every notebook that papermill left in results/executed/ (`--gallery=FOLDER`: in 
 build/gallery/. What `nbdev` leaves in Quarto's dialect
 (front matter, `#| echo: false`) is put into Sphinx's here, and every exported symbol is described as in the API.
 """
-import argparse, itertools, json, os, re, shutil, subprocess, sys
+import argparse, html as html_text, itertools, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import yaml
 from bs4 import BeautifulSoup
@@ -15,7 +15,14 @@ sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is ins
 import api, gallery
 
 COPY, SRC, HTML, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"build"/"html", ROOT/"_site"
-PROC = "from nbdev.serve import proc_nbs; proc_nbs()"   # the command of that name would fetch Quarto first
+WORKERS = os.environ.get("WORKERS", "2")
+PROC = """
+from nbdev import processors, serve
+class Described(processors.FilterDefaults):   # every symbol is described here, so what defines it need not run once more
+    def base_procs(self): return [p for p in super().base_procs() if p is not processors.exec_show_docs]
+serve.FilterDefaults = Described
+serve.proc_nbs(n_workers=0)"""   # the command of that name would fetch Quarto first
+KEPT = ("analysis", "tutorials")   # committed with what they show, which a test compares: they are not run again
 SKIP = shutil.ignore_patterns(".*", "bench", "__pycache__")
 DATA = shutil.ignore_patterns(".*", "checkpoints", "demo", "executed", "videos")
 
@@ -45,8 +52,9 @@ def run(again=True):
     COPY.mkdir(parents=True)
     for f in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT/f, COPY)
     for folder in ("nbs", "vlm4vla"): shutil.copytree(ROOT/folder, COPY/folder, ignore=SKIP)
-    if again: return tool("nbdev-test", "nbs", "--save", "--n-workers", os.environ.get("WORKERS", "2"), cwd=COPY)
+    if again: return tool("python", ROOT/"docs"/"running.py", "nbs", *KEPT, cwd=COPY)
     for path in (COPY/"nbs").rglob("*.ipynb"):
+        if path.relative_to(COPY).parts[1] in KEPT: continue
         nb = read(path)
         for c in nb["cells"]:
             if c["cell_type"] == "code": c["outputs"] = shown.get((path.relative_to(COPY), "".join(c["source"])), [])
@@ -67,6 +75,7 @@ EXECUTED = {}   # of the gallery, by the name of the file
 def linked(text, depth):
     "Text as the site has it: links lead to pages and to the site's copy of the data, or are bare names where there is neither."
     text = re.sub(r"\[([^\]]*)\]\((?:\.\./|nbs/)*bench/[^)]*\)", r"\1", "".join(text))
+    text = re.sub(r"\]\((?:\.\./)*docs/static/videos/README\.md\)", "](" + "../"*depth + "videos.md)", text)
     text = re.sub(r"\]\((?:\.\./)*(nbs|docs)/", "](" + "../"*depth, text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*results/executed/([^)/]*\.ipynb)\)",
                   lambda m: f"[{m[1]}]({'../'*depth}executed/{m[2]})" if m[2] in EXECUTED else m[1], text)
@@ -103,9 +112,16 @@ def aligned(table):
             for c in [*column, *(r.find_all("th")[-i] for r in (table.thead.find_all("tr") if table.thead else [])
                                  if len(r.find_all("th")) == width)]: c["class"] = [*c.get("class", []), "number"]
 
-def tidy(html):
-    "An output with tables as the site shows them."
+def filed(figure, depth):
+    "A figure of `figures/` by its file, which follows the dark and is read once; the page itself may hold a coarser copy."
+    name = re.search(r"\bfigures/([\w.-]+)\.json", figure[0])
+    if not name or not (ROOT/"figures"/f"{name[1]}.svg").is_file(): return figure[0]
+    return re.sub(r'src="data:image/[^"]*"', f'src="{"../"*depth}figures/{name[1]}.svg"', figure[0])
+
+def tidy(html, where):
+    "An output with tables and figures as the site shows them."
     html = "".join(html)
+    if where.parts[0] in KEPT: html = re.sub(r"<figure>.*?</figure>", lambda m: filed(m, len(where.parts) - 1), html, flags=re.S)
     if "dataframe" not in html: return html
     soup = BeautifulSoup(html, "html.parser")
     for style in soup.find_all("style"): style.extract()   # pandas' own, which would hold for the whole page
@@ -145,7 +161,7 @@ def page(nb, where, module):
         for o in cell.get("outputs", []):
             for kind in ("text/markdown", "text/html"):
                 if kind in o.get("data", {}): o["data"][kind] = linked(o["data"][kind], depth)
-            if "text/html" in o.get("data", {}): o["data"]["text/html"] = tidy(o["data"]["text/html"])
+            if "text/html" in o.get("data", {}): o["data"]["text/html"] = tidy(o["data"]["text/html"], where)
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 
@@ -183,7 +199,8 @@ RESULTS = """# Results
 
 Every page reads the committed tables of `results/` and nothing else, so its tables and figures can be made again on any machine
 with `make analysis`. Measured and published numbers never
-share a table. [The data](data.md) says what each column means and has every table to take away.
+share a table. [The data](data.md) says what each column means and has every table to take away; [Videos](videos.md) shows policies at
+work, success beside failure.
 
 """
 LIBRARY = """# Library
@@ -214,6 +231,17 @@ Fifteen, from a backbone to a comparison; a line goes on from those above it.
 
 """
 
+FILMS_HEAD = """# Videos
+
+> Policies and scripted experts at work: success beside failure.
+
+The policies of the tabletop come with the package, so that each of these can be made again on a laptop: `python docs/videos.py`. The
+first episode that succeeds and the first that fails are shown, not the best. On the other benchmarks no trained policy
+comes with the package; there a scripted expert acts, whose demonstrations policies learn from. CALVIN has no video here: its simulator
+cannot be had from a package index.
+
+"""
+
 def executed():
     "The gallery, if it was asked for."
     for name, e in EXECUTED.items(): write(SRC/"executed"/name, page(gallery.notebook(e), Path("executed")/name, None))
@@ -240,6 +268,26 @@ def api_of(room):
         rows.append(f"| [{module}](api/{module}.md) | {api.safe(said[1])}<br>{exported} |")
     return "\n".join([f"## {room_name(room)}", "", "| module | what it is for, and what it exports |", "|---|---|", *rows])
 
+FILMS = ROOT/"docs"/"static"/"videos"
+
+def film(c):
+    "A video as a card: experiment, task, instruction, outcome."
+    e = html_text.escape
+    alt = f"{c['benchmark']}, “{c['instruction']}”: {c['who']}; {c['outcome']}."
+    facts = [c["experiment"] and f"<code>{e(c['experiment'])}</code>", e(f"{c['split']}, {c['task']}, episode {c['episode']}"), e(c["note"])]
+    return (f'<figure class="film {"success" if c["success"] else "failure"}"><img src="_static/videos/{c["file"]}" alt="{e(alt)}" '
+            f'width="224" height="224" loading="lazy"><figcaption><strong>{"Success" if c["success"] else "Failure"}</strong> · '
+            f'{e(c["who"])}<br>“{e(c["instruction"])}”<br>{e(c["outcome"])}<br><small>{" · ".join(filter(None, facts))}</small>'
+            "</figcaption></figure>")
+
+def films():
+    "Success beside failure, by benchmark and by who acts."
+    cards = json.loads((FILMS/"videos.json").read_text(encoding="utf-8"))
+    parts = []
+    for b, group in itertools.groupby(cards, lambda c: c["benchmark"]):
+        parts += [f"## {b}", '<div class="films">' + "\n".join(film(c) for c in group) + "</div>"]
+    return FILMS_HEAD + "\n\n".join(parts) + "\n"
+
 def sections():
     "The pages that lead through the others."
     analysis, runs = names("analysis/*.ipynb"), names("runs/*.ipynb")
@@ -251,8 +299,9 @@ def sections():
         write(SRC/"guide"/"index.md", f"{guide}\n## Tutorials\n\n{table}\n\n" + toc(("Tutorials", [f"/{p}" for p in tutorials])))
     write(SRC/"data.md", data_page())
     ran = "[Executed runs](executed.md) has the notebooks of experiments as they ran.\n\n" if EXECUTED else ""
+    write(SRC/"videos.md", films())
     write(SRC/"results.md",
-          RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "data", *(["executed"] if EXECUTED else [])])))
+          RESULTS + ran + listing(analysis) + "\n\n" + toc(("", [*analysis, "videos", "data", *(["executed"] if EXECUTED else [])])))
     listed = "\n\n".join(f"## {room_name(room)}\n\n{listing(pages)}" for room, pages in library.items())
     write(SRC/"library.md",
           LIBRARY + listed + "\n" + RUNS + listing(runs) + "\n\n" + toc(*((room_name(r), p) for r, p in library.items()), ("Runs", runs)))
@@ -288,7 +337,7 @@ def pages():
 def html(*options):
     "Pages to HTML."
     shutil.rmtree(HTML, ignore_errors=True)
-    tool("sphinx-build", "-q", "-b", "html", "-c", "docs", *options, SRC, HTML)
+    tool("sphinx-build", "-q", "-j", WORKERS, "-b", "html", "-c", "docs", *options, SRC, HTML)
 
 def render():
     "Pages to HTML, and the data beside them."

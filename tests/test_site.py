@@ -16,6 +16,7 @@ FIRST = {"run my own VLM": "guide/own", "checkpoint": "guide/", "dataset": "guid
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="there is no site in _site/; build it with: make docs")
+parsing = pytest.mark.xdist_group("parsing")   # tests that read every file, in one process; each process has a browser of its own
 
 # --- what the files say ---
 
@@ -46,15 +47,18 @@ def broken(page, parsed):
         there = parsed.get(target.relative_to(SITE).as_posix())
         if u.fragment and there and unquote(u.fragment) not in there.ids: yield link
 
+@parsing
 def test_every_internal_link_resolves(parsed):
     assert {p: b for p, page in parsed.items() if (b := list(broken(page, parsed)))} == {}
 
+@parsing
 def test_every_picture_says_what_it_shows(parsed):
     "An alternative text that is a file name says nothing."
     silent = {p: [i.get("src", "")[:60] for i in page.images if not (i.get("alt") or "").strip()
                   or re.search(r"\.(png|jpe?g|svg)$", i["alt"])] for p, page in parsed.items()}
     assert {p: s for p, s in silent.items() if s} == {}
 
+@parsing
 def test_nothing_is_loaded_from_elsewhere(parsed):
     loads = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^"']*""")
     assert {p: loads.findall(page.path.read_text(encoding="utf-8")) for p,
@@ -77,11 +81,12 @@ def test_tables_of_results_are_printed_with_care(page):
             if re.search(r"\bp(_|$)", name): assert not [v for v in column if re.fullmatch(r"0?\.0+", v)], name
             if name in ("n", "episodes", "seeds"): assert not [v for v in column if v.endswith(".0")], name
 
+@parsing
 def test_every_figure_links_to_its_data(parsed):
     for p, page in parsed.items():
         text = page.path.read_text(encoding="utf-8")
         for figure in re.findall(r"<figure\b.*?</figure>", text, re.S):
-            if "image/svg+xml;base64" in figure:
+            if re.search(r"image/svg\+xml;base64|figures/[^\"]*\.svg", figure):
                 assert re.search(r"\bdata:? ", re.sub("<[^>]*>", "", figure), re.I), f"{p}: a figure without a link to its data"
 
 # --- what a browser sees ---
@@ -199,7 +204,7 @@ def test_page_loads_without_complaint_at_any_width(browser, page):
     assert browser.complaints() == []
     assert [u for u in browser.requests() if leaves(u)] == []
 
-def test_mathematics_is_rendered(browser, parsed):
+def test_mathematics_is_rendered(browser):
     pages = [p for p in PAGES if 'class="math' in (SITE/p).read_text(encoding="utf-8")]
     assert pages, "no page has any"
     for p in pages:
