@@ -441,15 +441,17 @@ def _learnt(rows, out)->list: # lines
     e, full = rows[1], studies["demo"].rows[0].recipe
     return [f"Seen to learn, with the block in the hand already: the right card in {right['before']} episodes before training, in "
             f"{right['after']} after", f"{e.recipe.steps} steps of {e.recipe.batch_size}; loss of the arm {arm.iloc[0]:.3f} → "
-            f"{arm.iloc[-1]:.3f}. The policies above saw {full.steps*full.batch_size:,} samples each, this one {e.recipe.steps*e.recipe.batch_size:,}."]
+            f"{arm.iloc[-1]:.3f}. It saw {e.recipe.steps*e.recipe.batch_size:,} samples, "
+            f"the policies that ship {full.steps*full.batch_size:,} each."]
 
 def _draw_learnt(rows, out)->Path:
     "Draw it."
     from vlm4vla.results.figures import draw_training, save
     log, episodes = _before_after(rows, out)
-    said = "Loss of the arm over the steps of the demo's training; right: share of episodes that end on the right card, Wilson 95 % intervals."
-    return save(draw_training(log, episodes, rows[1].benchmark), "demo_training", [Path(out)/"train_log.parquet", Path(out)/"episodes.parquet"],
-                Path(out)/"figures", said, said).path
+    said = ("Loss of the arm over the steps of the demo's training; right: share of episodes that end on the right card, Wilson 95 % "
+            "intervals.")
+    fig, tables = draw_training(log, episodes, rows[1].benchmark), [Path(out)/f"{t}.parquet" for t in ("train_log", "episodes")]
+    return save(fig, "demo_training", tables, Path(out)/"figures", said, said).path
 
 # %% ../nbs/90_cli.ipynb #18f9c11c
 def _draw(study:str, out)->Path:
@@ -474,8 +476,8 @@ def _demo(args)->int:
     say(*(f"video    {display_path(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
     say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran",
         "",
-        "Next: `make lab` opens the notebooks, tutorials first; `vlm4vla sweep pretrained-vs-scratch` trains such policies in full, with three",
-        "seeds; `vlm4vla doctor` says what else this machine can run.")
+        "Next: `make lab` opens the notebooks, tutorials first; `vlm4vla sweep pretrained-vs-scratch` trains such policies in full,",
+        "with three seeds; `vlm4vla doctor` says what else this machine can run.")
     return 0
 
 

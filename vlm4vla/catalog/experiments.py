@@ -153,9 +153,8 @@ for v in (Variant("base", "The paper's recipe."),
           Variant("release", "As the released code trains: its loss, and by family and suite what `overrides` adds.", dict(loss="release")),
           Variant("paper-loss", "The loss as the paper writes it, unweighted.", dict(loss="paper")),
           Variant("short", "The short prompt of the paper's Table 6.", dict(prompt="short")),
-          Variant("prefix-text",
-                  "PaliGemma's own mask: the prompt belongs to the prefix and sees itself whole; the paper's text is causal.",
-                  dict(text_mask="prefix")),
+          Variant("prefix-text", "PaliGemma's own mask: the prompt belongs to the prefix and sees itself whole; the paper's text "
+                                 "is causal.", dict(text_mask="prefix")),
           Variant("scaled-query", "The action query is multiplied as the embeddings of words are, in PaliGemma and Gemma 3 by the root of "
                                   "the width.", dict(query_scale="words")),
           Variant("freeze-vision", "The vision encoder is frozen as in the paper's Table 3: the tower, and with it the merger where "

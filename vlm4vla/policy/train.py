@@ -90,6 +90,12 @@ def _write(policy:Policy, folder, world:World):
     weights = model_state(policy, world)
     if world.first: policy.save(folder, weights)
 
+# %% ../../nbs/policy/07_train.ipynb #5141148d
+def _speed_up(policy:Policy, mode:str):
+    "Compute less, compiled, as the environment says; FSDP gathers a layer's weights for one call a step, so its prefix is not shared."
+    if not setting("VLM4VLA_COMPUTE_ALL"): policy.compute_less(prefix=mode == "ddp")
+    if setting("VLM4VLA_COMPILE"): policy.compile_layers()
+
 # %% ../../nbs/policy/07_train.ipynb #39724416
 _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
           "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
@@ -123,8 +129,7 @@ def train(experiment:Experiment|str, # a row of `experiments`
 
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if gradient_checkpointing: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
-    if not setting("VLM4VLA_COMPUTE_ALL"): policy.compute_less(prefix=mode == "ddp")
-    if setting("VLM4VLA_COMPILE"): policy.compile_layers()
+    _speed_up(policy, mode)
     net = wrap(policy, world)
     def prepared(step):
         idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]

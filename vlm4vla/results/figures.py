@@ -377,8 +377,9 @@ def draw_training(
                 hits = episodes[(episodes.split == split) & (episodes.when == when)][b.metric.column].astype(bool)
                 if not len(hits): continue
                 at, (lo, hi) = hits.mean(), wilson(hits.sum(), len(hits))
-                right.errorbar(i + dx, at, [[max(0, at - lo)], [max(0, hi - at)]], fmt=marker, capsize=3,
-                               color="#777777" if when == "before" else arms["pretrained"].color, label=f"{when} training" if not i else None)
+                color = "#777777" if when == "before" else arms["pretrained"].color
+                right.errorbar(i + dx, at, [[max(0, at - lo)], [max(0, hi - at)]], fmt=marker, capsize=3, color=color,
+                               label=f"{when} training" if not i else None)
         right.set_xticks(range(len(b.splits)), [b.split_label(s) for s in b.splits]); right.set_xlim(-.5, len(b.splits) - .5)
         _frame(right, b.metric); right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=2)
     return fig

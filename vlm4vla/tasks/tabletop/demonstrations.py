@@ -89,8 +89,7 @@ class DemoSet:
         "Record the set, or go on recording it; one that is there and sound is left alone."
         return make_demonstrations(self.name, workers, folder)
 
-for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-demo", 40, 10, 200),
-          DemoSet("grinningface-smoke", 2, 1, 1, block=2)):
+for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-smoke", 2, 1, 1, block=2)):
     demo_sets.add(s)
 demo_sets.add(CarrySet("grinningface-carry", 160))
 
