@@ -26,7 +26,7 @@ export PIP_ROOT_USER_ACTION := ignore
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(BIN)/.ready ## train two small policies, roll them out, compare them (about ten minutes)
+demo: $(BIN)/.ready ## see two trained policies act, train a third, compare them (a few minutes)
 	@$(BIN)/vlm4vla demo $(ARGS)
 
 test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests

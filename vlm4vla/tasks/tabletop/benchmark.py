@@ -35,7 +35,7 @@ benchmarks.add(Benchmark(
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #611afe00
 benchmarks.add(replace(
     benchmarks["grinningface"], name="grinningface-carry", label="Emoji tabletop, carrying", module="vlm4vla.tasks.tabletop.carry",
-    episodes=20, max_steps=40, steps=300, demos="grinningface-carry"));
+    episodes=20, max_steps=40, steps=200, demos="grinningface-carry"));
 
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #4db3f2da
 simulators.add(Simulator(

@@ -91,7 +91,7 @@ class DemoSet:
 
 for s in (DemoSet("grinningface", 500, 100, 400), DemoSet("grinningface-smoke", 2, 1, 1, block=2)):
     demo_sets.add(s)
-demo_sets.add(CarrySet("grinningface-carry", 160))
+demo_sets.add(CarrySet("grinningface-carry", 100))
 
 # %% ../../../nbs/tasks/tabletop/02_demonstrations.ipynb #21676352
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.demonstrations")
