@@ -11,18 +11,21 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMORY = ROOT/"build"/"outputs"
 SLOW = re.compile(r"\b(train|rollout|sweep|plan|count\w*|record)\(")   # pages with such calls begin first
 
+PASSING = {"__pycache__", "executed", "videos", "checkpoints"}   # folders that come and go
+
 def digest(*paths):
     "What lies in files and folders, as a hash."
     h = hashlib.sha256()
     for folder in paths:
-        for p in sorted(q for q in ([folder] if folder.is_file() else folder.rglob("*")) if q.is_file()):
-            if not {"__pycache__", "executed", "videos", "checkpoints"} & set(p.parts): h.update(f"{p.name}\0".encode() + p.read_bytes() + b"\0")
+        files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file() and not PASSING & set(p.parts))
+        for p in files: h.update(f"{p.relative_to(ROOT)}\0".encode() + p.read_bytes() + b"\0")
     return h.hexdigest()
 
 def world():
-    "What every page may read beside itself: the package, the tables, versions."
+    "What every page may read beside itself: the package, the tables, simulators that are installed, versions."
     versions = [version(p) for p in ("torch", "transformers", "pandas", "matplotlib")]
-    return digest(ROOT/"vlm4vla", ROOT/"results", ROOT/"settings.ini") + " ".join([sys.version, *versions])
+    simulators = sorted((ROOT/".cache"/"simulators").glob("*/made.json"))
+    return digest(ROOT/"vlm4vla", ROOT/"results", ROOT/"settings.ini", *simulators) + " ".join([sys.version, *versions])
 
 def key(text, around):
     "The hash under which a page's outputs are remembered; one that speaks of other notebooks hangs on them, too."
