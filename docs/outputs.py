@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
 from vlm4vla.core import write_text
-from vlm4vla.results.executed import without_progress
+from vlm4vla.results.executed import output_text
 
 KEPT = ("tutorials", "analysis")   # folders of nbs/ whose pages are committed with their outputs
 LARGEST = 200_000   # bytes of an image in a committed page
@@ -36,6 +36,10 @@ def small(found):
     if len(svg) <= LARGEST: return found[0]
     png = ROOT/"figures"/(re.search(rb"<dc:title>([^<]*)<", svg)[1].decode() + ".png")
     return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
+
+def worth_keeping(output):
+    "Is it more than progress bars and warnings?"
+    return output.get("name") != "stderr" or bool(output_text("".join(output["text"])))
 
 def kept(output):
     "An output without what differs from run to run; a plain text only where there is nothing better to see."
@@ -64,7 +68,7 @@ def executed(path, **env):
         done = subprocess.run([sys.executable, "-c", RUN, path.name, f"{d}/ran.ipynb"], cwd=path.parent, capture_output=True, text=True,
                               env={**os.environ, "PYTHONPATH": found, "VLM4VLA_HOME": str(ROOT), **env})
         if done.returncode: raise RuntimeError(f"{path.name} failed:\n{done.stderr[-3000:]}")
-        return [[kept(o) for o in c.get("outputs", [])] for c in without_progress(read(f"{d}/ran.ipynb"))["cells"]]
+        return [[kept(o) for o in c.get("outputs", []) if worth_keeping(o)] for c in read(f"{d}/ran.ipynb")["cells"]]
 
 def keep(path):
     "Run a page and write what it shows into it; was anything new?"
