@@ -127,7 +127,7 @@ def test_papermill_leaves_a_path_as_it_is():
 
 BAD = dict(VLM4VLA_HOME="{file}", VLM4VLA_CACHE="{file}/in", VLM4VLA_SIMULATORS="{file}", VLM4VLA_DATA="{file}/a:/b",
            VLM4VLA_IMAGE_CACHE="nan",
-           VLM4VLA_THREADS="auto", VLM4VLA_COMPILE="maybe", VLM4VLA_WARNING="-1", VLM4VLA_PART="../a",
+           VLM4VLA_THREADS="auto", VLM4VLA_COMPILE="maybe", VLM4VLA_COMPUTE_ALL="2", VLM4VLA_WARNING="-1", VLM4VLA_PART="../a",
            VLM4VLA_PLUGINS="my module", VLM4VLA_BACKBONES="just-a-name", VLM4VLA_POLICIES="{file}")
 
 @pytest.mark.parametrize("name", sorted(variables))
