@@ -9,7 +9,7 @@ from vlm4vla.data.readers import Reader
 from vlm4vla.sim import viewer
 from vlm4vla.sim.rollout import EpisodeJob, show_video
 from vlm4vla.sim.video import animation
-from vlm4vla.sim.viewer import Episode, view
+from vlm4vla.sim.viewer import EpisodeRecord, view
 
 INSTRUCTION = "把方块放到笑脸上, 50 % of {x_1} & $y_2$ <b>"
 
@@ -39,7 +39,7 @@ class Policy:
     (dataset, .5, "toy has episodes 0 to 1, and 0.5 is none of them."),
     (lambda: "not/a/folder", 0, "There is nothing at not/a/folder; give the folder of a dataset."),
     (lambda: 7, 0, "A int is no episode to look at; give an episode of a rollout, or the folder of a dataset."),
-    (lambda: Episode(name="Mine", image=frame, steps=0, actions=np.zeros((0, 7)), instruction="go"), 0, "Mine has no image")])
+    (lambda: EpisodeRecord(name="Mine", image=frame, steps=0, actions=np.zeros((0, 7)), instruction="go"), 0, "Mine has no image")])
 def test_what_is_no_episode(source, number, said):
     with pytest.raises(UserError) as e: view(source(), number)
     assert str(e.value).startswith(said)
@@ -53,7 +53,7 @@ def test_an_image_that_is_gone():
     "The reader's own sentence comes through."
     def gone(row): raise UserError("Image 3 of toy cannot be read; bring it back.")
     with pytest.raises(UserError, match="Image 3 of toy cannot be read"):
-        view(Episode(name="Mine", image=gone, steps=5, actions=np.zeros((5, 7)), instruction="go")).figure(3)
+        view(EpisodeRecord(name="Mine", image=gone, steps=5, actions=np.zeros((5, 7)), instruction="go")).figure(3)
 
 def test_no_frame_makes_no_video():
     with pytest.raises(UserError, match="There is no frame to show"): animation([], [])
