@@ -274,7 +274,7 @@ def film(c):
     "A video as a card: experiment, task, instruction, outcome."
     e = html_text.escape
     alt = f"{c['benchmark']}, “{c['instruction']}”: {c['who']}; {c['outcome']}."
-    place = f"{c['split']}, {c['task']}, episode {c['episode']}"
+    place = ", ".join(filter(None, [c["split"], c["task"], f"episode {c['episode']}"]))
     facts = [c["experiment"] and f"<code>{e(c['experiment'])}</code>", e(place), e(c["note"])]
     return (f'<figure class="film {"success" if c["success"] else "failure"}"><img src="_static/videos/{c["file"]}" alt="{e(alt)}" '
             f'width="224" height="224" loading="lazy"><figcaption><strong>{"Success" if c["success"] else "Failure"}</strong> · '

@@ -19,7 +19,7 @@ class Scene:
     benchmark:str # Entry of `benchmarks`
     split:str # Whose episodes
     tasks:tuple=() # By default all
-    episodes:tuple=tuple(range(12))
+    episodes:tuple=tuple(range(6))
     policy:str="" # A policy that comes with the package; empty: the scripted expert acts
     what:str # Who acts, as the card says
     env:dict=None # More for the simulator
@@ -44,20 +44,21 @@ SCENES = [
           module="vlm4vla.tasks.libero.expert", note="The room around the table is a plain stand-in.")]
 
 def rolled_out(s):
-    "Episodes as pairs of images and row."
+    "The first episode that succeeds and the first that does not, as images, instruction and row; only these two are filmed."
     from vlm4vla.catalog.benchmarks import benchmarks
     from vlm4vla.policy.policy import Policy
     from vlm4vla.policy.shipped import shipped
-    from vlm4vla.sim.rollout import rollout
+    from vlm4vla.sim.rollout import pick_examples, rollout
     from vlm4vla.tasks.bridge.demonstrations import NoOpPolicy
     b, films = benchmarks[s.benchmark], {}
     b = replace(b, module=s.module or b.module, splits=(*b.splits, s.split))
     n = b.n_action_steps if s.policy else 10
     policy = Policy.load(shipped()[s.policy]) if s.policy else NoOpPolicy(n)
     keep = lambda job: films.update({(job.task, job.episode): (list(job.frames), job.obs[1])})
-    rows = rollout(policy, b, s.split, list(s.episodes), workers=1, n_action_steps=n, tasks=s.tasks or None, run_id=s.policy, env=s.env,
-                   on_film=keep, time_limit=600., start_limit=600.)
-    return [(*films[r["task"], r["episode"]], r) for r in rows]
+    go = lambda episodes, **kw: rollout(policy, b, s.split, list(episodes), workers=1, n_action_steps=n, tasks=s.tasks or None,
+                                        run_id=s.policy, env=s.env, time_limit=600., start_limit=600., **kw)
+    wanted = {r["episode"] for r in pick_examples(go(s.episodes)).values()} if len(s.episodes) > 1 else s.episodes
+    return [(*films[r["task"], r["episode"]], r) for r in go(wanted, on_film=keep)]
 
 def webp(images, path):
     "A video that begins again, no larger than is allowed: fewer images first, then less of each."
@@ -78,7 +79,7 @@ def card(s, said, row, path):
     from vlm4vla.sim.rollout import outcome
     b, split = benchmarks[s.benchmark], s.split
     label = b.split_label(split) if split in b.splits else split
-    return dict(file=path.name, benchmark=b.label, experiment=s.policy, who=s.what, split=label, task=row["task"], episode=row["episode"],
+    return dict(file=path.name, benchmark=b.label, experiment=s.policy, who=s.what, split=label, task=row["task"] if len(row["task"]) < 20 else "", episode=row["episode"],
                 instruction=said, success=bool(row["success"]), outcome=outcome(row), note=s.note)
 
 def make(s):
