@@ -82,3 +82,23 @@ def test_a_training_computes_less_unless_told(tmp_path, monkeypatch):
     monkeypatch.setenv("VLM4VLA_COMPUTE_ALL", "1")
     policy, whole, _ = train(e, tmp_path/"all"); assert not policy.last and not policy.shared
     for a, b in zip(less, whole): assert a["name"] == b["name"] and abs(a["value"]-b["value"]) <= 1e-3*abs(b["value"]), (a, b)
+
+# evaluation
+
+def test_an_end_that_nobody_looks_at_is_not_rendered(monkeypatch):
+    pytest.importorskip("pybullet")
+    from vlm4vla.sim.worker import _Session, pack_image
+    from vlm4vla.tasks.tabletop.simulator import Tabletop
+    drawn, render = [], Tabletop.render
+    monkeypatch.setattr(Tabletop, "render", lambda self: drawn.append(self.n) or render(self))
+    def told(unseen, film=False):
+        monkeypatch.setattr(Tabletop, "ends_unseen", unseen); drawn.clear()
+        rng, session, said = np.random.default_rng(0), _Session("vlm4vla.tasks.tabletop.simulator", dict(split="id", limit=7)), []
+        for episode in (3, 4):
+            said.append(session.reset(episode, film=film))
+            while not said[-1][2]: said.append(session.step(pack_image(rng.uniform(-.03, .03, (5, 7)).astype(np.float32))))
+        session.env.close(); return said, list(drawn)
+    (before, all_of_them), (after, fewer) = told(False), told(True)
+    assert all_of_them == [0, 5, 7]*2 and fewer == [0, 5]*2 and len(before) == len(after) == 6
+    for a, b in zip(before, after): assert a[1:] == b[1:] and (a[2] or a[0] == b[0])
+    assert told(True, film=True) == told(False, film=True)

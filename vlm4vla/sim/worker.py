@@ -41,7 +41,7 @@ class ChunkEnv:
     "What simulators share: `step`, for a class that has `act(action)`, which is true when a chunk ends, `render()` and `observe(image)`."
     title = "The simulator" # as messages call it
     done, every = True, False # is the episode over; is there an image after each action
-    frames = ()
+    frames, shown = (), None # images after each action; the last one, where nobody looks at how an episode ends
 
     def step(
         self,
@@ -53,7 +53,8 @@ class ChunkEnv:
             over = self.act(a)
             if self.every: self.frames.append(self.render())
             if over: break
-        return self.observe(self.frames[-1] if self.every else self.render())
+        if self.every: return self.observe(self.frames[-1])
+        return self.observe(self.shown if self.done and self.shown is not None else self.render())
 
 # %% ../../nbs/sim/01_worker.ipynb #807e2e38
 def _check_shown(
@@ -115,6 +116,7 @@ class _Session:
         new = list(self.env.frames[self.sent:]) if self.film else []
         self.sent += len(new)
         _check_shown(obs, self.make.__module__)
+        if getattr(self.env, "ends_unseen", False) and not self.film: self.env.shown = obs.image
         return pack_image(obs.image), str(obs.instruction), bool(obs.done), _to_python(obs.info), [pack_image(f) for f in new]
 
 # %% ../../nbs/sim/01_worker.ipynb #788659d9

@@ -113,6 +113,7 @@ ARM, _FINGERS, _TIP = range(7), (9,10), 11  # joints of the Panda's URDF
 class Tabletop(ChunkEnv):
     "One simulated table: `reset(episode)`, then `step(actions)` until the observation says done."
     title = "The emoji tabletop"
+    ends_unseen = True # a worker may leave out the image of how an episode ended: the next one builds everything anew
 
     def __init__(self, split:str="id",  # whose episodes `reset` counts
                  size:int=224,          # side of the image, in pixels
