@@ -163,15 +163,6 @@ def test_the_same_fields_are_the_same_variant():
     assert one.run_id == two.run_id == "tiny-qwen3-vl__grinningface__smoke+lr-0.0001+steps-2000__s0"
     assert experiments[one.run_id].recipe == one.recipe and (one.recipe.lr, one.recipe.steps) == (1e-4, 2000)
 
-def test_papermill_sets_the_same(tmp_path, root):
-    name = SMOKE.replace("smoke", "smoke+lr-0.0001+steps-2")
-    done = subprocess.run([sys.executable, "-m", "papermill", root/"nbs"/"runs"/"train.ipynb", tmp_path/"made.ipynb", "--no-progress-bar",
-                           "-p", "experiment", SMOKE, "-p", "set", "steps=2,lr=1e-4", "-p", "out", tmp_path/"out"],
-                          capture_output=True, text=True, cwd=root, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    train = account(tmp_path/"out", name)["train"]
-    assert train["parameters"]["set"] == "steps=2,lr=1e-4" and train["resolved"]["recipe"]["lr"] == 1e-4
-
 @pytest.mark.parametrize("notebook", ["train", "evaluate"])
 def test_papermill_refuses_what_is_wrong(notebook, root):
     "The cell that looks at the parameters, with one that papermill has put in."

@@ -76,11 +76,14 @@ def test_papermill_explains_every_parameter(path):
     assert "Unknown type" not in help_ and "Can't infer" not in help_
 
 def test_old_parameters_work_and_say_their_new_name(tmp_path):
-    given = ["-p", "processes", "1", "-p", "recompute", "True", "-r", "follow", ""]
+    "Fields of the recipe are set beside them."
+    given = ["-p", "processes", "1", "-p", "recompute", "True", "-r", "follow", "", "-p", "set", "steps=2,lr=1e-4"]
     done = subprocess.run(command("train", tmp_path/"made.ipynb", *given, "-r", "out", str(tmp_path/"out")), cwd=ROOT,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-500:]
-    run = json.loads((tmp_path/"out"/"provenance"/f"{SMOKE}.json").read_text())["train"]["parameters"]
+    said = json.loads((tmp_path/"out"/"provenance"/f"{SMOKE.replace('smoke', 'smoke+lr-0.0001+steps-2')}.json").read_text())["train"]
+    assert said["parameters"]["set"] == "steps=2,lr=1e-4" and said["resolved"]["recipe"]["lr"] == 1e-4
+    run = said["parameters"]
     assert (run["nproc_per_node"], run["gradient_checkpointing"]) == (1, True) and "recompute" not in run
     outputs = [o for c in code(tmp_path/"made.ipynb") for o in c["outputs"]]
     said = "".join("".join(o.get("text", "")) for o in outputs)

@@ -167,29 +167,45 @@ def test_adapters_that_would_not_learn_are_refused(kw, said):
     with pytest.raises(UserError) as heard: policy(lora_rank=2, **kw)
     one_sentence(heard, said)
 
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_adapters_of_experts_in_two_processes(tmp_path, mode):
-    thin = 'variants["thin"] = Variant("thin", "For this test.", dict(smoke, lora_rank=2))'
-    exec(thin); e = Experiment("tiny-qwen3-vl-moe", "grinningface", "thin", 0)
-    try: alone = train(e, tmp_path/"alone")[1]
-    finally: del variants["thin"]
-    launch(f"from vlm4vla.catalog.experiments import *; from vlm4vla.policy.train import train; {thin}; "
-           f"train(Experiment('tiny-qwen3-vl-moe', "
-           f"'grinningface', 'thin', 0), {str(tmp_path/'two')!r}, mode={mode!r})", 2)
-    log = torch.load(tmp_path/"two"/"state.pt", weights_only=True)["log"]
-    losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
-    assert losses(log) == pytest.approx(losses(alone), abs=1e-5)
+THIN = 'variants["thin"] = Variant("thin", "For this test.", dict(smoke, lora_rank=2))'
+RUN, EXPERTS = "tiny-qwen3-vl__grinningface__smoke__s0", ("tiny-qwen3-vl-moe", "grinningface", "thin", 0)
+WAYS = [("fsdp", "alone"), ("alone", "fsdp"), ("fsdp", "ddp")] # how a training begins, how it goes on
+TWO = """
+from vlm4vla.catalog.experiments import *
+from vlm4vla.policy.train import train
+begun = [(first, then) for first, then in {ways} if first != "alone"]
+for first, then in begun: train({run!r}, f"{d}/{{first}}-{{then}}", mode=first, stop_at=2)
+{thin}
+for mode in ("ddp", "fsdp"): train(Experiment(*{experts}), f"{d}/{{mode}}", mode=mode)
+for first, then in {ways}:
+    if then != "alone": train({run!r}, f"{d}/{{first}}-{{then}}", mode=then)
+"""
 
-@pytest.mark.parametrize("first,then", [("fsdp", "alone"), ("alone", "fsdp"), ("fsdp", "ddp")])
-def test_a_state_goes_on_however_the_model_is_spread(tmp_path, first, then):
-    r = "tiny-qwen3-vl__grinningface__smoke__s0"; want = train(r, tmp_path/"want")[1]
-    def go(how, **kw):
-        if how == "alone": return train(r, tmp_path/"run", **kw)
-        launch(f"from vlm4vla.policy.train import train; train({r!r}, {str(tmp_path/'run')!r}, mode={how!r}, **{kw!r})", 2)
-    go(first, stop_at=2); go(then)
-    log = torch.load(tmp_path/"run"/"state.pt", weights_only=True)["log"]
-    losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
-    assert losses(log) == pytest.approx(losses(want), abs=1e-5)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    "What two processes leave; they take longer to begin than to train, so they do everything in one go."
+    d = tmp_path_factory.mktemp("two")
+    for first, then in WAYS:
+        if first == "alone": train(RUN, d/f"{first}-{then}", stop_at=2)
+    launch(TWO.format(d=d, run=RUN, thin=THIN, experts=EXPERTS, ways=WAYS), 2)
+    return d
+
+def losses(log): return [r["value"] for r in log if r["name"] == "loss"]
+
+def log_in(folder): return torch.load(folder/"state.pt", weights_only=True)["log"]
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_adapters_of_experts_in_two_processes(tmp_path, two, mode):
+    exec(THIN)
+    try: alone = train(Experiment(*EXPERTS), tmp_path)[1]
+    finally: del variants["thin"]
+    assert losses(log_in(two/mode)) == pytest.approx(losses(alone), abs=1e-5)
+
+@pytest.mark.parametrize("first,then", WAYS)
+def test_a_state_goes_on_however_the_model_is_spread(tmp_path, two, first, then):
+    want, folder = train(RUN, tmp_path)[1], two/f"{first}-{then}"
+    if then == "alone": train(RUN, folder)
+    assert losses(log_in(folder)) == pytest.approx(losses(want), abs=1e-5)
 
 # --- a head of one's own ---
 

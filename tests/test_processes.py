@@ -19,23 +19,29 @@ def alone(tmp_path_factory):
     begun = {r: train(r, d/"begun", stop_at=0)[0].state_dict() for r in RUNS}
     return {r: (losses(train(r, d/r)[1]), d/r, begun[r]) for r in RUNS}
 
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_two_processes_train_as_one(mode, alone, tmp_path):
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    "What two processes leave; they take longer to begin than to train, so they do everything in one go."
+    d = tmp_path_factory.mktemp("two")
     launch(f"""
 from vlm4vla.policy.train import train
-for r in {RUNS!r}: train(r, {str(tmp_path)!r}+"/"+r, mode={mode!r})
+train({RUNS[0]!r}, {str(d/"begun")!r}, stop_at=2)
+for mode in ("ddp", "fsdp"):
+    for r in {RUNS!r}: train(r, f"{d}/{{mode}}/{{r}}", mode=mode)
 """, 2)
+    return d
+
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_processes_train_as_one(mode, alone, two):
     for r, (want, folder, begun) in alone.items():
-        log = torch.load(tmp_path/r/"state.pt", weights_only=True)["log"]
+        log = torch.load(two/mode/r/"state.pt", weights_only=True)["log"]
         assert losses(log) == pytest.approx(want, abs=1e-5), r
-        a, b = (Policy.load(f).state_dict() for f in (folder, tmp_path/r))
+        a, b = (Policy.load(f).state_dict() for f in (folder, two/mode/r))
         # against the way gone: AdamW moves a weight by the rate even where its gradient is mere rounding
         assert apart(a, b) < 1e-3*apart(a, begun), r
 
-def test_one_process_goes_on_from_two(alone, tmp_path):
-    r = RUNS[0]
-    launch(f"from vlm4vla.policy.train import train; train({r!r}, {str(tmp_path)!r}, stop_at=2)", 2)
-    assert losses(train(r, tmp_path)[1]) == pytest.approx(alone[r][0], abs=1e-5)
+def test_one_process_goes_on_from_two(alone, two):
+    assert losses(train(RUNS[0], two/"begun")[1]) == pytest.approx(alone[RUNS[0]][0], abs=1e-5)
 
 def test_a_batch_in_parts_is_the_same_batch(alone, tmp_path):
     r = RUNS[0]

@@ -1,11 +1,13 @@
 "Sweeps through a real Slurm: two nodes of one machine, a GPU request each, warnings, kills, both nodes for one training."
 import json, pickle, subprocess, sys, time
 from contextlib import ExitStack
+from pathlib import Path
 import pandas as pd, pytest
 from cluster import cluster
 from toys import TOYS, begin, ended, hurry, notebook, states, toys
 
-SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(4)]
+SMOKE = [f"mini-qwen3-vl__grinningface__smoke__s{i}" for i in range(3)]
+BRIEF = [n.replace("grinningface", "brief") for n in SMOKE] # their episodes are short
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
@@ -14,7 +16,7 @@ def slurm(tmp_path_factory):
         try: env = stack.enter_context(cluster(tmp_path_factory.mktemp("slurm")))
         except UserError as e: pytest.skip(f"There is no Slurm for this test, and it could not be fetched: {e}")
         except (RuntimeError, OSError, subprocess.SubprocessError) as e: pytest.skip(f"Slurm does not run on this machine: {e}")
-        yield {**env, "VLM4VLA_THREADS": "1"}
+        yield {**env, "VLM4VLA_THREADS": "1", "VLM4VLA_PLUGINS": str(Path(__file__).with_name("brief.py"))}
 
 def same(a, b, name, columns):
     "Rows of the runs that both folders have, all of the second one's."
@@ -45,18 +47,18 @@ def test_a_job_that_was_handed_over_before_its_parameters_had_these_names(tmp_pa
     module.start(module.Task(module.registry[SMOKE[0]], ["train"]), tmp_path, dict(nproc_per_node=2), tmp_path)
     assert "-p processes 2" in " ".join(asked[1])
 
-def test_four_experiments_two_at_a_time(slurm, short, tmp_path):
+def test_three_experiments_two_at_a_time(slurm, short, tmp_path):
     from vlm4vla.results.tables import load
-    p, most = begin(slurm, names=SMOKE, out=tmp_path/"slurm", given=dict(workers=2), request=dict(gpus=1, hours=1)), 0
+    p, most = begin(slurm, names=BRIEF, out=tmp_path/"slurm", given=dict(workers=2), request=dict(gpus=1, hours=1)), 0
     while p.poll() is None:
         most = max(most, sum(s == "RUNNING" and gpu for *_, s, gpu in states(slurm))); time.sleep(1)
     report = ended(p)
     assert most == 2
-    assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in SMOKE} == {(e, n): "done" for e in SMOKE
+    assert {(r["run_id"], r["notebook"]): r["status"] for r in report if r["run_id"] in BRIEF} == {(e, n): "done" for e in BRIEF
         for n in ("train", "evaluate")}, report
     local = subprocess.run(
-        [sys.executable, "-m", "vlm4vla.cli", "sweep", *SMOKE[:2], "--out", str(tmp_path/"local"), "--jobs", "2", "--workers", "2"],
-        capture_output=True, text=True, timeout=600)
+        [sys.executable, "-m", "vlm4vla.cli", "sweep", BRIEF[0], "--out", str(tmp_path/"local"), "--workers", "2"],
+        env=slurm, capture_output=True, text=True, timeout=600)
     assert local.returncode == 0, local.stderr[-2000:]
     same(tmp_path/"slurm", tmp_path/"local", "episodes",
          ["run_id", "benchmark", "split", "task", "episode", "chunk_mode", "success", "n_steps", "failure", "detail"])
