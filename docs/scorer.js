@@ -1,5 +1,6 @@
 // What a search shows first: pages that say how, then pages that say what came out, then lessons, and functions last.
-var PLACES = [["guide/", 60], ["tutorials/", 40], ["index", 30], ["analysis/", 10], ["api", -20], ["guide/own", 12], ["guide/wrong", -45]];
+var PLACES = [["tutorials/", 60], ["guide/", 50], ["videos", 30], ["index", 30], ["analysis/", 10], ["api", -20],
+              ["guide/own", 14], ["guide/index", -20], ["guide/wrong", -35]];
 var Scorer = {
   score: ([docname, title, anchor, descr, score]) =>
     score + PLACES.reduce((sum, [place, more]) => sum + (docname.startsWith(place) ? more : 0), 0),
