@@ -256,7 +256,8 @@ def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     except UserError: h = dict(training(e, device, gpus), eval_hours=None) # nobody has timed its simulator
     todo = {n: h[k] if r[n] != "done" else 0. for n, k in (("train", "train_hours"), ("evaluate", "eval_hours"))}
     takes = ", ".join(f"{n} {'not timed' if x is None else _duration(x)}" for n, x in todo.items() if x != 0)
-    return dict(on="a core" if small else f"{h['gpus']} × {args.gpu}", takes=takes, train_h=todo["train"], evaluate_h=todo["evaluate"] or 0.)
+    on = "a core" if small else f"{h['gpus']} × {args.gpu}"
+    return dict(on=on, takes=takes, train_h=todo["train"], evaluate_h=todo["evaluate"] or 0.)
 
 def _duration(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
 
