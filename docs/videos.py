@@ -30,9 +30,9 @@ EXPERT = "scripted expert, which knows where everything is; no policy"
 PRETRAINED, SCRATCH = "policy from a pretrained small VLM", "policy from the same VLM with random weights"
 SCENES = [
     Scene(name="tabletop-pretrained-seen", benchmark="grinningface", split="id", policy="grinningface-pretrained", what=PRETRAINED),
-    Scene(name="tabletop-scratch-seen", benchmark="grinningface", split="id", policy="grinningface-scratch", what=SCRATCH),
+    Scene(name="tabletop-scratch-seen", benchmark="grinningface", split="id", policy="grinningface-scratch", what=SCRATCH, episodes=(0, 1, 2)),
     Scene(name="tabletop-pretrained-unseen", benchmark="grinningface", split="val", policy="grinningface-pretrained", what=PRETRAINED),
-    Scene(name="tabletop-scratch-unseen", benchmark="grinningface", split="val", policy="grinningface-scratch", what=SCRATCH),
+    Scene(name="tabletop-scratch-unseen", benchmark="grinningface", split="val", policy="grinningface-scratch", what=SCRATCH, episodes=(0, 1, 2)),
     Scene(name="bridge-carrot", benchmark="simpler-bridge", split="train", tasks=("carrot",), episodes=(0, 1, 2, 3), what=EXPERT,
           env=dict(pilot="expert", stop_after=3), note="A layout of the training split."),
     Scene(name="bridge-spoon", benchmark="simpler-bridge", split="train", tasks=("spoon",), episodes=(0, 1, 2), what=EXPERT,
