@@ -9,6 +9,7 @@ __all__ = ['Cost', 'operations', 'flops_of', 'counts_of', 'cost', 'advise']
 
 # %% ../../nbs/policy/06_plan.ipynb #27fac0f5
 from dataclasses import dataclass
+from functools import lru_cache
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
@@ -149,7 +150,10 @@ def counts_of(
     tokens:int=None, # Of a row; by default the visual ones and about forty
 )->Counts:
     "What a training of an experiment has to hold and to do."
-    b, r = backbones[e.backbone], e.recipe
+    return _counts(e, backbones[e.backbone], e.recipe, tokens)
+
+@lru_cache # a plan asks for many devices and settings
+def _counts(e:Experiment, b:Backbone, r:Recipe, tokens)->Counts:
     parts = _parts(b, r); learn, visual = _trained(b, r, parts), visual_tokens(b, r.model_size or r.image_size)
     tokens, patches = tokens or visual + _TEXT, _patches(b, visual)
     forward, back = operations(e, tokens); seen = patches if learn["vision"] else 0
