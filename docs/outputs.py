@@ -2,9 +2,10 @@
 
 A notebook on a repository's page then reads like the site. Kept is what every machine shows: no progress bars, no warnings, no
 numbers of cells. `tests/test_tutorials.py` runs the same pages and compares."""
-import base64, json, os, re, subprocess, sys, tempfile
+import base64, io, json, os, re, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
@@ -31,11 +32,12 @@ def said(kind, value):
     return re.sub(r"(<.*?) at 0x[0-9a-fA-F]+(>)", r"\1\2", value).splitlines(keepends=True)
 
 def small(found):
-    "A drawing inside HTML; in place of one of many lines stands the PNG that lies beside it in figures/."
+    "A drawing inside HTML; in place of one of many lines stands the PNG that lies in figures/, in 256 colours."
     svg = base64.b64decode(found[1])
     if len(svg) <= LARGEST: return found[0]
     png = ROOT/"figures"/(re.search(rb"<dc:title>([^<]*)<", svg)[1].decode() + ".png")
-    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
+    Image.open(png).convert("P", palette=Image.Palette.ADAPTIVE).save(buf := io.BytesIO(), "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}"
 
 def worth_keeping(output):
     "Is it more than progress bars and warnings?"

@@ -1,7 +1,10 @@
 "Where things are, for every test."
-import os, subprocess, sys
+import gc, os, subprocess, sys
 from pathlib import Path
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1") # each has a core of its own
+gc.disable() # while every file of tests is imported; none of that is garbage
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,7 +64,9 @@ def brief(monkeypatch):
     yield benchmarks.add(plugin.ENTRY).name
     del benchmarks[plugin.ENTRY.name]
 
-LONG = ("test_slurm", "test_guide", "test_processes", "test_own", "test_parameters", "test_sweep", "test_wheel", "test_policies")
+LONG = ("test_slurm", "test_guide", "test_processes", "test_own", "test_parameters", "test_sweep", "test_wheel", "test_policies", "test_tutorials")
+
+def pytest_collection_finish(session): gc.enable(); gc.collect(); gc.freeze()
 
 def pytest_collection_modifyitems(session, items):
     """The files that take longest begin, so that no process waits for another at the end.
