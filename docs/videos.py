@@ -30,9 +30,11 @@ EXPERT = "scripted expert, which knows where everything is; no policy"
 PRETRAINED, SCRATCH = "policy from a pretrained small VLM", "policy from the same VLM with random weights"
 SCENES = [
     Scene(name="tabletop-pretrained-seen", benchmark="grinningface", split="id", policy="grinningface-pretrained", what=PRETRAINED),
-    Scene(name="tabletop-scratch-seen", benchmark="grinningface", split="id", policy="grinningface-scratch", what=SCRATCH, episodes=(0, 1, 2)),
+    Scene(name="tabletop-scratch-seen", benchmark="grinningface", split="id", policy="grinningface-scratch", what=SCRATCH,
+          episodes=(0, 1, 2)),
     Scene(name="tabletop-pretrained-unseen", benchmark="grinningface", split="val", policy="grinningface-pretrained", what=PRETRAINED),
-    Scene(name="tabletop-scratch-unseen", benchmark="grinningface", split="val", policy="grinningface-scratch", what=SCRATCH, episodes=(0, 1, 2)),
+    Scene(name="tabletop-scratch-unseen", benchmark="grinningface", split="val", policy="grinningface-scratch", what=SCRATCH,
+          episodes=(0, 1, 2)),
     Scene(name="bridge-carrot", benchmark="simpler-bridge", split="train", tasks=("carrot",), episodes=(0, 1, 2, 3), what=EXPERT,
           env=dict(pilot="expert", stop_after=3), note="A layout of the training split."),
     Scene(name="bridge-spoon", benchmark="simpler-bridge", split="train", tasks=("spoon",), episodes=(0, 1, 2), what=EXPERT,
@@ -79,7 +81,8 @@ def card(s, said, row, path):
     from vlm4vla.sim.rollout import outcome
     b, split = benchmarks[s.benchmark], s.split
     label = b.split_label(split) if split in b.splits else split
-    return dict(file=path.name, benchmark=b.label, experiment=s.policy, who=s.what, split=label, task=row["task"] if len(row["task"]) < 20 else "", episode=row["episode"],
+    task = row["task"] if len(row["task"]) < 20 else ""   # a long one says what the instruction says
+    return dict(file=path.name, benchmark=b.label, experiment=s.policy, who=s.what, split=label, task=task, episode=row["episode"],
                 instruction=said, success=bool(row["success"]), outcome=outcome(row), note=s.note)
 
 def make(s):
