@@ -31,7 +31,7 @@ demo: $(BIN)/.ready ## see two trained policies act, train a third, compare them
 
 test: $(BIN)/.ready ## everything CI checks: notebooks, generated files, tests
 	@echo "notebooks: running nbs/ top to bottom"
-	@$(BIN)/nbdev-test nbs --n-workers $(WORKERS) --skip-folder-re '^([_.]|(bench|analysis|tutorials)$$)' --skip-file-re "$$($(BIN)/python tests/skips.py)"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tests/notebooks.py $(WORKERS)
 	@echo "tests: what no single notebook can say"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

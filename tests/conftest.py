@@ -64,7 +64,8 @@ def brief(monkeypatch):
     yield benchmarks.add(plugin.ENTRY).name
     del benchmarks[plugin.ENTRY.name]
 
-LONG = ("test_slurm", "test_guide", "test_processes", "test_own", "test_parameters", "test_sweep", "test_wheel", "test_policies", "test_tutorials")
+LONG = ("test_slurm", "test_guide", "test_tutorials", "test_processes", "test_own", "test_sweep", "test_parameters", "test_policies",
+        "test_rollout", "test_figures", "test_cli", "test_wheel", "test_data")
 
 def pytest_collection_finish(session): gc.enable(); gc.collect(); gc.freeze()
 

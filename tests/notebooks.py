@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = ("bench", "analysis", "tutorials") # measurements; what tests/test_tutorials.py runs and compares
-LONG = ("11_pretrain", "train", "07_train", "03_rollout", "evaluate", "vlm_sft", "pretrain_mini", "03_sweep", "02_demonstrations", "05_carry",
-        "09_sft", "04_policy", "02_processes", "03_questions", "10_vqa", "04_alignment", "01_tabletop", "12_own")
+LONG = ("evaluate", "06_plan", "02_demonstrations", "03_sweep", "count_operations", "02_processes", "pretrain_mini", "vlm_sft", "train",
+        "03_rollout", "04_policy", "01_loop", "01_tabletop", "05_carry", "90_cli", "03_heads")
 
 def pages(left_out):
     "The pages that are tested, the longest first."

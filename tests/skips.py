@@ -1,5 +1,4 @@
-"Pages that cannot run under this Python, as a pattern for `nbdev-test --skip-file-re`; what is left out is said in one sentence."
-import sys
+"Pages that cannot run under this Python, and why."
 from importlib.util import find_spec
 from vlm4vla.core import UserError
 from vlm4vla.sim.elsewhere import interpreter_of
@@ -23,8 +22,3 @@ def skipped()->tuple: # names of pages, why
     if find_spec("pybullet"): return (), ""
     why = lacking()
     return (HANDS_ON + USING, why) if why else (HANDS_ON, "they need PyBullet in their own process, and it has no wheel for this Python")
-
-if __name__ == "__main__":
-    pages, why = skipped()
-    if pages: sys.stderr.write(f"left out: {', '.join(pages)}: {why}.\n")
-    print("^([_.]" + "".join(f"|{p}\\.ipynb" for p in pages) + ")")
