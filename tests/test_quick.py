@@ -72,6 +72,16 @@ def test_gradient_checkpointing_computes_everything():
     whole, again = learnt(p), learnt(p.compute_less())
     assert p.shared is None and whole[0] == again[0] and all(torch.equal(g, again[1][n]) for n,g in whole[1].items())
 
+def test_a_vlm_in_which_it_would_change_something_is_computed_as_a_whole(monkeypatch):
+    p = build("tiny-qwen3-vl").train(); last = p.vlm.get_decoder().layers[-1]; forward, whole = last.forward, learnt(p)
+    def mixed(*args, **kwargs): # a layer whose tokens meet outside of its attention
+        y = forward(*args, **kwargs)
+        return y + y.mean(1, keepdim=True)
+    monkeypatch.setattr(last, "forward", mixed)
+    with pytest.warns(UserWarning, match="its trainings compute everything"): p.compute_less()
+    assert not p.last and p.shared is None
+    monkeypatch.undo(); assert learnt(p)[0] == whole[0] and p.training
+
 def test_rounded_products_stay_near():
     p = build("tiny-qwen3-vl", precision="bfloat16").train(); close(learnt(p), learnt(p.compute_less()), .02)
 

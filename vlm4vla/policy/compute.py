@@ -48,10 +48,10 @@ def _can_narrow(said:dict)->bool:
             and not any(torch.is_tensor(v) for k,v in said.items() if k not in known))
 
 # %% ../../nbs/policy/02_compute.ipynb #03a8779d
-def _layers(vlm):
-    "The layers of a VLM's decoder."
-    decoder = vlm.get_decoder()
-    return decoder.layers if hasattr(decoder, "layers") else decoder.model.layers
+def _layers(vlm)->list:
+    "The layers of a VLM's decoder; none where they are not where transformers keeps them."
+    decoder = vlm.get_decoder() if hasattr(vlm, "get_decoder") else None
+    return list(getattr(decoder, "layers", getattr(getattr(decoder, "model", None), "layers", ())))
 
 def _checkpointed(layer)->bool: return layer.training and getattr(layer, "gradient_checkpointing", False)
 
@@ -61,8 +61,8 @@ class LastTokenOnly:
         self,
         vlm, # Gets a hook, which does nothing until it is asked
     ):
-        self.on, self.layer = False, _layers(vlm)[-1]
-        self.names = list(inspect.signature(self.layer.forward).parameters)
+        self.on, self.layer = False, (_layers(vlm) or [None])[-1]
+        self.names = list(inspect.signature(self.layer.forward).parameters) if self.layer is not None else []
         self.fits = hasattr(self.layer, "self_attn") and "past_key_values" in self.names
         if self.fits: self.layer.register_forward_pre_hook(self._before, with_kwargs=True)
     def _before(self, layer, args, kwargs):
@@ -98,7 +98,8 @@ class SharedPrefix:
     @property
     def fits(self)->bool:
         "Is there a prefix worth sharing, and do all layers keep keys and values of it?"
-        return len(self.ids) > 3 and all(hasattr(l, "self_attn") and not _checkpointed(l) for l in _layers(self.vlm))
+        layers = _layers(self.vlm)
+        return len(self.ids) > 3 and bool(layers) and all(hasattr(l, "self_attn") and not _checkpointed(l) for l in layers)
 
 # %% ../../nbs/policy/02_compute.ipynb #4b754bf5
 @patch
