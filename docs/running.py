@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = ROOT/"build"/"outputs"
-SLOW = re.compile(r"\b(train|rollout|sweep|plan|count\w*|record)\(")   # pages with such calls begin first
+sys.path.append(str(ROOT/"tests"))
+from notebooks import LONG   # the pages that take longest
 
 PASSING = {"__pycache__", "executed", "videos", "checkpoints"}   # folders that come and go
 
@@ -59,9 +60,10 @@ def recall(path, folder, found):
 
 def prepare():
     "Imports that take seconds and change nothing that a page could see."
+    gc.disable()
     import h5py, matplotlib.pyplot, pandas, peft, pyarrow.parquet, scipy.stats, seaborn, statsmodels.api, torch, transformers
     import execnb.shell, nbdev.test
-    gc.collect(); gc.freeze()   # what is here already stays one copy in memory
+    gc.enable(); gc.collect(); gc.freeze()   # what is here already stays one copy in memory
     return execnb.shell.CaptureShell, nbdev.test.nb_test_cells
 
 def run(path, Shell, cells_of):
@@ -92,7 +94,7 @@ def main(folder, workers, without=()):
     pages = [p for p in sorted(folder.rglob("*.ipynb")) if p.relative_to(folder).parts[0] not in without]
     keys = {p: key(json.dumps(sources(p)), around) for p in pages}
     todo = [p for p, k in keys.items() if not recall(p, folder, k)]
-    todo.sort(key=lambda p: (kept(p, folder)["seconds"], len(SLOW.findall(json.dumps(sources(p))))), reverse=True)
+    todo.sort(key=lambda p: (-kept(p, folder)["seconds"], LONG.index(p.stem) if p.stem in LONG else len(LONG)))
     how, running, failed = prepare() if todo else (), {}, []
     for path in [*todo, *[None]*workers]:
         if running and (len(running) >= workers or path is None):
