@@ -83,3 +83,13 @@ def pytest_runtest_makereport(item, call):
     why = getattr(item.config, "lacking", "")
     if report.failed and why and "vlm4vla simulators install tabletop" in str(report.longrepr):
         report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: {why}.")
+
+def pytest_terminal_summary(terminalreporter):
+    "What was not tested here, file by file, with what it needs."
+    why = {}
+    for r in terminalreporter.stats.get("skipped", []):
+        reason = str(r.longrepr[-1] if isinstance(r.longrepr, (tuple, list)) else r.longrepr).removeprefix("Skipped: ")
+        why.setdefault((r.nodeid.split("::")[0], reason), []).append(r)
+    if why: terminalreporter.section("not tested here, and what it needs", sep="-")
+    for (file, reason), found in sorted(why.items()):
+        terminalreporter.write_line(f"{file}{f' ({len(found)} tests)' if len(found) > 1 else ''}: {reason}")
