@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))   # the package of this checkout, whichever is installed
-import api, gallery
+import api, gallery, outputs
 
 COPY, SRC, HTML, SITE = ROOT/"build"/"docs", ROOT/"build"/"pages", ROOT/"build"/"html", ROOT/"_site"
 WORKERS = os.environ.get("WORKERS", "2")
@@ -161,7 +161,7 @@ def page(nb, where, module):
         for o in cell.get("outputs", []):
             for kind in ("text/markdown", "text/html"):
                 if kind in o.get("data", {}): o["data"][kind] = linked(o["data"][kind], depth)
-            if "text/html" in o.get("data", {}): o["data"]["text/html"] = tidy(o["data"]["text/html"], where)
+            if "text/html" in o.get("data", {}): o["data"]["text/html"] = outputs.drawn(tidy(o["data"]["text/html"], where))
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 

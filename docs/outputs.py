@@ -35,9 +35,14 @@ def small(found):
     "A drawing inside HTML; in place of one of many lines stands the PNG that lies in figures/, in 256 colours."
     svg = base64.b64decode(found[1])
     if len(svg) <= LARGEST: return found[0]
-    png = ROOT/"figures"/(re.search(rb"<dc:title>([^<]*)<", svg)[1].decode() + ".png")
-    Image.open(png).convert("P", palette=Image.Palette.ADAPTIVE).save(buf := io.BytesIO(), "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}"
+    name = re.search(rb"<dc:title>([^<]*)<", svg)[1].decode()
+    Image.open(ROOT/"figures"/f"{name}.png").convert("P", palette=Image.Palette.ADAPTIVE).save(buf := io.BytesIO(), "PNG", optimize=True)
+    return f'data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}" data-drawing="{name}'
+
+def drawn(html):
+    "HTML of a committed page with the drawings themselves, for the site, where they follow the dark and can be enlarged."
+    svg = lambda m: base64.b64encode((ROOT/"figures"/f"{m[1]}.svg").read_bytes()).decode()
+    return re.sub(r'data:image/png;base64,[^"]*" data-drawing="(\w+)"', lambda m: f'data:image/svg+xml;base64,{svg(m)}"', html)
 
 def worth_keeping(output):
     "Is it more than progress bars and warnings?"

@@ -81,3 +81,10 @@ def test_it_still_shows_the_same(page, place):
         assert [text(o) for o in c["outputs"]] == [text(o) for o in shown], remedy
         pairs = zip(*([i for o in x for i in images(o)] for x in (c["outputs"], shown)), strict=True)
         assert all(same_image(*p) for p in pairs), remedy
+
+def test_the_site_has_the_drawing_where_a_page_has_its_image():
+    page = next(t for p in PAGES if "data-drawing=" in (t := "".join(joined(v) for c in cells(p) for o in c["outputs"]
+                                                                for v in o.get("data", {}).values())))
+    there = outputs.drawn(page)
+    assert "data-drawing" not in there and there.count("data:image/svg+xml") > page.count("data:image/svg+xml")
+    assert there.count("<img") == page.count("<img")
