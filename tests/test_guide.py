@@ -97,7 +97,8 @@ def test_a_page_runs_as_a_notebook(page, fresh):
     cells = [new_markdown_cell(f"# {page}\n> From the guide."), *(new_code_cell(s.text) for s in todo if s.kind == "python")]
     nb = new_notebook(cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")))
     nbformat.write(nb, "page.ipynb")
-    ran([sys.executable, "-m", "papermill", "--log-level", "ERROR", "--no-progress-bar", "page.ipynb", "out.ipynb"])
+    from papermill import execute_notebook
+    execute_notebook("page.ipynb", "out.ipynb", progress_bar=False, execution_timeout=SECONDS)
 
 # --- what cannot run here ---
 
