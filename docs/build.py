@@ -22,7 +22,7 @@ class Described(processors.FilterDefaults):   # every symbol is described here, 
     def base_procs(self): return [p for p in super().base_procs() if p is not processors.exec_show_docs]
 serve.FilterDefaults = Described
 serve.proc_nbs(n_workers=0)"""   # the command of that name would fetch Quarto first
-KEPT = ("analysis", "tutorials")   # committed with what they show, which a test compares: they are not run again
+KEPT = outputs.KEPT   # committed with what they show, which a test compares: they are not run again
 SKIP = shutil.ignore_patterns(".*", "bench", "__pycache__")
 DATA = shutil.ignore_patterns(".*", "checkpoints", "demo", "executed", "videos")
 
@@ -112,16 +112,9 @@ def aligned(table):
             for c in [*column, *(r.find_all("th")[-i] for r in (table.thead.find_all("tr") if table.thead else [])
                                  if len(r.find_all("th")) == width)]: c["class"] = [*c.get("class", []), "number"]
 
-def filed(figure, depth):
-    "A figure of `figures/` by its file, which follows the dark and is read once; the page itself may hold a coarser copy."
-    name = re.search(r"\bfigures/([\w.-]+)\.json", figure[0])
-    if not name or not (ROOT/"figures"/f"{name[1]}.svg").is_file(): return figure[0]
-    return re.sub(r'src="data:image/[^"]*"', f'src="{"../"*depth}figures/{name[1]}.svg"', figure[0])
-
-def tidy(html, where):
-    "An output with tables and figures as the site shows them."
+def tidy(html):
+    "An output with tables as the site shows them."
     html = "".join(html)
-    if where.parts[0] in KEPT: html = re.sub(r"<figure>.*?</figure>", lambda m: filed(m, len(where.parts) - 1), html, flags=re.S)
     if "dataframe" not in html: return html
     soup = BeautifulSoup(html, "html.parser")
     for style in soup.find_all("style"): style.extract()   # pandas' own, which would hold for the whole page
@@ -161,7 +154,7 @@ def page(nb, where, module):
         for o in cell.get("outputs", []):
             for kind in ("text/markdown", "text/html"):
                 if kind in o.get("data", {}): o["data"][kind] = linked(o["data"][kind], depth)
-            if "text/html" in o.get("data", {}): o["data"]["text/html"] = outputs.drawn(tidy(o["data"]["text/html"], where))
+            if "text/html" in o.get("data", {}): o["data"]["text/html"] = outputs.drawn(tidy(o["data"]["text/html"]), "../"*depth)
     nb["cells"] = [c for c in nb["cells"] if c["source"].strip()]
     return nb
 

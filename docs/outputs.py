@@ -39,10 +39,9 @@ def small(found):
     Image.open(ROOT/"figures"/f"{name}.png").convert("P", palette=Image.Palette.ADAPTIVE).save(buf := io.BytesIO(), "PNG", optimize=True)
     return f'data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}" data-drawing="{name}'
 
-def drawn(html):
-    "HTML of a committed page with the drawings themselves, for the site, where they follow the dark and can be enlarged."
-    svg = lambda m: base64.b64encode((ROOT/"figures"/f"{m[1]}.svg").read_bytes()).decode()
-    return re.sub(r'data:image/png;base64,[^"]*" data-drawing="(\w+)"', lambda m: f'data:image/svg+xml;base64,{svg(m)}"', html)
+def drawn(html, up):
+    "HTML of a committed page with the drawings themselves, for the site, where they follow the dark and can be enlarged: as files, `up`."
+    return re.sub(r'data:image/png;base64,[^"]*" data-drawing="(\w+)"', rf'{up}figures/\1.svg"', html)
 
 def worth_keeping(output):
     "Is it more than progress bars and warnings?"

@@ -85,6 +85,6 @@ def test_it_still_shows_the_same(page, place):
 def test_the_site_has_the_drawing_where_a_page_has_its_image():
     page = next(t for p in PAGES if "data-drawing=" in (t := "".join(joined(v) for c in cells(p) for o in c["outputs"]
                                                                 for v in o.get("data", {}).values())))
-    there = outputs.drawn(page)
-    assert "data-drawing" not in there and there.count("data:image/svg+xml") > page.count("data:image/svg+xml")
-    assert there.count("<img") == page.count("<img")
+    there, names = outputs.drawn(page, "../"), re.findall(r'data-drawing="(\w+)"', page)
+    assert "data-drawing" not in there and [n for n in names if f'src="../figures/{n}.svg"' in there] == names
+    assert all((ROOT/"figures"/f"{n}.svg").is_file() for n in names) and there.count("<img") == page.count("<img")
