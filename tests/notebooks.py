@@ -2,7 +2,7 @@
 
 What takes long to import is imported once, before this process becomes one for each page; no page sees what another one did.
 The pages that take longest begin, so that no process waits for another at the end."""
-import os, re, sys, time
+import os, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def main(workers, todo):
         if running and (len(running) >= workers or page is None):
             pid, status, spent = os.wait4(-1, 0)
             done = running.pop(pid); took[done.stem] = spent.ru_utime + spent.ru_stime
-            if status: failed.append(str(done.relative_to(ROOT)))
+            if status: failed.append(os.path.relpath(done, ROOT))
         if page: running[begin(page, test_nb)] = page
     longest = sorted(took, key=took.get, reverse=True)[:5 if len(took) > 5 else 0]
     print(f"{len(took)} notebooks, {sum(took.values()):.0f} s of processors" + "".join(f", {p} {took[p]:.0f}" for p in longest))
