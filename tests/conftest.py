@@ -65,7 +65,7 @@ def brief(monkeypatch):
     del benchmarks[plugin.ENTRY.name]
 
 LONG = ("test_slurm", "test_guide", "test_tutorials", "test_processes", "test_own", "test_sweep", "test_parameters", "test_policies",
-        "test_rollout", "test_figures", "test_cli", "test_wheel", "test_data")
+        "test_states", "test_grinningface", "test_figures", "test_rollout", "test_cli", "test_status", "test_wheel")
 
 def pytest_collection_finish(session): gc.enable(); gc.collect(); gc.freeze()
 
