@@ -72,7 +72,7 @@ def executed(path, **env):
     path = Path(path).resolve(); found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as d:
         done = subprocess.run([sys.executable, "-c", RUN, path.name, f"{d}/ran.ipynb"], cwd=path.parent, capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": found, "VLM4VLA_HOME": str(ROOT), **env})
+                              env={**os.environ, "PYTHONPATH": found, "VLM4VLA_HOME": str(ROOT), "TMPDIR": d, **env})
         if done.returncode: raise RuntimeError(f"{path.name} failed:\n{done.stderr[-3000:]}")
         return [[kept(o) for o in c.get("outputs", []) if worth_keeping(o)] for c in read(f"{d}/ran.ipynb")["cells"]]
 
