@@ -63,3 +63,13 @@ def test_a_finished_episode_and_an_unknown_split_are_refused(env):
     env.reset(0); env.done = True
     with pytest.raises(UserError, match="reset"): env.step(np.zeros((1, 7)))
     with pytest.raises(UserError, match="no split 'test'"): make("id").reset(0, "test")
+
+def test_carrying_ends():
+    "A hand that never opens has placed nothing when its actions are over."
+    from vlm4vla.catalog.benchmarks import benchmarks
+    from vlm4vla.tasks.tabletop.carry import make
+    b, env = benchmarks["grinningface-carry"], make("id")
+    env.reset(0); assert env.holding() and env.limit == b.max_steps
+    while not env.done: env.act(np.zeros(7, np.float32))
+    info = env.observe(None).info; env.close()
+    assert (info["n_steps"], info["success"], info["execution"]) == (b.max_steps, False, False)

@@ -34,18 +34,20 @@ class Carry(Tabletop):
         self.p.resetBasePositionAndOrientation(self.cube, self.tip() + [0, 0, .003], turn, **self.kw)
         self.grip = 0.; self._drive(SUBSTEPS)
 
+_LIMIT = 40 # actions per episode; the expert needs 11 to 22
+
 def make(
     split:str="id", # Of the tabletop
     **kwargs, # Of `Tabletop`
 )->Carry:
     "The simulator interface: one environment of a split."
-    return Carry(split, **kwargs)
+    return Carry(split, **{"limit": _LIMIT, **kwargs})
 
 # %% ../../../nbs/tasks/tabletop/05_carry.ipynb #59d63a27
-def _carry_episode(env:Carry, number:int, max_steps:int=40)->dict: # an episode as `vlm4vla.data.store` writes it
+def _carry_episode(env:Carry, number:int)->dict: # an episode as `vlm4vla.data.store` writes it
     "Let the expert carry the block, and note what it saw and did."
     obs = env.reset(number, "train"); images, actions = [], []
-    while not env.done and env.n < max_steps:
+    while not env.done:
         images.append(env.render()); actions.append(expert(env)); env.act(actions[-1])
     actions = np.stack(actions)
     return dict(task=obs.instruction, kind="demo", images=np.stack(images), actions=actions, executed=actions,
