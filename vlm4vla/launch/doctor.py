@@ -83,6 +83,8 @@ def _check_assets()->list:
         needed = any(e.backbone == b.name for e in studies["demo"].rows)
         rows.append(_finding(f"backbone {b.name}", (assets_dir()/b.folder/"config.json").is_file(), b.label,
                              f"{again}, or make it with the run notebook pretrain_mini", needed))
+    for name in (f"{e.benchmark}-{e.recipe.init}" for e in studies["demo"].rows):
+        rows.append(_finding(f"policy {name}", (assets_dir()/"policies"/name/"policy.json").is_file(), "", again, needed=True))
     return rows
 
 def _check_hub()->list:

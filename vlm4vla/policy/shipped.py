@@ -10,13 +10,16 @@ __all__ = ['shipped', 'ship']
 # %% ../../nbs/policy/08_shipped.ipynb #0af8c031
 from pathlib import Path
 import torch
-from ..core import UserError, assets_dir
+from ..core import UserError, assets_dir, near_miss
 from .policy import Policy
 
 # %% ../../nbs/policy/08_shipped.ipynb #91e1514b
+class _Shipped(dict):
+    def __missing__(self, name): raise UserError(f"There is no policy {name!r} that ships{near_miss(name, self)}")
+
 def shipped()->dict: # name → folder of the policy
     "The policies that come with the package."
-    return {f.parent.name: f.parent for f in sorted((assets_dir()/"policies").glob("*/policy.json"))}
+    return _Shipped({f.parent.name: f.parent for f in sorted((assets_dir()/"policies").glob("*/policy.json"))})
 
 def ship(
     policy:Policy, # Trained
