@@ -1,34 +1,8 @@
-"""The two pictures of the home page, made again into docs/static/: `route.svg`, how a VLM becomes a policy, and `arm.webp`, the
-tabletop's scripted expert at work (no policy: it knows where everything is)."""
+"""The drawing of the home page, made again into docs/static/: `route.svg`, how a VLM becomes a policy."""
 from pathlib import Path
 from xml.sax.saxutils import escape
-import numpy as np
-from PIL import Image
 
 STATIC = Path(__file__).resolve().parent/"static"
-
-# --- the arm ---
-
-def expert_at_work(episode=7, size=320):
-    "Images of one episode of the scripted expert."
-    from vlm4vla.tasks.tabletop.simulator import Tabletop, expert
-    env = Tabletop("id", size=size)
-    obs = env.reset(episode)
-    images = [obs.image]
-    while not obs.done:
-        obs = env.step(expert(env)[None])
-        images.append(obs.image)
-    assert obs.info["success"], "choose an episode that the expert solves"
-    return images, obs.instruction
-
-def arm(path=STATIC/"arm.webp"):
-    "A short film that begins again after its last image."
-    images, said = expert_at_work()
-    pages = [Image.fromarray(np.asarray(i)) for i in images]
-    pages[0].save(path, save_all=True, append_images=pages[1:], duration=[90]*(len(pages) - 1) + [1500], loop=0, quality=60, method=6)
-    return f"{path.name}: {len(pages)} images, {path.stat().st_size/1000:.0f} kB, “{said}”"
-
-# --- the route ---
 
 GREY, WORDS = "#7b8794", "#ffffff"   # lines that are seen on white and on black; words stand in boxes with a ground of their own
 BOXES = [   # left, top, width, height, ground, lines: what it is, then what passes
@@ -61,4 +35,4 @@ def route(path=STATIC/"route.svg"):
 """ + "\n".join(box(*b) for b in BOXES) + "\n</svg>\n", encoding="utf-8")
     return f"{path.name}: {path.stat().st_size/1000:.0f} kB"
 
-if __name__ == "__main__": print(route(), arm(), sep="\n")
+if __name__ == "__main__": print(route())

@@ -2,11 +2,12 @@
 
 What takes long to import is imported once, before this process becomes one for each page; no page sees what another one did.
 The pages that take longest begin, so that no process waits for another at the end."""
-import os, sys
+import os, signal, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = ("bench", "analysis", "tutorials") # measurements; what tests/test_tutorials.py runs and compares
+LIMIT = 1200 # seconds of a page; a page that waits for ever would have the whole test wait
 LONG = ("evaluate", "06_plan", "02_demonstrations", "03_sweep", "count_operations", "02_processes", "pretrain_mini", "vlm_sft", "train",
         "03_rollout", "04_policy", "01_loop", "01_tabletop", "05_carry", "90_cli", "03_heads")
 
@@ -31,6 +32,7 @@ def begin(page, test_nb):
     sys.stdout.flush(); sys.stderr.flush()
     if pid := os.fork(): return pid
     code = 1
+    signal.alarm(LIMIT) # ends this process, and so the page has failed
     try: code = 0 if test_nb(page, basepath=ROOT)[0] else 1
     finally: os._exit(code)
 
