@@ -50,9 +50,10 @@ def said(capsys, monkeypatch):
     return refused
 
 def terminal(*args, env={}, **kw):
-    "A command in a process of its own."
+    "A command in a process of its own, which finds the simulators that are installed for these tests."
+    from vlm4vla.catalog.benchmarks import simulators_dir
     return subprocess.run([sys.executable, "-m", "vlm4vla.cli", *map(str, args)], capture_output=True, text=True, timeout=400,
-                          env={**os.environ, **env}, **kw)
+                          env={"VLM4VLA_SIMULATORS": str(simulators_dir()), **os.environ, **env}, **kw)
 
 def checkpoint(family, folder):
     "A random checkpoint as transformers writes one."

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np
-from ...catalog.sets import demo_sets
 from ...core import cache_dir
 from ...data.recording import record
 from ...sim.elsewhere import in_simulator
@@ -55,12 +54,14 @@ def _carry_episode(env:Carry, number:int)->dict: # an episode as `vlm4vla.data.s
 
 @in_simulator("grinningface", "vlm4vla.tasks.tabletop.carry")
 def carry_block(
-    name:str, # An entry of `demo_sets` that is a `CarrySet`
+    first:int, # Number of the set's first layout
+    episodes:int, # Of the set
+    size:int, # Episodes per file
     block:int, # Number of the file, from 0
 )->list[dict]: # columns of each episode
     "The episodes of one file of a set."
-    s, env = demo_sets[name], make("train")
-    out = [_carry_episode(env, s.first + i) for i in range(s.episodes)[block*s.block:(block+1)*s.block]]
+    env = make("train")
+    out = [_carry_episode(env, first + i) for i in range(episodes)[block*size:(block+1)*size]]
     env.close()
     return out
 
@@ -81,6 +82,6 @@ class CarrySet:
     )->Path: # the dataset's folder
         "Record the set, or go on recording it; one that is there and sound is left alone."
         folder = Path(folder or cache_dir()/"data"/self.name)
-        record(folder, self.n_blocks, partial(carry_block, self.name), workers=workers, fps=240/SUBSTEPS,
-               settings=dict(asdict(self), scene=SCENE_VERSION))
+        record(folder, self.n_blocks, partial(carry_block, self.first, self.episodes, self.block), workers=workers,
+               fps=240/SUBSTEPS, settings=dict(asdict(self), scene=SCENE_VERSION))
         return folder
