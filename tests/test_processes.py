@@ -20,6 +20,11 @@ def begun(r):
     e = experiments[r]; seed_everything(stable_seed("train", e.seed))
     return Policy.new(e).state_dict()
 
+@pytest.fixture(scope="module", autouse=True)
+def everything():
+    "FSDP shares no prefix, so nobody does: otherwise AdamW would move weights whose gradient is mere rounding this way and that."
+    with pytest.MonkeyPatch.context() as m: m.setenv("VLM4VLA_COMPUTE_ALL", "1"); yield
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     d = tmp_path_factory.mktemp("alone")
@@ -34,6 +39,8 @@ from vlm4vla.policy.train import train
 train({RUNS[0]!r}, {str(d/"begun")!r}, stop_at=2)
 for mode in ("ddp", "fsdp"):
     for r in {RUNS!r}: train(r, f"{d}/{{mode}}/{{r}}", mode=mode)
+import os; os.environ["VLM4VLA_COMPUTE_ALL"] = "0"
+train({RUNS[0]!r}, {str(d/"less")!r})
 """, 2)
     return d
 
@@ -45,6 +52,11 @@ def test_two_processes_train_as_one(mode, alone, two):
         a, b = (Policy.load(f).state_dict() for f in (folder, two/mode/r))
         # against the way gone: AdamW moves a weight by the rate even where its gradient is mere rounding
         assert apart(a, b) < 1e-3*apart(a, first), r
+
+def test_two_processes_compute_less_as_one(two, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLM4VLA_COMPUTE_ALL", "0")
+    log = torch.load(two/"less"/"state.pt", weights_only=True)["log"]
+    assert losses(log) == pytest.approx(losses(train(RUNS[0], tmp_path)[1]), abs=1e-5)
 
 def test_one_process_goes_on_from_two(alone, two):
     assert losses(train(RUNS[0], two/"begun")[1]) == pytest.approx(alone[RUNS[0]][0], abs=1e-5)
