@@ -434,24 +434,23 @@ def _before_after(rows, out): # DataFrames: log of the training, episodes with `
     log = load("train_log", out)
     return log[log.run_id == rows[1].run_id], episodes.assign(when=episodes.run_id.map(when)).dropna(subset="when")
 
-def _learnt(rows, out)->list: # lines
+def _learnt(e, log, episodes)->list: # lines
     "What the demo's training brought."
     from vlm4vla.catalog.experiments import studies
-    log, episodes = _before_after(rows, out); arm = log[log.name == "arm"].sort_values("step").value
+    arm = log[log.name == "arm"].sort_values("step").value
     right = {w: f"{d.success.astype(bool).sum()} of {len(d)}" for w, d in episodes.groupby("when")}
-    e, full = rows[1], studies["demo"].rows[0].recipe
+    full = studies["demo"].rows[0].recipe
     return [f"Seen to learn, with the block in the hand already: the right card in {right['before']} episodes before training, in "
             f"{right['after']} after", f"{e.recipe.steps} steps of {e.recipe.batch_size}; loss of the arm {arm.iloc[0]:.3f} → "
             f"{arm.iloc[-1]:.3f}. It saw {e.recipe.steps*e.recipe.batch_size:,} samples, "
             f"the policies that ship {full.steps*full.batch_size:,} each."]
 
-def _draw_learnt(rows, out)->Path:
+def _draw_learnt(e, log, episodes, out)->Path:
     "Draw it."
     from vlm4vla.results.figures import draw_training, save
-    log, episodes = _before_after(rows, out)
     said = ("Loss of the arm over the steps of the demo's training; right: share of episodes that end on the right card, Wilson 95 % "
             "intervals.")
-    fig, tables = draw_training(log, episodes, rows[1].benchmark), [Path(out)/f"{t}.parquet" for t in ("train_log", "episodes")]
+    fig, tables = draw_training(log, episodes, e.benchmark), [Path(out)/f"{t}.parquet" for t in ("train_log", "episodes")]
     return save(fig, "demo_training", tables, Path(out)/"figures", said, said).path
 
 # %% ../nbs/90_cli.ipynb #18f9c11c
@@ -472,8 +471,9 @@ def _demo(args)->int:
     _place_shipped(rows, out)
     order = [demo_training[1], *rows[::-1], demo_training[0]] # the long ones first
     if failed := _say_outcome(sweep(order, out, **_given(args), trained=[e.run_id for e in rows])): return failed
-    say("", *_compared("demo", out), "", *_learnt(demo_training, out), "")
-    say(*(f"figure   {display_path(f.with_suffix('.png'))}" for f in (_draw("demo", out), _draw_learnt(demo_training, out))))
+    learnt = demo_training[1], *_before_after(demo_training, out)
+    say("", *_compared("demo", out), "", *_learnt(*learnt), "")
+    say(*(f"figure   {display_path(f.with_suffix('.png'))}" for f in (_draw("demo", out), _draw_learnt(*learnt, out))))
     say(*(f"video    {display_path(v)}" for v in sorted(p for p in out.rglob("*") if p.suffix in (".mp4", ".gif"))))
     say(f"tables   {display_path(out)}, explained in its README.md", f"runs     {display_path(out/'executed')}, the notebooks as they ran",
         "",
