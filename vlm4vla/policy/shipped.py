@@ -9,9 +9,9 @@ __all__ = ['shipped', 'ship']
 
 # %% ../../nbs/policy/08_shipped.ipynb #0af8c031
 from pathlib import Path
-import torch
 from ..core import UserError, assets_dir, near_miss
 from .policy import Policy
+from ..training.state import non_finite_weight
 
 # %% ../../nbs/policy/08_shipped.ipynb #91e1514b
 class _Shipped(dict):
@@ -27,7 +27,7 @@ def ship(
 )->Policy: # as it is read back, in float32 with rounded weights
     "Write a policy in half precision: half the file; its weights are rounded to eleven bits."
     half = {k: w.half() if w.is_floating_point() else w for k, w in policy.state_dict().items()}
-    if k := next((k for k, w in half.items() if w.is_floating_point() and not w.isfinite().all()), ""):
+    if k := non_finite_weight(half):
         raise UserError(f"The weight {k} is too large for half precision, so nothing was written to {folder}; save this policy with "
                       f"`policy.save` instead.")
     policy.save(Path(folder), half)
