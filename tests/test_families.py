@@ -56,6 +56,8 @@ def hugging_face(name, facts):
                                                                size=dict(shortest_edge=56**2, longest_edge=12845056), **stats)
     square = dict(height=facts["size"], width=facts["size"])
     siglip = transformers.SiglipImageProcessorPil(size=square)
+    fused = lambda **kw: dict(pixel_values=torch.cat([transformers.SiglipImageProcessorPil(
+        size=square, image_mean=m, image_std=s)(**kw)["pixel_values"] for m,s in zip(facts.get("means", []), facts.get("stds", []))], 1))
     whole = dict(do_image_splitting=False, size=dict(longest_edge=facts["size"]), max_image_size=dict(longest_edge=facts["size"]))
     return {"tiny-qwen3-vl": qwen(16), "tiny-qwen3-vl-moe": qwen(16), "tiny-qwen2.5-vl": qwen(14), "tiny-paligemma": siglip,
             "tiny-paligemma-2": siglip,
@@ -66,7 +68,8 @@ def hugging_face(name, facts):
             "tiny-llava-onevision": transformers.LlavaOnevisionImageProcessorPil(size=square, **stats),
             "tiny-smolvlm": transformers.SmolVLMImageProcessorPil(**whole),
             "tiny-idefics3": transformers.Idefics3ImageProcessorPil(**whole),
-            "tiny-lfm2-vl": transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=(facts["size"]//16)**2)}[name]
+            "tiny-lfm2-vl": transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=(facts["size"]//16)**2),
+            "tiny-openvla": fused}[name]
 
 @pytest.mark.parametrize("name", TINY)
 def test_pixels_are_those_of_the_hugging_face_processor(name):

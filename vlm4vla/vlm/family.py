@@ -31,6 +31,7 @@ class Family:
     prompts:dict       # Name of a prompt → token sequence with {image} and {instruction}
     image_token:str    # Stands for one visual token
     specials:tuple     # Special tokens of a small tokenizer, in the order of their ids
+    adds:tuple = ()    # Those of them that a published tokenizer lacks; they get the ids after its last
     pad:str            # Fills rows up
     eos:str            # Ends an answer
     question:str       # Token sequence that asks a question, with {image} and {question}
@@ -49,8 +50,9 @@ class Family:
     with_image_features:Callable = _as_encoder_outputs # (visual tokens, deepstack features) → inputs of its forward instead of pixels
     mean:tuple = (.5,.5,.5) # Of pixels, where no checkpoint says otherwise
     std:tuple = (.5,.5,.5)  # Likewise
-    unused:tuple = ()       # Modules that no forward of its headless model reaches; taken out, as processes wait for every gradient
+    unused:tuple = ()       # Modules that no forward of its headless model reaches (−1: a list's last); taken out: processes wait for every gradient
     text_attn:tuple = ()    # Attention implementations that suit its language model, the best first; empty: all
+    kept_words:int = 0      # Last words of its vocabulary that mean something, so that actions must not take their places
     masks:tuple = ("causal",) # What its text may see, as `text_mask` of a recipe names it; the first is the study's
 
 families = Registry("family")

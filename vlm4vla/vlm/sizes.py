@@ -13,8 +13,9 @@ import torch, transformers
 from transformers import InternVLConfig, Kosmos2Config, PaliGemmaConfig, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
-from .loading import image_facts, load_config, load_tokenizer
+from .loading import _without, image_facts, load_config, load_tokenizer
 from .family import families, part_of, token_ids
+from .openvla import OpenVLAConfig
 
 # %% ../../nbs/vlm/08_sizes.ipynb #7d40daaa
 def _qwen2_5(width, layers, inner, heads, kv, vocab, tied):
@@ -60,13 +61,14 @@ shapes = { # backbone → its published config
     "kosmos-2": Kosmos2Config,
     "internvl3.5-4b": lambda: _internvl(2560, 36, 9728, 32, 8),
 }
+_systems = {"openvla-7b": OpenVLAConfig} # likewise, of what is no row of the study
 
 @lru_cache
 def real_config(
     b:Backbone, # An entry of `backbones`, or one of a user's own
 ):
     "The config of a backbone at its real size: as published where that is known, else from its files."
-    if b.kind == "hub" and b.name in shapes: return shapes[b.name]()
+    if b.kind == "hub" and b.name in shapes | _systems: return (shapes | _systems)[b.name]()
     try: return load_config(b)
     except UserError as e: raise UserError(f"The size of {b.name!r} is known only from its files: {e}") from None
 
@@ -74,13 +76,13 @@ def real_config(
 @lru_cache
 def skeleton(
     b:Backbone, # An entry of `backbones`, or one of a user's own
-    headless:bool=True, # Without the output layer, as a policy wants it
+    headless:bool=True, # Without the output layer and what no forward reaches, as a policy wants it
 ):
     "The model of a backbone at its real size, without storage."
     auto = transformers.AutoModel if headless else transformers.AutoModelForImageTextToText
     with torch.device("meta"): model = auto.from_config(real_config(b))
     model.tie_weights()
-    return model
+    return _without(model, families[b.family]) if headless else model
 
 def count_parts(
     b:Backbone, # An entry of `backbones`, or one of a user's own
