@@ -46,6 +46,7 @@ class Recipe:
     lora_targets:tuple=() # Ends of the names of the linear layers that get an adapter; empty: all of them
     checkpoint_every:int=500 # Steps between two states to go on from; the last one is kept
     milestone_every:int=0 # Steps between two policies that are kept for good; 0: only the last
+    held_every:int=1 # Of the frames in which the gripper is closed, one in so many is learnt from: carrying is learnt long before fetching
     augment:str="none" # Random changes of training images: "none", "shift", or "crop" (with other colours)
     action_range:str="quantiles" # What the arm's numbers are scaled from: the data's 1 % and 99 % "quantiles", or "benchmark" (its range)
     action_keep:float=1. # Share of that range that is kept, about its middle; what lies outside is clipped
@@ -62,7 +63,7 @@ def check_recipe(
     "`r` itself, or a `UserError` that names the field."
     for k, allowed in choices.items():
         if getattr(r, k) not in allowed: raise UserError(f"The recipe's {k} is {getattr(r, k)!r}{near_miss(getattr(r, k), allowed)}")
-    for k in ("steps", "batch_size", "chunk_size", "n_action_steps", "eval_episodes", "checkpoint_every"):
+    for k in ("steps", "batch_size", "chunk_size", "n_action_steps", "eval_episodes", "checkpoint_every", "held_every"):
         if getattr(r, k) < 1: raise UserError(f"The recipe's {k} is {getattr(r, k)}; it must be at least 1.")
     for k in ("weight_decay", "warmup_steps", "grad_clip", "lr_head_mult", "model_size", "milestone_every"):
         if not 0 <= getattr(r, k) < float("inf"): raise UserError(f"The recipe's {k} is {getattr(r, k)}; it must be at least 0.")

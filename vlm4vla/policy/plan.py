@@ -10,12 +10,13 @@ __all__ = ['Cost', 'operations', 'flops_of', 'counts_of', 'cost', 'advise']
 # %% ../../nbs/policy/06_plan.ipynb #27fac0f5
 from dataclasses import dataclass
 from functools import lru_cache
+import torch
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from ..catalog.experiments import Experiment, Recipe
 from ..vlm.family import families, frozen_parts, part_of
-from .heads import heads
+from .heads import heads, make_head
 from .policy import adapter_targets
 from ..vlm.sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 
@@ -87,7 +88,9 @@ def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that
     return {p: 0 if p in still else n for p,n in learn.items()}
 
 def _parts(b:Backbone, r:Recipe)->dict: # part → parameters
-    return dict(count_parts(b), new=sum(p.numel() for p in heads[r.head].make(width_of(b), r.chunk_size).parameters()) + width_of(b))
+    query = width_of(b) if heads[r.head].reads == "query" else 0
+    with torch.device("meta"): head = make_head(r.head, width_of(b), r.chunk_size, real_config(b).get_text_config())
+    return dict(count_parts(b), new=sum(p.numel() for p in head.parameters()) + query)
 
 # %% ../../nbs/policy/06_plan.ipynb #44b240aa
 def _experts(b:Backbone)->dict: # name → parameters

@@ -8,12 +8,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy/train.html.md"""
 __all__ = ['demonstrations', 'with_text', 'train']
 
 # %% ../../nbs/policy/07_train.ipynb #468194e4
+import hashlib, json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-import torch
-from ..data.actions import ActionStats
+import numpy as np, torch
+from ..data.actions import ActionStats, encode
 from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
 from ..core import cache_dir, file_hash, to_jsonable, seed_everything, setting, stable_seed
@@ -25,7 +26,7 @@ from .plan import flops_of
 from ..training.loggers import check_loggers, open_loggers
 from ..data.samples import Samples, prefetch, augment
 from ..catalog.sets import demo_sets
-from .policy import Policy
+from .policy import Policy, is_pretrained
 from ..training.processes import World, init_process_group, barrier, model_state, wrap
 from ..training.loop import epoch_indices, fit, set_threads
 from ..training.origin import Origin
@@ -40,8 +41,8 @@ def demonstrations(
 
 def _groups(policy:Policy, r:Recipe):
     "The backbone at the recipe's rate; query and head at a multiple of it."
-    new = [p for n,p in policy.named_parameters() if not n.startswith("vlm.") and p.requires_grad]
-    old = [p for n,p in policy.named_parameters() if n.startswith("vlm.") and p.requires_grad]
+    new = [p for n,p in policy.named_parameters() if not is_pretrained(n) and p.requires_grad]
+    old = [p for n,p in policy.named_parameters() if is_pretrained(n) and p.requires_grad]
     return [dict(params=g, lr_mult=m) for g,m in ((old, 1.), (new, r.lr_head_mult)) if g]
 
 def with_text(
@@ -49,11 +50,11 @@ def with_text(
     indices, # Numbers of the samples, in the order wanted
     device:str="cpu", # Where the batch will go; not `cpu`: its images are pinned
     kind:str="none", # How images are changed, an entry of augmentations; `none`: not at all
-    seed=(), # Numbers the change is drawn from, besides the sample's own
+    seed=(), # Numbers that anything random is drawn from, besides the sample's own
 )->dict: # the batch of `Samples.batch`, with instructions as words and images a tensor
     "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
     b = samples.batch(indices); images = torch.from_numpy(augment(b["images"], kind, [(*seed, i) for i in indices]))
-    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]],
+    return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], keys=[(*seed, int(i)) for i in indices],
                     images=images.pin_memory() if device != "cpu" else images)
 
 # %% ../../nbs/policy/07_train.ipynb #0e2b9774
@@ -68,6 +69,12 @@ def _action_stats(samples:Samples, e:Experiment):
     stats = (dataset_stats(samples.reader, **gripper) if r.action_range == "quantiles"
              else ActionStats.from_range(b.action_lo, b.action_hi, **gripper))
     return stats.shrunk(r.action_keep)
+
+def _learnt_from(samples:Samples, stats, held_every:int)->np.ndarray:
+    "Numbers of the samples that are learnt from."
+    n = np.arange(len(samples))
+    if held_every == 1: return n
+    return n[(encode(samples.actions[n], stats)[:,6] == 1) | (n%held_every == 0)]
 
 # %% ../../nbs/policy/07_train.ipynb #781b4ad2
 @contextmanager
@@ -99,12 +106,17 @@ def _speed_up(policy:Policy, mode:str):
 # %% ../../nbs/policy/07_train.ipynb #39724416
 _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
           "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
-_LATER = dict(head="mlp") # fields that came later, each with what it was before: there the hash stays what it was
+_LATER = dict(head="mlp", held_every=1) # fields that came later, each with what it was before: there the hash stays what it was
+
+def _hash_of(facts)->str:
+    "A short name of exactly these facts."
+    return hashlib.sha256(json.dumps(to_jsonable(facts), sort_keys=True).encode()).hexdigest()[:16]
 
 def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
     "What the training of an experiment is made from; the policy carries it."
     facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init),
                  backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
+    if hasattr(policy.head, "facts"): facts["head_facts"] = _hash_of(policy.head.facts())
     policy.origin = Origin(facts | {k: v for k,v in to_jsonable(e.recipe).items() if k not in _APART and _LATER.get(k) != v})
     return policy.origin
 
@@ -125,14 +137,16 @@ def train(experiment:Experiment|str, # a row of `experiments`
     set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
     samples = _samples(e, data, policy.encoder.facts["size"])
-    policy.stats = _action_stats(samples, e); origin = _made_from(e, samples, policy)
+    policy.stats = _action_stats(samples, e); rows = _learnt_from(samples, policy.stats, r.held_every)
+    if hasattr(policy.head, "prepare"): policy.head.prepare(policy, samples)
+    origin = _made_from(e, samples, policy)
 
     if world.rank: seed_everything(stable_seed("train", e.seed, world.rank)) # dropout, where a model has any, must not be the same in all
     if gradient_checkpointing: policy.vlm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     _speed_up(policy, mode)
     net = wrap(policy, world)
     def prepared(step):
-        idx = epoch_indices(len(samples), r.batch_size, step, e.seed); mine = idx[world.rank::world.size]
+        idx = rows[epoch_indices(len(rows), r.batch_size, step, e.seed)]; mine = idx[world.rank::world.size]
         return [with_text(samples, mine[i:i+micro], world.device, r.augment, (stable_seed("augment", e.seed), step))
                 for i in range(0, len(mine), micro)], samples.mask[idx].sum()
     def keep(step):
