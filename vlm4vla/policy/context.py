@@ -68,11 +68,11 @@ def read_context(
                    out.last_hidden_state[:,-1])
 
 # %% ../../nbs/policy/02a_context.ipynb #30f31a75
-def _allowed(context:Context, S:int, both_ways:bool, dtype)->torch.Tensor: # (B, 1, S, T+S), 0 or −∞
+def _allowed(context:Context, there_BS, both_ways:bool, dtype)->torch.Tensor: # (B, 1, S, T+S), 0 or −∞
     "What S tokens that follow may see, to be added to the attention's scores."
-    B = len(context.mask); dev = context.mask.device
+    B, S = there_BS.shape; dev = context.mask.device
     own = torch.ones(S, S, dtype=torch.bool, device=dev)
-    see = torch.cat([context.mask.bool()[:,None].expand(B,S,-1), (own if both_ways else own.tril()).expand(B,S,S)], -1)
+    see = torch.cat([context.mask.bool()[:,None].expand(B,S,-1), (own if both_ways else own.tril()) & there_BS.bool()[:,None]], -1)
     return torch.zeros(see.shape, dtype=dtype, device=dev).masked_fill(~see, torch.finfo(dtype).min)[:,None]
 
 def _dtype(x): return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
@@ -91,16 +91,18 @@ def follow(
     x_BSD:torch.Tensor, # Embeddings of the tokens that follow
     decoder=None, # Passes them; by default the language model that read the context
     both_ways:bool=False, # Each sees all of them, not only those before it
+    there_BS=None, # True where there is a token that others may see; by default everywhere
 )->tuple[torch.Tensor, Context]: # hidden states (B, S, D); the context with them at its end
     "Let tokens follow."
     vlm, (B, S, _) = context.vlm, x_BSD.shape; cache = transformers.DynamicCache()
     for i, (k, v) in enumerate(context.layers): cache.update(k, v, i)
+    there = context.mask.new_ones(B, S) if there_BS is None else there_BS
     at = context.at[:,None] + torch.arange(S, device=x_BSD.device)
     turning = decoder is None and hasattr(vlm, "get_rope_index") # positions of three axes, which agree for all but images
-    out = _call(decoder or vlm.get_decoder(), x_BSD, _allowed(context, S, both_ways, _dtype(x_BSD)),
+    out = _call(decoder or vlm.get_decoder(), x_BSD, _allowed(context, there, both_ways, _dtype(x_BSD)),
                 at[None].expand(3,-1,-1) if turning else at, cache).last_hidden_state
     more = replace(context, layers=[(l.keys, l.values) for l in cache.layers], at=context.at + S, last=out[:,-1],
-                   mask=torch.cat([context.mask, context.mask.new_ones(B, S)], 1))
+                   mask=torch.cat([context.mask, there.to(context.mask.dtype)], 1))
     return out, more
 
 # %% ../../nbs/policy/02a_context.ipynb #32d65bfe

@@ -65,10 +65,11 @@ class FlowHead(nn.Module):
         context:Context, # Of the VLM; with a state, of `with_state`
         x_BKA:torch.Tensor, # Chunks, partly noise
         t_B:torch.Tensor, # How much: 1 is noise
+        mask_BK=None, # True where the step exists; the others are not seen
     )->torch.Tensor: # (B, K, A)
         a = self.action_in(x_BKA); t = _waves(t_B, a.shape[-1])[:,None].expand_as(a)
         a = self.time_out(F.silu(self.time_in(torch.cat([a, t], -1))))
-        return self.action_out(follow(context, a, self.expert, both_ways=True)[0].float())
+        return self.action_out(follow(context, a, self.expert, True, mask_BK)[0].float())
     def with_state(
         self,
         context:Context, # What the VLM read
@@ -85,7 +86,7 @@ def read(
     images, # As `Policy.forward` takes them
     instructions:list[str], # One per image
     multiple:int=1, # Rows are padded to a multiple of so many tokens
-    given:dict=None, # What is to be learnt: `actions`, and `keys` that noise is drawn from
+    given:dict=None, # What is to be learnt: `actions` and `mask`, and `keys` that noise is drawn from
 )->tuple: # directions predicted and true, (B, K, 7)
     "The direction at chunks that are partly noise."
     return self.learn(policy, policy.context(images, instructions, multiple), given)
@@ -95,12 +96,12 @@ def learn(
     self:FlowHead,
     policy, # Says how precisely is computed
     context:Context, # What was read
-    given:dict, # `actions` and `keys`
+    given:dict, # `actions`, `mask` and `keys`
 )->tuple: # directions predicted and true, (B, K, 7)
     "The same from a context."
     goal = torch.cat([given["actions"][...,:6], 2*given["actions"][...,6:]-1], -1)
     noise, t = (x.to(goal.device) for x in _drawn(given["keys"], goal.shape[1:])); s = t[:,None,None]
-    with policy.computing(): said = self(context, s*noise + (1-s)*goal, t)
+    with policy.computing(): said = self(context, s*noise + (1-s)*goal, t, given["mask"])
     return said.float(), noise - goal
 
 @patch
