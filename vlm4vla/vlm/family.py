@@ -36,6 +36,7 @@ class Family:
     eos:str            # Ends an answer
     question:str       # Token sequence that asks a question, with {image} and {question}
     follow_up:str      # The same for a further question about the same image, without {image}
+    lower:bool = False # What the robot is told stood in lower case when it was trained
     training_text:tuple # What these sequences say, for a small tokenizer to learn
     parts:dict         # Part → prefixes of parameter names
     vision_encoder_parts:tuple = ("vision",) # Parts that the paper calls its vision encoder

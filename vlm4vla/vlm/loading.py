@@ -262,4 +262,5 @@ def prompt(
     "Token ids of an instruction, the action query last."
     if kind not in self.family.prompts:
         raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
+    if self.family.lower and isinstance(instruction, str): instruction = instruction.lower()
     return self.ids(self.family.prompts[kind], instruction=instruction) + [self.query_id]

@@ -32,7 +32,7 @@ def _tower(name:str)->dict:
     raise UserError(f"The vision tower {name!r} of this OpenVLA is not one that is known here ({', '.join(_TOWERS)}); choose a checkpoint "
                     f"with these two.")
 
-# %% ../../nbs/vlm/13_openvla.ipynb #cffbd185
+# %% ../../nbs/vlm/13_openvla.ipynb #67c8bfdf
 class OpenVLAConfig(transformers.PreTrainedConfig):
     "What a published `config.json` of an OpenVLA says."
     model_type = "openvla"
@@ -46,10 +46,11 @@ class OpenVLAConfig(transformers.PreTrainedConfig):
     n_action_bins: int = 256 # Edges of the bins that a number of an action falls into
     pad_to_multiple_of: int = 64 # Rows of the embedding that are no tokens
     pad_token_id: int|None = 32000 # Fills rows up
-    image_token_id: int = 32001 # Stands for one visual token
+    image_token_id: int|None = None # Stands for one visual token; none: the row behind that of the padding
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        if self.image_token_id is None: self.image_token_id = self.pad_token_id + 1
         if not self.use_fused_vision_backbone or len(self.image_sizes) != 2 or len({*self.image_sizes}) != 1:
             raise UserError(f"This OpenVLA has not two vision towers of one image size (image_sizes: {self.image_sizes}), as only the "
                             f"fused ones have; choose such a checkpoint.")
@@ -249,7 +250,7 @@ register_checkpoint_conversion_mapping("openvla", [ # name in a published file â
     WeightRenaming(r"^language_model\.lm_head", "lm_head"), WeightRenaming(r"^language_model\.model\.", "model.language_model."),
     WeightRenaming(r"^vision_backbone", "model.vision_backbone"), WeightRenaming(r"^projector", "model.projector")], overwrite=True)
 
-# %% ../../nbs/vlm/13_openvla.ipynb #28c65063
+# %% ../../nbs/vlm/13_openvla.ipynb #6af6e428
 _SPECIALS = ("<unk>", "<s>", "</s>", "<PAD>", "<image>")
 
 def _openvla_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32, depth=2, patch=28, vocab=300, image=224):
@@ -260,7 +261,7 @@ def _openvla_config(hidden=64, layers=2, ff=128, heads=4, head_dim=16, vision=32
                          num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=max(heads//2,1), head_dim=head_dim,
                          pad_token_id=3, bos_token_id=1, eos_token_id=2, rope_parameters=dict(rope_type="default", rope_theta=1e4)),
         towers=[tower | dict(registers=4), tower | dict(registers=0)], timm_model_ids=[], image_sizes=[image, image], pad_to_multiple_of=0,
-        pad_token_id=3, image_token_id=_SPECIALS.index("<image>"))
+        pad_token_id=3)
 
 # %% ../../nbs/vlm/13_openvla.ipynb #c1f609f3
 _MEANS, _STDS = ((.485,.456,.406), (.5,.5,.5)), ((.229,.224,.225), (.5,.5,.5)) # of the pixels that each tower reads
@@ -281,12 +282,12 @@ def _processor(f, size, patch):
         image_resize_strategy="resize-naive", input_sizes=[[3, size, size]]*2, interpolations=["bicubic"]*2,
         means=[list(m) for m in _MEANS], stds=[list(s) for s in _STDS], use_fused_vision_backbone=True)
 
-# %% ../../nbs/vlm/13_openvla.ipynb #4f75bcba
+# %% ../../nbs/vlm/13_openvla.ipynb #5584a406
 _ASK = " In: What action should the robot take to {instruction}?\nOut: "
 families.add(Family(
     name="openvla", model_type="openvla", prompts=dict(long="<s>{image}" + _ASK, short="<s>{image} In: {instruction}\nOut: "),
     question="<s>{image} In: {question}\nOut:", follow_up=" In: {question}\nOut:", training_text=(" In:", "\nOut:"), image_token="<image>",
-    specials=_SPECIALS, adds=("<image>",), pad="<PAD>", eos="</s>", config=_openvla_config, mini=dict(patch=16, vision=192),
-    processor=_processor, image_facts=_image_facts, pixels=_pixels, mean=_MEANS[0], std=_STDS[0], unused=_UNREACHED,
+    specials=_SPECIALS, adds=("<image>",), kept_words=2, lower=True, pad="<PAD>", eos="</s>", config=_openvla_config,
+    mini=dict(patch=16, vision=192), processor=_processor, image_facts=_image_facts, pixels=_pixels, mean=_MEANS[0], std=_STDS[0], unused=_UNREACHED,
     parts=dict(vision=("vision_backbone.",), projector=("projector.",), language=("language_model.",),
                embedding=("language_model.embed_tokens.",))));
