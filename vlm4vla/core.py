@@ -17,6 +17,7 @@ import errno, fcntl, gc, hashlib, json, os, random, re, secrets, shlex, shutil, 
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #5abe9e2d
@@ -50,6 +51,7 @@ def _content(v):
     if is_dataclass(v) and not isinstance(v, type): return type(v).__name__, tuple(_content(getattr(v, f.name)) for f in fields(v))
     if isinstance(v, dict): return {k: _content(x) for k, x in v.items()}
     if isinstance(v, (tuple, list)): return tuple(map(_content, v))
+    if isinstance(v, partial): return _content(v.func), _content(v.args), _content(v.keywords)
     return v.__qualname__ if callable(v) and hasattr(v, "__qualname__") else v
 
 # %% ../nbs/00_core.ipynb #6db72ed0

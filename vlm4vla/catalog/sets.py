@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from .benchmarks import TaskRegistry
+from ..core import UserError
 
 # %% ../../nbs/catalog/05_sets.ipynb #66e8c59e
 demo_sets = TaskRegistry("demonstration set", "demonstrations")
@@ -25,6 +26,7 @@ class QuestionSet:
     weights:dict # Kind of question → how often training asks it
     tolerance:dict=field(default_factory=dict) # Kind → how far off each number of an answer may be; other kinds want the very words
     texts:Callable=None # () → texts with every word that is said, frequent ones often
+    pictures:str="" # "module:name" of (n, size) → images (n, size, size, 3) uint8 and what each shows, made if they are not there
     aligned:str="" # "module:name" of the words that a vision tower is aligned with, and the loss of (words, inputs, states)
 
     @property
@@ -32,10 +34,22 @@ class QuestionSet:
         "Kinds of question, in the order of a report."
         return tuple(self.weights)
 
+    def _named(self, where:str):
+        module, _, name = where.partition(":")
+        return getattr(import_module(module), name)
+
     def about(self)->tuple: # words; loss of (words, inputs, states)
         "What a vision tower is aligned with."
-        module, _, name = self.aligned.partition(":")
-        return getattr(import_module(module), name)
+        return self._named(self.aligned)
+
+    def images(
+        self,
+        n:int, # How many
+        size:int, # Side, in pixels
+    )->tuple: # (n, size, size, 3) uint8; what each shows
+        "Images to ask about in training."
+        if not self.pictures: raise UserError(f"The question set {self.name!r} says nothing of where its images come from; choose another.")
+        return self._named(self.pictures)(n, size)
 
 question_sets = TaskRegistry("question set", "questions")
 

@@ -168,7 +168,7 @@ class Samples:
         if reader is None or not len(reader):
             raise UserError(f"No frame of {folder} is left to learn from; `vlm4vla data check {folder}` says why.")
         self.frames = image_cache(reader, size, via, workers) if fits_cache(reader, size) else StreamedImages(reader, size, via, workers)
-        self._take(reader if kinds is None else self._of(reader, kinds))
+        self._take(reader if kinds is None else self._of(reader, kinds)); self.extra = {}
 
     @property
     def hash(self)->str: return self.reader.hash
@@ -203,4 +203,5 @@ def batch(self:Samples,
     "Some samples, as arrays."
     i = np.asarray(indices)
     chunks = np.minimum(i[:, None] + np.arange(self.chunk_size), self.last[i][:, None])
-    return dict(images=self.frames[self.rows[i]], instruction_ids=self.instruction_ids[i], actions=self.actions[chunks], mask=self.mask[i])
+    return dict(images=self.frames[self.rows[i]], instruction_ids=self.instruction_ids[i], actions=self.actions[chunks], mask=self.mask[i],
+                **{k: v[i] for k,v in self.extra.items()}) # what a head has added: something of every sample

@@ -25,7 +25,7 @@ from ..data.actions import ActionStats, decode, encode
 from ..catalog.backbones import Backbone, backbones
 from ..data.samples import center_crop, resize_images
 from ..catalog.experiments import Experiment, choices
-from ..vlm.loading import Encoder, load_model, load_with_words
+from ..vlm.loading import Encoder, checkpoint_hash, load_model, load_with_words
 from ..vlm.family import frozen_parts, part_of
 from ..data.metadata import Entry, check_entries, read_json, clean_text, refuse
 from ..training.origin import Origin
@@ -55,20 +55,21 @@ class Policy(nn.Module):
         lora_targets=(), # Ends of names of the layers that get an adapter; empty: all
         augment:str="none", # How images are changed in training
         text_mask:str="causal", # What text may see: one of `Family.masks`
+        cotrain:str="", # Question set that the VLM goes on answering: its output layer is kept
         query_scale:str="none", # How the query's length is set at the start: `none`, or as `ActionQuery` has it
     ):
         super().__init__()
         self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
                           image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank,
-                          lora_targets=list(lora_targets), augment=augment,
-                          text_mask=text_mask, query_scale=query_scale)
-        if head != "mlp": self.facts["head"] = head # a checkpoint without it is of the study's head
+                          lora_targets=list(lora_targets), augment=augment, text_mask=text_mask, query_scale=query_scale)
+        self.facts |= {k: v for k,v in dict(head=head, cotrain=cotrain).items() if v not in ("mlp", "")} # as before these were there
         self.dtype = getattr(torch, precision)
         self.encoder = Encoder(backbone, model_size or image_size, text_mask)
         if model_size and self.encoder.facts["size"] != model_size:
             raise UserError(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave "
                             f"model_size at 0.")
-        self.vlm, self.lm_head = load_with_words(backbone, init) if heads[head].reads == "words" else (load_model(backbone, init), None)
+        words = heads[head].reads == "words" or cotrain
+        self.vlm, self.lm_head = load_with_words(backbone, init) if words else (load_model(backbone, init), None)
         if lora_rank: self._check_adapters(adapter_targets(self.vlm, lora_targets))
         self.adapted = _adapt(self.vlm, lora_rank, lora_targets) if lora_rank else {}
         if heads[head].reads != "query": check_context(self.vlm, f"The head {head!r}")
@@ -87,6 +88,7 @@ def new(
 )->Policy: # untrained
     "The untrained policy of an experiment."
     r = asdict(e.recipe)
+    if r["lora_steps"]: r["lora_rank"], r["lora_targets"] = 0, () # they were merged
     return cls(backbones[e.backbone], **{k: r[k] for k in inspect.signature(cls).parameters if k in r})
 
 @patch(as_prop=True)
@@ -103,11 +105,17 @@ def forward(
     multiple:int=1, # Rows are padded to a multiple of so many tokens
     given:dict=None, # In training, what is to be learnt: encoded `actions` (B, K, 7), their `mask`, `keys` of the samples
 )->tuple: # what the head gives: of the MLP arm (B, K, 6) and gripper logits (B, K), float32
-    "Actions in encoded units for images of the model's size."
+    "Actions in encoded units for images of the model's size; with questions given, what their answers cost, too."
+    out = self._predict(images_BHWC, instructions, multiple, given)
+    return (out, self._answers(given["questions"])) if given and "questions" in given else out
+
+@patch
+def _predict(self:Policy, images_BHWC, instructions, multiple, given):
     if self.query is None: return self.head.read(self, images_BHWC, instructions, multiple, given)
     with self._read(images_BHWC, instructions, multiple) as inputs: h_BD = query_states(self.vlm, inputs, self.encoder.query_id)[:,0]
     return self.head(h_BD.float())
 
+# %% ../../nbs/policy/04_policy.ipynb #4497d332
 @patch
 def context(
     self:Policy,
@@ -118,6 +126,7 @@ def context(
     "What the VLM has read of images and instructions, for heads that go on from there."
     with self._read(images_BHWC, instructions, multiple) as inputs: return read_context(self.vlm, inputs)
 
+# %% ../../nbs/policy/04_policy.ipynb #03f27e07
 @patch
 def logits(
     self:Policy,
@@ -128,6 +137,7 @@ def logits(
     cap = getattr(self.vlm.config.get_text_config(), "final_logit_softcapping", None)
     return (words(h)/cap).tanh()*cap if cap else words(h)
 
+# %% ../../nbs/policy/04_policy.ipynb #8bb0a27e
 @patch
 def loss(
     self:Policy,
@@ -138,9 +148,26 @@ def loss(
     "The loss of a batch of `Samples`, or its share in that of a larger batch."
     target = torch.as_tensor(encode(batch["actions"], self.stats), dtype=torch.float32, device=self.device)
     mask = torch.as_tensor(batch["mask"], device=self.device)
-    given = {} if self.query else dict(given=dict(actions=target, mask=mask, **{k: batch[k] for k in ("keys", "codes") if k in batch}))
-    prediction = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple, **given)
-    return self.head.loss(prediction, target, mask, self.facts["loss"], n)
+    given = {k: batch[k] for k in ("keys", "codes", "questions") if k in batch}
+    if not self.query: given |= dict(actions=target, mask=mask)
+    out = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple, given)
+    if "questions" not in given: return self.head.loss(out, target, mask, self.facts["loss"], n)
+    prediction, answers = out; loss, parts = self.head.loss(prediction, target, mask, self.facts["loss"], n)
+    cost = given["questions"]["weight"]*answers
+    return loss + cost, dict(parts, answers=answers.detach())
+
+# %% ../../nbs/policy/04_policy.ipynb #4a7cc07e
+@patch
+def _answers(
+    self:Policy,
+    asked:dict, # Of `questions_at`: rows, targets, images, the share of a whole batch that this is
+)->torch.Tensor:
+    "What true answers cost, in the mean over their words, times the share."
+    images = asked["images"].to(self.device, non_blocking=True); inputs = self.encoder(asked["rows"], images)
+    T = inputs["input_ids"].shape[1]; goal = torch.tensor([[-100]*(T-len(t)) + t for t in asked["targets"]], device=self.device)[:,1:]
+    with self.computing():
+        h = self.vlm(**inputs, use_cache=False).last_hidden_state[:,:-1][goal >= 0]
+        return F.cross_entropy(self.logits(h).float(), goal[goal >= 0])*asked["share"]
 
 # %% ../../nbs/policy/04_policy.ipynb #8ae23de7
 @patch
@@ -162,6 +189,7 @@ def computing(self:Policy):
     "In here the VLM computes in the recipe's precision."
     return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
+# %% ../../nbs/policy/04_policy.ipynb #9df40f21
 @patch
 @contextmanager
 def _less(self:Policy, inputs:dict):
@@ -288,6 +316,16 @@ def _adapt(vlm, rank:int,
     peft.inject_adapter_in_model(config, vlm)
     return {n: n in names for n in sorted(matrices)}
 
+# %% ../../nbs/policy/04_policy.ipynb #529f4aa4
+@patch
+@torch.no_grad()
+def merged(self:Policy)->dict: # name → weight, as a policy without adapters names it
+    "The weights with adapters added to what they stand beside; the policy's own are merged."
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    for m in self.vlm.modules():
+        if isinstance(m, BaseTunerLayer): m.merge()
+    return {n.replace(".base_layer.", "."): w for n,w in self.state_dict().items() if "lora_" not in n}
+
 # %% ../../nbs/policy/04_policy.ipynb #c42a8c74
 def is_pretrained(
     name:str, # Of a policy's parameter
@@ -313,6 +351,7 @@ def adapters(self:Policy)->dict: # (part, end of a name) → (matrices whose ada
         counts[key] = tuple(a+b for a,b in zip(counts.get(key, (0, 0)), (learns, not learns)))
     return counts
 
+# %% ../../nbs/policy/04_policy.ipynb #0dccb189
 @patch
 def freeze(
     self:Policy,
@@ -357,13 +396,15 @@ def compile_layers(
 _SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"),
          Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}),
          Entry("head", "text", must=False, otherwise="mlp"), Entry("head_facts", "object", must=False, otherwise={}),
+         Entry("cotrain", "text", must=False, otherwise=""),
+         Entry("vlm", "text", must=False, otherwise=""), # the checkpoint whose weights its VLM has; the file beside it holds the rest
          Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")),
          *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
 def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it was made from
     "What `policy.json` says, looked at."
     path = folder/"policy.json"; found = check_entries(read_json(path), _SAID, str(path))
-    stats, origin, want, made = (found.pop(k) for k in ("stats", "origin", "weights", "head_facts"))
+    stats, origin, want, made, vlm = (found.pop(k) for k in ("stats", "origin", "weights", "head_facts", "vlm"))
     for k in (k for k in choices if k in found and found[k] not in choices[k]):
         refuse(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
@@ -373,16 +414,16 @@ def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it
     if want and want != file_hash(folder/"model.safetensors"):
         refuse(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
               f"training together, or {_RETRAIN}.")
-    return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or [])), made
+    return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or [])), made, vlm
 
 # %% ../../nbs/policy/04_policy.ipynb #97cf7ea0
-def _put(policy:Policy, folder):
-    "Load the weights of a checkpoint, or say in what they are of another policy."
+def _put(policy:Policy, folder, but_vlm:bool):
+    "Load the weights of a checkpoint, those of its VLM or all but these, or say in what they are of another policy."
     path, b, k = folder/"model.safetensors", policy.encoder.b.name, policy.facts["chunk_size"]
     try: weights = load_file(path)
     except Exception as e:
         raise UserError(f"{path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:80]}); {_RETRAIN}.") from None
-    have = policy.state_dict(); size = lambda d, n: tuple(d[n].shape) if n in d else None
+    have = {n: w for n,w in policy.state_dict().items() if not (but_vlm and is_pretrained(n))}; size = lambda d, n: tuple(d[n].shape) if n in d else None
     odd = [n for n in (*have, *weights) if size(have, n) != size(weights, n)]
     last = max((n for n in have if n.startswith("head.arm.") and n.endswith(".weight")), key=lambda n: int(n.split(".")[2]), default="")
     if odd and last in weights and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0])
@@ -396,7 +437,7 @@ def _put(policy:Policy, folder):
                       f"together, or {_RETRAIN}.")
     if bad := non_finite_weight(weights):
         raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
-    policy.load_state_dict(weights)
+    policy.load_state_dict(weights, strict=not but_vlm)
 
 # %% ../../nbs/policy/04_policy.ipynb #7f6184e2
 _RETRAIN = "train the experiment again"
@@ -427,8 +468,10 @@ def load(
     folder = Path(folder)
     for f in ("policy.json", "model.safetensors"):
         if not (folder/f).is_file(): raise UserError(f"{folder} is no checkpoint: it has no {f}; train it with `vlm4vla train EXPERIMENT`.")
-    facts, stats, origin, made = _facts(cls, folder)
-    self = cls(backbones[facts.pop("backbone")], **facts | dict(init="scratch")); self.facts["init"] = facts.get("init", "pretrained")
+    facts, stats, origin, made, vlm = _facts(cls, folder); b = backbones[facts.pop("backbone")]
+    if vlm and vlm != checkpoint_hash(b):
+        refuse(f"The VLM of the policy in {folder} is not the one that {b.source} holds now; roll it out from its own folder again.")
+    self = cls(b, **facts | ({} if vlm else dict(init="scratch"))); self.facts["init"] = facts.get("init", "pretrained")
     if made: self.head.set_facts(made)
-    _put(self, folder); self.stats, self.origin = stats, origin
+    _put(self, folder, bool(vlm)); self.stats, self.origin = stats, origin
     return self.eval()

@@ -27,9 +27,12 @@ class WordsHead(nn.Module):
         width:int, # Hidden size of the backbone; not needed
         chunk_size:int, # Actions K predicted at once
         fast:int=0, # Size of a FAST vocabulary; 0: bins
+        added:bool=False, # New words behind the vocabulary, in the place of its last ones
     ):
         super().__init__()
         self.k, self.fast, self.tokens = chunk_size, fast, None if fast else BinTokens(chunk_size=chunk_size)
+        self.table = nn.Embedding(fast or self.tokens.n, width) if added else None
+        if added: nn.init.normal_(self.table.weight, std=width**-.5)
         self.said = dict(chunks=0, malformed=0) # since it was made
     def prepare(
         self,
@@ -38,7 +41,7 @@ class WordsHead(nn.Module):
     ):
         "Fit the tokenizer on the chunks that are whole."
         if self.fast: self.tokens = FastTokens.fit(_chunks(samples, policy.stats), vocab_size=self.fast)
-        check_vocabulary(policy, self.tokens.n)
+        if not self.table: check_vocabulary(policy, self.tokens.n)
     def facts(self)->dict: return dict(tokens=self.tokens and self.tokens.to_dict())
     def set_facts(
         self,
@@ -70,6 +73,27 @@ def check_vocabulary(
         raise UserError(f"{n} action tokens are more than the {have} words of {policy.encoder.b.name!r} whose places they would take; "
                         "choose a head of fewer tokens, such as 'fast-256'.")
 
+def _known(policy)->int: return policy.vlm.get_input_embeddings().num_embeddings
+
+@patch
+def ids(
+    self:WordsHead,
+    policy, # A `Policy` with this head
+    tokens:list[int], # Of an action
+)->list[int]:
+    "The words that tokens take."
+    return [_known(policy) + t for t in tokens] if self.table else [last_word(policy) - t for t in tokens]
+
+@patch
+def tokens_of(
+    self:WordsHead,
+    policy, # A `Policy` with this head
+    words:list[int], # Ids, of any words
+)->list[int]: # below 0, or too large, where a word is no token
+    "The tokens that words stand for."
+    return [w - _known(policy) for w in words] if self.table else [last_word(policy) - w for w in words]
+
+# %% ../../nbs/policy/03b_words.ipynb #270c1b22
 @patch
 def sentences(
     self:WordsHead,
@@ -78,9 +102,32 @@ def sentences(
 )->torch.Tensor: # (B, S) ids, −100 past a sentence's end
     "The words for actions; a FAST sentence closes with the family's own end of an answer."
     if self.tokens is None: raise UserError("The tokenizer of this head was not fitted; train the policy, or call `policy.head.prepare`.")
-    last, end = last_word(policy), [policy.encoder.tok_id(policy.encoder.family.eos)] if self.fast else []
-    rows = [[last - t for t in row] + end for row in self.tokens.encode(actions_BKA.cpu().numpy())]; S = max(map(len, rows))
+    end = [policy.encoder.tok_id(policy.encoder.family.eos)] if self.fast else []
+    rows = [self.ids(policy, row) + end for row in self.tokens.encode(actions_BKA.cpu().numpy())]; S = max(map(len, rows))
     return torch.tensor([r + [-100]*(S-len(r)) for r in rows], device=actions_BKA.device)
+
+# %% ../../nbs/policy/03b_words.ipynb #8b4b5d90
+@patch
+def vectors(
+    self:WordsHead,
+    policy, # A `Policy` with this head
+    ids:torch.Tensor, # Of words, old and added
+)->torch.Tensor: # (..., D)
+    "What the language model is given for words."
+    emb = policy.vlm.get_input_embeddings()
+    if not self.table: return emb(ids)
+    new = ids >= _known(policy)
+    return torch.where(new[...,None], self.table((ids - _known(policy)).clamp(0))*getattr(emb, "scalar_embed_scale", 1.), emb(ids.masked_fill(new, 0)))
+
+@patch
+def scores(
+    self:WordsHead,
+    policy, # A `Policy` with this head
+    h:torch.Tensor, # (..., D) hidden states
+)->torch.Tensor: # (..., words, old and added)
+    "How likely each word comes next."
+    old = policy.logits(h)[..., :_known(policy)]
+    return torch.cat([old, F.linear(h, self.table.weight)], -1) if self.table else old
 
 # %% ../../nbs/policy/03b_words.ipynb #b6f25476
 @patch
@@ -107,10 +154,11 @@ def learn(
     with policy.computing():
         h = context.last[:,None]
         if goal.shape[1] > 1:
-            more, _ = follow(context, policy.vlm.get_input_embeddings()(goal[:,:-1].clamp(0))); h = torch.cat([h, more], 1)
-        cost = F.cross_entropy(policy.logits(h).float().flatten(0,1), goal.flatten(), reduction="none", ignore_index=-100)
+            more, _ = follow(context, self.vectors(policy, goal[:,:-1].clamp(0))); h = torch.cat([h, more], 1)
+        cost = F.cross_entropy(self.scores(policy, h).float().flatten(0,1), goal.flatten(), reduction="none", ignore_index=-100)
     return cost.view(goal.shape).masked_fill(goal < 0, torch.nan)
 
+# %% ../../nbs/policy/03b_words.ipynb #7da76926
 @patch
 def loss(
     self:WordsHead,
@@ -134,16 +182,16 @@ def say(
     context:Context, # What was read
 )->list[list[int]]: # Tokens of each row, without the end
     "Greedy words."
-    end, last, rows = policy.encoder.tok_id(policy.encoder.family.eos), last_word(policy), []
-    emb, open_ = policy.vlm.get_input_embeddings(), torch.ones(len(context.mask), dtype=torch.bool, device=context.mask.device)
+    end, rows = policy.encoder.tok_id(policy.encoder.family.eos), []
+    open_ = torch.ones(len(context.mask), dtype=torch.bool, device=context.mask.device)
     for i in range(self.tokens.longest + bool(self.fast)):
         with policy.computing():
-            if i: _, context = follow(context, emb(rows[-1][:,None]))
-            rows.append(policy.logits(context.last).argmax(-1))
+            if i: _, context = follow(context, self.vectors(policy, rows[-1][:,None]))
+            rows.append(self.scores(policy, context.last).argmax(-1))
         if self.fast: open_ &= rows[-1] != end
         if not open_.any(): break
     words = torch.stack(rows, 1).tolist()
-    return [[last - w for w in (r[:r.index(end)] if self.fast and end in r else r)] for r in words]
+    return [self.tokens_of(policy, r[:r.index(end)] if self.fast and end in r else r) for r in words]
 
 @patch
 def answer(
@@ -160,9 +208,11 @@ def answer(
     return torch.from_numpy(actions)
 
 _bins = dict(reads="words", loss="cross-entropy over the vocabulary", acts="word by word")
-heads.add(ActionHead(name="bins", label="256 bins", make=WordsHead, follow=lambda k: 7*k - 1, **_bins))
-heads.add(ActionHead(name="fast", label="FAST", make=partial(WordsHead, fast=1024), follow=lambda k: 3*k, **_bins))
-heads.add(ActionHead(name="fast-256", label="FAST, 256 tokens", make=partial(WordsHead, fast=256), follow=lambda k: 3*k, **_bins));
+for name, label, more in (("bins", "256 bins", {}), ("bins-added", "256 bins, added words", dict(added=True))):
+    heads.add(ActionHead(name=name, label=label, make=partial(WordsHead, **more), follow=lambda k: 7*k - 1, **_bins))
+for name, label, more in (("fast", "FAST", dict(fast=1024)), ("fast-256", "FAST, 256 tokens", dict(fast=256)),
+                          ("fast-added", "FAST, 256 added words", dict(fast=256, added=True))):
+    heads.add(ActionHead(name=name, label=label, make=partial(WordsHead, **more), follow=lambda k: 3*k, **_bins))
 
 # %% ../../nbs/policy/03b_words.ipynb #e1013b69
 class InsulatedHead(nn.Module):
@@ -173,9 +223,10 @@ class InsulatedHead(nn.Module):
         chunk_size:int, # Actions K predicted at once
         text, # Config of its language model
         fast:int=1024, # Size of the FAST vocabulary
+        added:bool=False, # New words behind the VLM's own
     ):
         super().__init__()
-        self.words, self.flow = WordsHead(width, chunk_size, fast), FlowHead(width, chunk_size, text)
+        self.words, self.flow = WordsHead(width, chunk_size, fast, added), FlowHead(width, chunk_size, text)
         self.prepare, self.facts, self.set_facts = self.words.prepare, self.words.facts, self.words.set_facts
     def read(
         self,
@@ -203,7 +254,9 @@ class InsulatedHead(nn.Module):
     )->torch.Tensor: # (B, K, 7) encoded
         return self.flow.answer(policy, images, instructions, multiple)
 
+# %% ../../nbs/policy/03b_words.ipynb #2c8cd2a5
 _both = dict(reads="words", loss="cross-entropy for the VLM, squared error of a direction for the expert", acts="in ten steps",
              follow=lambda k: 4*k)
 heads.add(ActionHead(name="insulated", label="Insulated", make=InsulatedHead, **_both))
-heads.add(ActionHead(name="insulated-256", label="Insulated, 256 tokens", make=partial(InsulatedHead, fast=256), **_both));
+heads.add(ActionHead(name="insulated-256", label="Insulated, 256 tokens", make=partial(InsulatedHead, fast=256), **_both))
+heads.add(ActionHead(name="insulated-added", label="Insulated, 256 added words", make=partial(InsulatedHead, fast=256, added=True), **_both));
