@@ -157,7 +157,7 @@ def _tell(variable:str, said:list):
 def _policies(args)->list: # folders
     "Take the folders of policies out of the names."
     from vlm4vla.catalog.experiments import experiments, studies
-    folder = lambda n: Path(n).is_dir() and n not in studies and bool(args.benchmark or n not in experiments)
+    folder = lambda n: Path(n.partition("#")[0]).is_dir() and n not in studies and bool(args.benchmark or n not in experiments)
     found = [n for n in args.names if "/" in n or n.startswith("~") or folder(n)]
     if found and args.command != "evaluate":
         raise UserError(f"{found[0]} is a place, and vlm4vla {args.command} takes names of experiments; name a VLM's folder with "
@@ -167,10 +167,13 @@ def _policies(args)->list: # folders
 
 def _place(folder, e, out):
     "Have a policy from anywhere stand where the tables' folder has its checkpoints."
+    from vlm4vla.vlm.own import is_openvla
+    from vlm4vla.policy.openvla import place_openvla
     path = Path(out)/"checkpoints"/e.run_id
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink(): path.unlink() # it may have moved
-    if not path.exists(): path.symlink_to(Path(folder).expanduser().resolve(), target_is_directory=True)
+    if is_openvla(folder): place_openvla(folder, path, e.benchmark)
+    elif not path.exists(): path.symlink_to(Path(folder).expanduser().resolve(), target_is_directory=True)
 
 # %% ../nbs/90_cli.ipynb #93f9f8fd
 def _backbones(args)->list: # names
