@@ -87,7 +87,8 @@ def check_recipe(
                       f"lora_rank, or leave lora_targets empty.")
     if not 0 <= r.ema < 1: raise UserError(f"The recipe's ema is {r.ema}; it must be at least 0 and below 1.")
     if r.lora_steps and not r.lora_rank:
-        raise UserError(f"The recipe trains adapters for {r.lora_steps} steps, but its lora_rank is 0; set lora_rank, or leave lora_steps at 0.")
+        raise UserError(f"The recipe trains adapters for {r.lora_steps} steps, but its lora_rank is 0; set lora_rank, or leave lora_steps "
+                        "at 0.")
     if r.lora_rank < 0: raise UserError(f"The recipe's lora_rank is {r.lora_rank}; it must be at least 0.")
     if r.n_action_steps > r.chunk_size:
         raise UserError(f"The recipe executes {r.n_action_steps} actions but predicts {r.chunk_size}; lower n_action_steps.")
@@ -161,6 +162,8 @@ variants = Variants("variant")
 smoke = dict(steps=3, batch_size=4, warmup_steps=1, eval_episodes=1, checkpoint_every=2, demos="grinningface-smoke")
 demo = dict(head="mlp-narrow", eval_episodes=10)
 cheap = dict(head="mlp-narrow", steps=2000, held_every=3) # twelve core-minutes a point of the tabletop
+
+# %% ../../nbs/catalog/03_experiments.ipynb #4dbb243f
 for v in (Variant("base", "The paper's recipe."),
           Variant("scratch", "What does pretraining bring? The same architecture with random weights.", dict(init="scratch")),
           Variant("release", "As the released code trains: its loss, and by family and suite what `overrides` adds.", dict(loss="release")),

@@ -106,7 +106,8 @@ def follow(
     return out, more
 
 # %% ../../nbs/policy/02a_context.ipynb #32d65bfe
-_PLAIN = dict(qwen2_vl_text="qwen2", qwen2_5_vl_text="qwen2", qwen3_vl_text="qwen3", qwen3_vl_moe_text="qwen3") # the same layers, for text alone
+# language models whose layers another class has for text alone
+_PLAIN = dict(qwen2_vl_text="qwen2", qwen2_5_vl_text="qwen2", qwen3_vl_text="qwen3", qwen3_vl_moe_text="qwen3")
 _SHAPE = ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "rms_norm_eps", "attention_bias", "hidden_act",
           "rope_parameters", "max_position_embeddings")
 
@@ -129,7 +130,7 @@ def expert_of(
     try: model = transformers.AutoModel.from_config(_narrow(text, width)); k = model.layers[0].self_attn.k_proj.out_features
     except (AttributeError, ValueError, KeyError, TypeError) as e: k, model = None, None
     if k != getattr(text, "num_key_value_heads", 0)*_head_dim(text):
-        raise UserError(f"A language model of the kind {text.model_type!r} cannot have an expert beside it: transformers' layers of that kind "
-                        "have no head size of their own; choose the head 'mlp', 'oft', 'bins' or 'fast', or another backbone.")
+        raise UserError(f"A language model of the kind {text.model_type!r} cannot have an expert beside it: transformers' layers of that "
+                        "kind have no head size of their own; choose the head 'mlp', 'oft', 'bins' or 'fast', or another backbone.")
     model.embed_tokens = None
     return model

@@ -42,6 +42,7 @@ def _waves(t_B:torch.Tensor, width:int)->torch.Tensor: # (B, width)
     x = t_B[:,None]*(1/period*2*math.pi)
     return torch.cat([x.sin(), x.cos()], 1)
 
+# %% ../../nbs/policy/03c_flow.ipynb #9ae8fcb3
 class FlowHead(nn.Module):
     "An action expert: the direction from actions to noise, at a chunk that is partly noise."
     keys_alone = True # of the VLM's last layer nothing else is read
@@ -56,7 +57,8 @@ class FlowHead(nn.Module):
         steps:int=10, # Euler steps in acting
     ):
         super().__init__()
-        self.k, self.dims, self.steps, self.expert = chunk_size, dims, steps, expert_of(text, expert_width); w = self.expert.config.hidden_size
+        self.k, self.dims, self.steps, self.expert = chunk_size, dims, steps, expert_of(text, expert_width)
+        w = self.expert.config.hidden_size
         self.state = nn.Linear(state, w) if state else None
         self.action_in, self.action_out = nn.Linear(dims, w), nn.Linear(w, dims)
         self.time_in, self.time_out = nn.Linear(2*w, w), nn.Linear(w, w)

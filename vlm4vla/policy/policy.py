@@ -34,9 +34,16 @@ from .heads import heads, make_head
 from .query import ActionQuery, query_states
 from .compute import LastTokenOnly, SharedPrefix, prefix_ids
 from .context import Context, check_context, leave_unread, read_context
-import vlm4vla.policy.parallel, vlm4vla.policy.flow, vlm4vla.policy.words # register their heads
+import vlm4vla.policy.parallel, vlm4vla.policy.flow, vlm4vla.policy.words, vlm4vla.policy.codes # register their heads
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
+def _sized(encoder:Encoder, model_size:int)->Encoder:
+    "The encoder itself, if its images have the size that was asked for."
+    if model_size and encoder.facts["size"] != model_size:
+        raise UserError(f"{encoder.b.label} reads images of {encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
+    return encoder
+
+# %% ../../nbs/policy/04_policy.ipynb #e382ab5b
 class Policy(nn.Module):
     "Backbone, action query and head; the arguments are fields of a `Recipe`."
     def __init__(
@@ -64,10 +71,7 @@ class Policy(nn.Module):
                           lora_targets=list(lora_targets), augment=augment, text_mask=text_mask, query_scale=query_scale)
         self.facts |= {k: v for k,v in dict(head=head, cotrain=cotrain).items() if v not in ("mlp", "")} # as before these were there
         self.dtype = getattr(torch, precision)
-        self.encoder = Encoder(backbone, model_size or image_size, text_mask)
-        if model_size and self.encoder.facts["size"] != model_size:
-            raise UserError(f"{backbone.label} reads images of {self.encoder.facts['size']} pixels, not of {model_size}; leave "
-                            f"model_size at 0.")
+        self.encoder = _sized(Encoder(backbone, model_size or image_size, text_mask), model_size)
         words = heads[head].reads == "words" or cotrain
         self.vlm, self.lm_head = load_with_words(backbone, init) if words else (load_model(backbone, init), None)
         if lora_rank: self._check_adapters(adapter_targets(self.vlm, lora_targets))
@@ -439,6 +443,15 @@ def _put(policy:Policy, folder, but_vlm:bool):
         raise UserError(f"The weight {bad} in {folder} is not finite: its training diverged; {_RETRAIN} with a lower learning rate.")
     policy.load_state_dict(weights, strict=not but_vlm)
 
+def _set_facts(policy:Policy, made:dict, path):
+    "Tell a head what it was fitted to, or refuse what is no such thing."
+    head = policy.facts.get("head", "mlp")
+    if not made and not hasattr(policy.head, "set_facts"): return
+    try: policy.head.set_facts(made)
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as e:
+        why = f": {str(e).rstrip('.')}" if isinstance(e, UserError) else ""
+        refuse(f"The head_facts in {path} are none of the head {head!r}{why}; put the files of one training together, or {_RETRAIN}.")
+
 # %% ../../nbs/policy/04_policy.ipynb #7f6184e2
 _RETRAIN = "train the experiment again"
 
@@ -472,6 +485,6 @@ def load(
     if vlm and vlm != checkpoint_hash(b):
         refuse(f"The VLM of the policy in {folder} is not the one that {b.source} holds now; roll it out from its own folder again.")
     self = cls(b, **facts | ({} if vlm else dict(init="scratch"))); self.facts["init"] = facts.get("init", "pretrained")
-    if made: self.head.set_facts(made)
+    _set_facts(self, made, folder/"policy.json")
     _put(self, folder, bool(vlm)); self.stats, self.origin = stats, origin
     return self.eval()

@@ -127,7 +127,8 @@ def _speed_up(policy:Policy, mode:str):
 # %% ../../nbs/policy/07_train.ipynb #39724416
 _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
           "ema", "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
-_LATER = dict(head="mlp", held_every=1, lr_vlm_mult=1., lora_steps=0, cotrain="", cotrain_weight=1., cotrain_share=.5) # fields that came later, each with what it was before: there the hash stays what it was
+_LATER = dict(head="mlp", held_every=1, lr_vlm_mult=1., lora_steps=0, cotrain="", cotrain_weight=1.,
+              cotrain_share=.5) # fields that came later, each with what it was before: there the hash stays what it was
 
 def _hash_of(facts)->str:
     "A short name of exactly these facts."
@@ -158,7 +159,8 @@ def _adapters_first(e:Experiment, folder:Path)->dict:
 
 def _batches(e:Experiment, policy:Policy, samples:Samples, rows, world:World, micro:int):
     "step → parts of its batch on this device, and how many steps of actions the whole batch has."
-    r, seed = e.recipe, stable_seed("augment", e.seed); ask = questions_at(policy, r, stable_seed("questions", e.seed)) if r.cotrain else None
+    r, seed = e.recipe, stable_seed("augment", e.seed)
+    ask = questions_at(policy, r, stable_seed("questions", e.seed)) if r.cotrain else None
     def prepared(step):
         idx = rows[epoch_indices(len(rows), r.batch_size, step, e.seed)]; mine = idx[world.rank::world.size]
         parts = [with_text(samples, mine[i:i+micro], world.device, r.augment, (seed, step)) for i in range(0, len(mine), micro)]

@@ -47,7 +47,9 @@ class WordsHead(nn.Module):
         self,
         d:dict, # As `facts` gave it
     ):
-        if d["tokens"]: self.tokens = (FastTokens if self.fast else BinTokens).from_dict(d["tokens"])
+        self.tokens = (FastTokens if self.fast else BinTokens).from_dict(d["tokens"])
+        if self.tokens.chunk_size not in (None, self.k):
+            raise UserError(f"its tokenizer is for chunks of {self.tokens.chunk_size} actions, not of {self.k}")
 
 def _chunks(samples, stats:ActionStats)->np.ndarray: # (N, K, 7) encoded
     "Every chunk of the demonstrations that does not reach past an end."
@@ -116,8 +118,8 @@ def vectors(
     "What the language model is given for words."
     emb = policy.vlm.get_input_embeddings()
     if not self.table: return emb(ids)
-    new = ids >= _known(policy)
-    return torch.where(new[...,None], self.table((ids - _known(policy)).clamp(0))*getattr(emb, "scalar_embed_scale", 1.), emb(ids.masked_fill(new, 0)))
+    new = ids >= _known(policy); added = self.table((ids - _known(policy)).clamp(0))*getattr(emb, "scalar_embed_scale", 1.)
+    return torch.where(new[...,None], added, emb(ids.masked_fill(new, 0)))
 
 @patch
 def scores(
@@ -259,4 +261,5 @@ _both = dict(reads="words", loss="cross-entropy for the VLM, squared error of a 
              follow=lambda k: 4*k)
 heads.add(ActionHead(name="insulated", label="Insulated", make=InsulatedHead, **_both))
 heads.add(ActionHead(name="insulated-256", label="Insulated, 256 tokens", make=partial(InsulatedHead, fast=256), **_both))
-heads.add(ActionHead(name="insulated-added", label="Insulated, 256 added words", make=partial(InsulatedHead, fast=256, added=True), **_both));
+heads.add(ActionHead(name="insulated-added", label="Insulated, 256 added words", make=partial(InsulatedHead, fast=256, added=True),
+                     **_both));

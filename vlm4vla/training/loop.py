@@ -55,7 +55,11 @@ class AveragedAdamW(torch.optim.AdamW):
     ): super().__init__(groups, **kwargs); self.ema = ema
     def _each(self): return ((p, self.state[p]) for g in self.param_groups for p in g["params"] if p in self.state)
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(
+        self,
+        closure=None, # Of AdamW
+    ):
+        "A step of the weights, and of their mean."
         out = super().step(closure)
         for p, s in self._each():
             t = float(s["step"])
@@ -152,10 +156,9 @@ def fit(
 )->list[dict]: # log rows: step, name, value
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
-    make = partial(AveragedAdamW, ema=ema) if ema else torch.optim.AdamW
-    opt = make(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    origin = _origin(origin or Origin(), module, groups, steps, lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay,
-                     grad_clip=grad_clip, **(dict(ema=ema) if ema else {}))
+    opt = (partial(AveragedAdamW, ema=ema) if ema else torch.optim.AdamW)(groups, lr=lr, weight_decay=weight_decay, fused=True)
+    own = dict(lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay, grad_clip=grad_clip) | (dict(ema=ema) if ema else {})
+    origin = _origin(origin or Origin(), module, groups, steps, **own)
     keep = _Keeper(module, opt, folder, origin, world); start, log = keep.take_up(steps)
     bar = progress(total=steps, desc=desc, disable=not world.first); bar.update(start); module.train()
     with _warned() as told:
@@ -166,8 +169,7 @@ def fit(
             if step%log_every == 0 or step == steps-1: keep.look(); _note(log, bar, step, facts, norm, world, on_log)
             bar.update()
             if (step+1)%checkpoint_every == 0 or step == steps-1: keep(step+1, log, on_checkpoint)
-    bar.close(); module.eval()
-    if ema: opt.swap()
+    bar.close(); module.eval(); _ = ema and opt.swap()
     return log
 
 # %% ../../nbs/training/01_loop.ipynb #f59e2be1

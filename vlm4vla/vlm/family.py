@@ -51,7 +51,7 @@ class Family:
     with_image_features:Callable = _as_encoder_outputs # (visual tokens, deepstack features) → inputs of its forward instead of pixels
     mean:tuple = (.5,.5,.5) # Of pixels, where no checkpoint says otherwise
     std:tuple = (.5,.5,.5)  # Likewise
-    unused:tuple = ()       # Modules that no forward of its headless model reaches (−1: a list's last); taken out: processes wait for every gradient
+    unused:tuple = ()       # Modules that no forward of its headless model reaches (−1: a list's last); processes would wait for them
     text_attn:tuple = ()    # Attention implementations that suit its language model, the best first; empty: all
     kept_words:int = 0      # Last words of its vocabulary that mean something, so that actions must not take their places
     masks:tuple = ("causal",) # What its text may see, as `text_mask` of a recipe names it; the first is the study's
