@@ -6,10 +6,18 @@ torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transfo
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.core import UserError, write_json
-from vlm4vla.vlm.family import families, small_tokenizer
+from vlm4vla.catalog.benchmarks import benchmarks
+from vlm4vla.catalog.experiments import Experiment, with_settings
+from vlm4vla.core import UserError, seed_everything, write_json
+from vlm4vla.data.actions import ActionStats, decode, encode
+from vlm4vla.policy.openvla import openvla_policy, openvla_stats, place_openvla
+from vlm4vla.policy.policy import Policy
+from vlm4vla.policy.words import last_word
+from vlm4vla.vlm.family import small_tokenizer
 from vlm4vla.vlm.loading import Encoder, load_config, load_model
+from vlm4vla.vlm.own import given_policy, is_openvla, openvla_statistics
 from vlm4vla.vlm.sizes import count_parts, skeleton, visual_tokens
+from test_own import REACH, nothing_of_ones_own, said, terminal # two of them fixtures, the first for every test here
 
 WORDS, SPARE, IMAGE, PATCH = 259, 64, 56, 14 # tokens of the language model, rows behind them, pixels
 LLAMA = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, head_dim=16)
@@ -212,3 +220,122 @@ def test_gradients_reach_all_that_is_read(openvla):
     x = enc([enc.prompt("go")[:-1]], torch.zeros(1, IMAGE, IMAGE, 3, dtype=torch.uint8) + 90)
     model(**x, use_cache=False).last_hidden_state.sum().backward()
     assert not [n for n,w in model.named_parameters() if w.grad is None]
+
+# --- as a policy ------------------------------------------------------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
+SAID = ["go", "put the carrot on the plate", "Fold the CLOTH", "open the drawer"]
+RPT = dict(action=dict(q01=[-1.]*7, q99=[2.]*6 + [1.], mask=[True]*6 + [False]))
+
+def talks_of_actions(w): # so that no answer is malformed
+    w["language_model.lm_head.weight"][[0, 1, 2, *range(WORDS, WORDS + SPARE)]] = 0
+    return w
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory):
+    "A folder with the statistics of two data sets."
+    return publish(tmp_path_factory.mktemp("robots")/"openvla-small", talks_of_actions(weights()),
+                   norm_stats=dict(bridge_orig=BRIDGE, berkeley_rpt=RPT))
+
+def as_published(folder, key, enc, images, said):
+    "`predict_action` of the published code, in our words: greedy, one image at a time, numbers without a gripper's meaning."
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False).eval()
+    a = json.loads((folder/"config.json").read_text())["norm_stats"][key]["action"]
+    lo, hi, edges, out = np.array(a["q01"]), np.array(a["q99"]), np.linspace(-1, 1, 256), []
+    for image, words in zip(images, said):
+        x = enc([enc.prompt(words.lower())[:-1]], torch.from_numpy(image[None]))
+        ids = model.generate(**x, max_new_tokens=7, do_sample=False, eos_token_id=None)[0,-7:].numpy()
+        number = ((edges[:-1] + edges[1:])/2)[np.clip(WORDS - ids - 1, 0, 254)]
+        out.append(np.where(a["mask"], .5*(number+1)*(hi-lo) + lo, number))
+    return np.array(out)
+
+@pytest.mark.parametrize("key", ["bridge_orig", "berkeley_rpt"])
+def test_it_acts_as_the_published_code_does(robot, key):
+    p = openvla_policy(f"{robot}#{key}", opened=1., closed=-1.); act = p.act(IMAGES, SAID)
+    want = as_published(robot, key, p.encoder, p.look(IMAGES), SAID)
+    assert act.shape == (4, 1, 7) and np.abs(act[:,0,:6] - want[:,:6]).max() < 1e-6
+    assert (act[:,0,6] == np.where(want[:,6] > .5, 1, -1)).all() and len(np.unique(act[:,0,:6], axis=0)) > 1
+    assert p.head.said == dict(chunks=4, malformed=0) and last_word(p) == WORDS - 1
+    for i in range(4): assert np.array_equal(p.act(IMAGES[i:i+1], SAID[i:i+1]), act[i:i+1]) # whoever shares the batch
+
+def test_an_answer_that_is_no_action_is_counted_and_keeps_still(tmp_path):
+    w = weights(); w["language_model.lm_head.weight"][:] = 0 # it says <unk>, always
+    p = openvla_policy(publish(tmp_path/"mute", w)); act = p.act(IMAGES, SAID)
+    assert p.head.said == dict(chunks=4, malformed=4) and np.abs(act[...,:6]).max() < 1e-8 and (act[...,6] == 1).all()
+
+@pytest.mark.parametrize("name", ["simpler-bridge", "libero-10", "calvin-abc-d", "grinningface"])
+def test_open_and_closed_are_the_benchmarks(robot, tmp_path, name):
+    place_openvla(f"{robot}#bridge_orig", tmp_path, name); p, b = Policy.load(tmp_path), benchmarks[name]
+    assert (p.stats.opened, p.stats.closed) == (b.action_hi[6], b.action_lo[6]) and p.stats.lo == tuple(BRIDGE["action"]["q01"][:6])
+    assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 4096 # nothing is copied
+    opened, closed = decode(np.r_[np.zeros(6), 1.], p.stats)[6], decode(np.zeros(7), p.stats)[6]
+    assert opened == b.action_hi[6] and closed == b.action_lo[6]
+
+def test_what_is_placed_acts_alike(robot, tmp_path):
+    place_openvla(f"{robot}#bridge_orig", tmp_path, "simpler-bridge"); a = Policy.load(tmp_path)
+    assert np.array_equal(a.act(IMAGES, SAID), openvla_policy(f"{robot}#bridge_orig").act(IMAGES, SAID)) and not a.training
+    a.save(tmp_path/"whole"); assert np.array_equal(Policy.load(tmp_path/"whole").act(IMAGES, SAID), a.act(IMAGES, SAID)) # its own file
+
+def test_half_precision_is_kept(tmp_path):
+    p = openvla_policy(publish(tmp_path/"half", talks_of_actions(weights()), torch_dtype="bfloat16"))
+    assert {w.dtype for w in p.vlm.parameters()} == {torch.bfloat16} and p.act(IMAGES[:1], SAID[:1]).shape == (1, 1, 7)
+    assert given_policy(tmp_path/"half")[1].changes["precision"] == "bfloat16"
+
+def test_statistics():
+    s = openvla_stats(dict(BRIDGE["action"], mask=[True, False]*3 + [False])); x = np.random.default_rng(0).uniform(-1, 1, (99, 7))
+    assert s.lo[1] == -1 and s.hi[1] == 1 and np.abs(decode(x, s)[:,1] - x[:,1]).max() < 1e-6
+    raw = decode(x, s); assert np.abs(encode(raw, s)[:,:6] - x[:,:6]).max() < 1e-5
+    assert openvla_stats(dict(q01=[0.]*7, q99=[0.]*7)).lo == (0.,)*6 # a number that never moves, and no mask
+
+@pytest.mark.parametrize("a, part", [(dict(q01=[0.]*7), "no numbers q01 and q99"), (dict(q01=["x"]*7, q99=[1.]*7), "no numbers"),
+                                     (dict(q01=[0.]*6, q99=[1.]*6), "of 6 numbers, not of 7"),
+                                     (dict(q01=[0.]*7, q99=[1.]*7, mask=[True]*7), "scale the gripper"),
+                                     (dict(q01=[0.]*7, q99=[float("nan")]*7), "not finite"),
+                                     (dict(q01=[1.]*7, q99=[0.]*7), "lower end above")])
+def test_statistics_that_are_none(a, part):
+    with pytest.raises(UserError, match=part): openvla_stats(a)
+
+def test_a_data_set_is_chosen_by_its_name(robot, tmp_path):
+    def heard(said):
+        with pytest.raises(UserError) as e: openvla_statistics(said)
+        return str(e.value)
+    assert "has statistics of berkeley_rpt, bridge_orig; choose one by its name" in heard(robot)
+    assert "did you mean 'bridge_orig'?" in heard(f"{robot}#bridge")
+    assert openvla_statistics(f"{robot}#berkeley_rpt") == ("berkeley_rpt", RPT)
+    odd = publish(tmp_path/"a#b"); assert openvla_statistics(odd)[0] == openvla_statistics(f"{odd}#bridge_orig")[0] == "bridge_orig"
+    write_json(odd/"dataset_statistics.json", dict(mine=RPT)); assert openvla_statistics(odd) == ("mine", RPT) # of a fine-tuning
+    bare = publish(tmp_path/"bare", norm_stats={}); assert "no norm_stats" in heard(bare) and is_openvla(bare)
+
+def test_files_of_two_checkpoints_are_refused(robot, tmp_path):
+    folder = publish(tmp_path/"v", talks_of_actions(weights())); place_openvla(folder, tmp_path/"placed", "grinningface")
+    publish(folder)
+    with pytest.raises(UserError, match="is not the one that"): Policy.load(tmp_path/"placed")
+    tok = small_tokenizer([], vocab=WORDS+5, specials=("<unk>", "<s>", "</s>", "<a>", "<b>"), pad="</s>", eos="</s>")
+    tok.add_special_tokens(dict(pad_token="<PAD>")); tok.save_pretrained(folder)
+    with pytest.raises(UserError, match="ends its words at 261, and its config.json says 259"): openvla_policy(folder)
+
+def test_a_tiny_one_learns_to_say_what_it_shall_do(tmp_path):
+    e = with_settings(Experiment("tiny-openvla", "grinningface", "smoke", 0), "head=bins", "chunk_size=2", "n_action_steps=1")
+    seed_everything(0); p = Policy.new(e); p.stats = ActionStats.from_range(-.1, .1); s = p.encoder.facts["size"]
+    goal = np.random.default_rng(0).uniform(-.1, .1, (2, 2, 7)).astype(np.float32); goal[...,6] = [[0, 1], [1, 0]]
+    batch = dict(images=np.stack([np.zeros((s,s,3), np.uint8), np.full((s,s,3), 255, np.uint8)]), instructions=["go", "stop"], actions=goal,
+                 mask=np.ones((2, 2), bool))
+    opt = torch.optim.AdamW(p.parameters(), lr=3e-3)
+    for _ in range(60): opt.zero_grad(); loss, _ = p.loss(batch); loss.backward(); opt.step()
+    act = p.eval().act(batch["images"], batch["instructions"]); bin_ = .2/255
+    assert loss < .1 and np.abs(act - goal)[...,:6].max() <= bin_/2 + 1e-6 and np.array_equal(act[...,6], goal[...,6])
+    p.save(tmp_path); assert np.array_equal(Policy.load(tmp_path).act(batch["images"], batch["instructions"]), act)
+
+def test_a_folder_is_evaluated_from_a_terminal(robot, tmp_path, said):
+    import pandas as pd
+    (tmp_path/"my_toys.py").write_text(REACH)
+    ask = ("--benchmark", "reach", "--plugin", tmp_path/"my_toys.py", "--out", tmp_path/"out")
+    done = terminal("evaluate", f"{robot}#bridge_orig", *ask, "--set", "eval_episodes=2", "--workers", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    rows = pd.read_parquet(tmp_path/"out"/"episodes.parquet"); name = rows.run_id[0]
+    assert len(rows) == 2 and name.startswith("openvla-small__reach__policy-") and "-bridge-orig+eval_episodes-2__s0" in name
+    told = json.loads((tmp_path/"out"/"provenance"/f"{name}.json").read_text())["eval"]
+    assert told["settings"]["VLM4VLA_POLICIES"] == f"{robot}#bridge_orig"
+    again = terminal("evaluate", f"{robot}#bridge_orig", *ask, "--set", "eval_episodes=2", "--workers", 1, cwd=tmp_path)
+    assert "Nothing to do" in again.stdout, again.stderr
+    assert "choose one by its name" in said("evaluate", robot, *ask)

@@ -157,7 +157,8 @@ def _tell(variable:str, said:list):
 def _policies(args)->list: # folders
     "Take the folders of policies out of the names."
     from vlm4vla.catalog.experiments import experiments, studies
-    folder = lambda n: Path(n.partition("#")[0]).is_dir() and n not in studies and bool(args.benchmark or n not in experiments)
+    there = lambda n: Path(n).is_dir() or Path(n.rpartition("#")[0] or n).is_dir() # an OpenVLA's statistics may stand behind it
+    folder = lambda n: there(n) and n not in studies and bool(args.benchmark or n not in experiments)
     found = [n for n in args.names if "/" in n or n.startswith("~") or folder(n)]
     if found and args.command != "evaluate":
         raise UserError(f"{found[0]} is a place, and vlm4vla {args.command} takes names of experiments; name a VLM's folder with "

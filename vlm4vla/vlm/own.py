@@ -164,7 +164,8 @@ def given_policy(
 # %% ../../nbs/vlm/12_own.ipynb #b9eb6055
 def _apart(said)->tuple: # folder, key of statistics or nothing
     "What is said of an OpenVLA, taken apart; a folder may have # in its own name."
-    place, _, key = (str(said), "", "") if Path(said).expanduser().is_dir() else str(said).partition("#")
+    place, _, key = str(said).rpartition("#")
+    if not place or Path(said).expanduser().is_dir(): place, key = said, ""
     return Path(place).expanduser().resolve(), key
 
 def is_openvla(
