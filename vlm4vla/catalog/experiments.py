@@ -161,7 +161,7 @@ class Variant:
 variants = Variants("variant")
 smoke = dict(steps=3, batch_size=4, warmup_steps=1, eval_episodes=1, checkpoint_every=2, demos="grinningface-smoke")
 demo = dict(head="mlp-narrow", eval_episodes=10)
-cheap = dict(head="mlp-narrow", steps=2000, held_every=3) # twelve core-minutes a point of the tabletop
+cheap = dict(head="mlp-narrow", steps=2000, held_every=4) # twelve core-minutes a point of the tabletop
 
 # %% ../../nbs/catalog/03_experiments.ipynb #4dbb243f
 for v in (Variant("base", "The paper's recipe."),
