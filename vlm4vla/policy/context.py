@@ -11,6 +11,7 @@ __all__ = ['leave_unread', 'Context', 'check_context', 'read_context', 'follow',
 from dataclasses import dataclass, replace
 import torch, transformers
 from ..core import UserError
+from ..training.processes import whole_in_backward
 from .compute import row_positions
 
 # %% ../../nbs/policy/02a_context.ipynb #685e034d
@@ -56,6 +57,11 @@ def check_context(
         raise UserError(f"{what} needs the keys and values of every layer, and {type(vlm).__name__} has layers that keep a running state "
                         f"instead ({type(odd).__name__}); choose another head, such as 'mlp', or another backbone.")
 
+def _left(decoder, cache)->list: # (keys, values) of each layer
+    "What the layers left in a cache."
+    for layer, l in zip(_core(decoder).layers, cache.layers): whole_in_backward(layer, l.keys, l.values)
+    return [(l.keys, l.values) for l in cache.layers]
+
 def read_context(
     vlm, # As `load_model` gives it
     inputs:dict, # Of `Encoder`, or of `SharedPrefix`
@@ -64,8 +70,7 @@ def read_context(
     x = _prepare(vlm, inputs); out = vlm(**x, use_cache=True)
     pos = x.get("position_ids"); n = inputs["attention_mask"].sum(1) + 1 # Kosmos-2 counts from 2, as its words' table does
     at = n + 1 if pos is None else (pos.amax(0) if pos.dim() == 3 else pos).amax(1) + 1
-    return Context(vlm, [(l.keys, l.values) for l in out.past_key_values.layers], inputs["attention_mask"], at,
-                   out.last_hidden_state[:,-1])
+    return Context(vlm, _left(vlm.get_decoder(), out.past_key_values), inputs["attention_mask"], at, out.last_hidden_state[:,-1])
 
 # %% ../../nbs/policy/02a_context.ipynb #30f31a75
 def _allowed(context:Context, there_BS, both_ways:bool, dtype)->torch.Tensor: # (B, 1, S, T+S), 0 or −∞
@@ -99,9 +104,10 @@ def follow(
     there = context.mask.new_ones(B, S) if there_BS is None else there_BS
     at = context.at[:,None] + torch.arange(S, device=x_BSD.device)
     turning = decoder is None and hasattr(vlm, "get_rope_index") # positions of three axes, which agree for all but images
-    out = _call(decoder or vlm.get_decoder(), x_BSD, _allowed(context, there, both_ways, _dtype(x_BSD)),
+    decoder = decoder or vlm.get_decoder()
+    out = _call(decoder, x_BSD, _allowed(context, there, both_ways, _dtype(x_BSD)),
                 at[None].expand(3,-1,-1) if turning else at, cache).last_hidden_state
-    more = replace(context, layers=[(l.keys, l.values) for l in cache.layers], at=context.at + S, last=out[:,-1],
+    more = replace(context, layers=_left(decoder, cache), at=context.at + S, last=out[:,-1],
                    mask=torch.cat([context.mask, there.to(context.mask.dtype)], 1))
     return out, more
 
