@@ -3,7 +3,8 @@ import json, os
 from dataclasses import replace
 import numpy as np, pytest
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-import torch.nn.functional as F
+import tokenizers, torch.nn.functional as F
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 from safetensors.torch import save_file
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.benchmarks import benchmarks
@@ -13,13 +14,13 @@ from vlm4vla.data.actions import ActionStats, decode, encode
 from vlm4vla.policy.openvla import openvla_policy, openvla_stats, place_openvla
 from vlm4vla.policy.policy import Policy
 from vlm4vla.policy.words import last_word
-from vlm4vla.vlm.family import small_tokenizer
 from vlm4vla.vlm.loading import Encoder, load_config, load_model
 from vlm4vla.vlm.own import given_policy, is_openvla, openvla_statistics
 from vlm4vla.vlm.sizes import count_parts, skeleton, visual_tokens
 from test_own import REACH, nothing_of_ones_own, said, terminal # two of them fixtures, the first for every test here
 
-WORDS, SPARE, IMAGE, PATCH = 259, 64, 56, 14 # tokens of the language model, rows behind them, pixels
+LETTERS = ["▁", *"abcdefghijklmnopqrstuvwxyzACIOW:?.\n", "▁I", "▁In", "Ou", "Out"] # Llama's tokenizer in small: bytes, letters, words
+WORDS, SPARE, IMAGE, PATCH = 3 + 256 + len(LETTERS), 64, 56, 14 # tokens of the language model, rows behind them, pixels
 LLAMA = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, head_dim=16)
 TOWERS = [dict(width=32, depth=3, heads=2, inner=128, patch=PATCH, registers=4),
           dict(width=48, depth=4, heads=4, inner=80, patch=PATCH, registers=0)]
@@ -77,6 +78,23 @@ def weights():
     g = torch.Generator().manual_seed(0)
     return {n: torch.randn(s, generator=g)*(.15 if len(s) > 1 else .5) + ("norm" in n and "weight" in n) for n,s in names().items()}
 
+def write_tokenizer(folder, more=(), first=False):
+    "Llama-2's kind: a space is ▁, one stands before every text, what has no word falls back to bytes; the padding is added last."
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *LETTERS, *more]
+    model = models.BPE({t: i for i,t in enumerate(words)}, [("▁", "I"), ("▁I", "n"), ("O", "u"), ("Ou", "t")], unk_token="<unk>",
+                       fuse_unk=True, byte_fallback=True)
+    tok = tokenizers.Tokenizer(model)
+    tok.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    if first: tok.normalizer, tok.pre_tokenizer = None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tok.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tok.add_special_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in ("<unk>", "<s>", "</s>", "<PAD>")])
+    tok.save(str(folder/"tokenizer.json"))
+    write_json(folder/"tokenizer_config.json", dict(
+        auto_map=dict(AutoProcessor="processing_prismatic.PrismaticProcessor"), add_bos_token=True, bos_token="<s>", eos_token="</s>",
+        unk_token="<unk>", pad_token="<PAD>", legacy=False, padding_side="right", tokenizer_class="LlamaTokenizer",
+        added_tokens_decoder={str(tok.token_to_id(t)): dict(content=t, lstrip=False, normalized=False, rstrip=False, single_word=False,
+                                                            special=True) for t in ("<unk>", "<s>", "</s>", "<PAD>")}))
+
 def publish(folder, w=None, shards=3, **said):
     "A folder as the hub has it."
     folder.mkdir(parents=True, exist_ok=True); w = weights() if w is None else w; where = {}
@@ -86,8 +104,7 @@ def publish(folder, w=None, shards=3, **said):
     total = 4*sum(v.numel() for v in w.values())
     write_json(folder/"model.safetensors.index.json", dict(metadata=dict(total_size=total), weight_map=where))
     (folder/"config.json").write_text(json.dumps(config(**said)))
-    tok = small_tokenizer([], vocab=WORDS, specials=("<unk>", "<s>", "</s>"), pad="</s>", eos="</s>")
-    tok.add_special_tokens(dict(pad_token="<PAD>")); tok.save_pretrained(folder)
+    write_tokenizer(folder)
     write_json(folder/"preprocessor_config.json", dict(
         auto_map=dict(AutoImageProcessor="processing_prismatic.PrismaticImageProcessor"), image_processor_type="PrismaticImageProcessor",
         image_resize_strategy="resize-naive", input_sizes=[[3, IMAGE, IMAGE]]*2, interpolations=["bicubic"]*2,
@@ -205,8 +222,9 @@ def test_it_computes_what_is_published(openvla):
     for multiple in (1, 32): # rows of two lengths, filled up on the left
         got = model(**enc(rows, images, multiple)).logits[:,-1]
         assert (got-want).norm() < 1e-5*want.norm() and want.std() > .1
-    text = enc.tok.decode([i for i in rows[1] if i != enc.image_id])
-    assert text == "<s> In: What action should the robot take to put the carrot on the plate?\nOut: "
+    words = enc.tok.convert_ids_to_tokens([i for i in rows[1] if i != enc.image_id])
+    assert words[:4] == ["<s>", "▁In", ":", "▁"] and words[-5:] == ["?", "\n", "Out", ":", "▁"] # as 512 29901 … 3744 29901 29871
+    assert "".join(words) == "<s>▁In:▁What▁action▁should▁the▁robot▁take▁to▁put▁the▁carrot▁on▁the▁plate?\nOut:▁"
     assert rows[1][1:1+enc.n_visual] == [enc.image_id]*16 and enc.prompt("Put the CARROT on the plate")[:-1] == rows[1]
 
 def test_pixels_and_tokens_are_the_files_own(openvla):
@@ -228,7 +246,7 @@ SAID = ["go", "put the carrot on the plate", "Fold the CLOTH", "open the drawer"
 RPT = dict(action=dict(q01=[-1.]*7, q99=[2.]*6 + [1.], mask=[True]*6 + [False]))
 
 def talks_of_actions(w): # so that no answer is malformed
-    w["language_model.lm_head.weight"][[0, 1, 2, *range(WORDS, WORDS + SPARE)]] = 0
+    w["language_model.lm_head.weight"][[*range(WORDS - 256), *range(WORDS, WORDS + SPARE)]] = 0
     return w
 
 @pytest.fixture(scope="module")
@@ -255,13 +273,13 @@ def test_it_acts_as_the_published_code_does(robot, key):
     want = as_published(robot, key, p.encoder, p.look(IMAGES), SAID)
     assert act.shape == (4, 1, 7) and np.abs(act[:,0,:6] - want[:,:6]).max() < 1e-6
     assert (act[:,0,6] == np.where(want[:,6] > .5, 1, -1)).all() and len(np.unique(act[:,0,:6], axis=0)) > 1
-    assert p.head.said == dict(chunks=4, malformed=0) and last_word(p) == WORDS - 1
+    assert p.head.answered == dict(chunks=4, malformed=0) and last_word(p) == WORDS - 1
     for i in range(4): assert np.array_equal(p.act(IMAGES[i:i+1], SAID[i:i+1]), act[i:i+1]) # whoever shares the batch
 
 def test_an_answer_that_is_no_action_is_counted_and_keeps_still(tmp_path):
     w = weights(); w["language_model.lm_head.weight"][:] = 0 # it says <unk>, always
     p = openvla_policy(publish(tmp_path/"mute", w)); act = p.act(IMAGES, SAID)
-    assert p.head.said == dict(chunks=4, malformed=4) and np.abs(act[...,:6]).max() < 1e-8 and (act[...,6] == 1).all()
+    assert p.head.answered == dict(chunks=4, malformed=4) and np.abs(act[...,:6]).max() < 1e-8 and (act[...,6] == 1).all()
 
 @pytest.mark.parametrize("name", ["simpler-bridge", "libero-10", "calvin-abc-d", "grinningface"])
 def test_open_and_closed_are_the_benchmarks(robot, tmp_path, name):
@@ -310,9 +328,10 @@ def test_files_of_two_checkpoints_are_refused(robot, tmp_path):
     folder = publish(tmp_path/"v", talks_of_actions(weights())); place_openvla(folder, tmp_path/"placed", "grinningface")
     publish(folder)
     with pytest.raises(UserError, match="is not the one that"): Policy.load(tmp_path/"placed")
-    tok = small_tokenizer([], vocab=WORDS+5, specials=("<unk>", "<s>", "</s>", "<a>", "<b>"), pad="</s>", eos="</s>")
-    tok.add_special_tokens(dict(pad_token="<PAD>")); tok.save_pretrained(folder)
-    with pytest.raises(UserError, match="ends its words at 261, and its config.json says 259"): openvla_policy(folder)
+    write_tokenizer(folder, ("one", "two"))
+    with pytest.raises(UserError, match=f"ends its words at {WORDS+2}, and its config.json says {WORDS}"): openvla_policy(folder)
+    write_tokenizer(folder, first=True)
+    with pytest.raises(UserError, match="reads a text behind <s> otherwise than alone"): openvla_policy(folder)
 
 def test_a_tiny_one_learns_to_say_what_it_shall_do(tmp_path):
     e = with_settings(Experiment("tiny-openvla", "grinningface", "smoke", 0), "head=bins", "chunk_size=2", "n_action_steps=1")

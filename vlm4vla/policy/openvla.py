@@ -37,7 +37,7 @@ def openvla_stats(
     if mask[6]: raise UserError("These statistics scale the gripper, which is 0 or 1 in all data of an OpenVLA", _REMEDY)
     return ActionStats(lo=np.where(mask, lo, -1)[:6], hi=np.where(mask, hi, 1)[:6], source="quantiles", **gripper)
 
-# %% ../../nbs/policy/11_openvla.ipynb #4dbc5f9e
+# %% ../../nbs/policy/11_openvla.ipynb #4c215113
 def _check_words(b):
     "Refuse a tokenizer whose last words are not those that its model says actions with."
     c, enc = load_config(b), Encoder(b); want = c.text_config.vocab_size - c.pad_to_multiple_of
@@ -45,6 +45,9 @@ def _check_words(b):
     if have != want:
         raise UserError(f"The tokenizer in {b.source} ends its words at {have}, and its config.json says {want}, so every action would be "
                         f"another one", "get the files of the tokenizer and config.json from one checkpoint")
+    if enc.ids("<s>In:")[1:] != enc.ids("In:"): # in training a text began behind its first token as it does alone
+        raise UserError(f"The tokenizer in {b.source} reads a text behind <s> otherwise than alone, which OpenVLA's does not",
+                        "get tokenizer.json and tokenizer_config.json again from the checkpoint")
 
 def _facts(said, **gripper)->tuple: # backbone, arguments of a policy, units of its actions, their name
     "What is known of an OpenVLA before its weights are read."
