@@ -234,6 +234,10 @@ def test_a_training_that_was_killed_goes_on_to_the_bit(head, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2,64,64,3), dtype=np.uint8)
     loaded = Policy.load(tmp_path/"cut"); assert np.array_equal(loaded.act(images, SAID[:2]), whole.eval().act(images, SAID[:2]))
 
+def test_gradient_checkpointing_keeps_nothing_to_read(tmp_path):
+    with pytest.raises(UserError) as heard: train(smoke("flow"), tmp_path, gradient_checkpointing=True)
+    one_sentence(heard, "train without it")
+
 # --- refusals --------------------------------------------------------------------------------------------------------------------------
 
 def edited(folder, **changes):

@@ -9,6 +9,8 @@ from vlm4vla.training.processes import launch
 from vlm4vla.policy.train import train
 
 RUNS = [f"{b.name}__grinningface__smoke__s0" for b in backbones.values() if b.kind == "tiny"]
+HEADS = [f"tiny-qwen3-vl__grinningface__smoke+head-{h}__s0" for h in ("oft", "bins", "fast-256", "flow", "insulated-256")]
+PARTS = HEADS[-1] # also in parts, and with what nobody reads left out
 losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
 
 def apart(a, b):
@@ -28,7 +30,7 @@ def everything():
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     d = tmp_path_factory.mktemp("alone")
-    return {r: (losses(train(r, d/r)[1]), d/r, begun(r)) for r in RUNS}
+    return {r: (losses(train(r, d/r)[1]), d/r, begun(r)) for r in (*RUNS, *HEADS)}
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
@@ -38,9 +40,11 @@ def two(tmp_path_factory):
 from vlm4vla.policy.train import train
 train({RUNS[0]!r}, {str(d/"begun")!r}, stop_at=2)
 for mode in ("ddp", "fsdp"):
-    for r in {RUNS!r}: train(r, f"{d}/{{mode}}/{{r}}", mode=mode)
+    for r in {RUNS + HEADS!r}: train(r, f"{d}/{{mode}}/{{r}}", mode=mode)
+train({PARTS!r}, {str(d/"parts")!r}, mode="fsdp", micro_batch=1)
 import os; os.environ["VLM4VLA_COMPUTE_ALL"] = "0"
 train({RUNS[0]!r}, {str(d/"less")!r})
+train({PARTS!r}, {str(d/"less-parts")!r}, mode="fsdp", micro_batch=1)
 """, 2)
     return d
 
@@ -57,6 +61,11 @@ def test_two_processes_compute_less_as_one(two, tmp_path, monkeypatch):
     monkeypatch.setenv("VLM4VLA_COMPUTE_ALL", "0")
     log = torch.load(two/"less"/"state.pt", weights_only=True)["log"]
     assert losses(log) == pytest.approx(losses(train(RUNS[0], tmp_path)[1]), abs=1e-5)
+
+@pytest.mark.parametrize("folder", ["parts", "less-parts"])
+def test_a_head_that_follows_a_reading_learns_in_parts_of_shares(folder, alone, two):
+    "Layers are called twice and gradients come back through what they left, once for each part."
+    assert losses(torch.load(two/folder/"state.pt", weights_only=True)["log"]) == pytest.approx(alone[PARTS][0], abs=1e-5)
 
 def test_one_process_goes_on_from_two(alone, two):
     assert losses(train(RUNS[0], two/"begun")[1]) == pytest.approx(alone[RUNS[0]][0], abs=1e-5)
