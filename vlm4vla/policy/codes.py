@@ -30,7 +30,7 @@ class LatentHead(nn.Module):
     ):
         super().__init__()
         self.n, self.steps, self.fitted = n_codes, steps, ""
-        self.table, self.said = nn.Embedding(codebook, width), nn.Linear(width, codebook)
+        self.table, self.code_out = nn.Embedding(codebook, width), nn.Linear(width, codebook)
         nn.init.normal_(self.table.weight, std=width**-.5)
         self.decoder = MLPHead(n_codes*width, chunk_size, hidden=256)
     def prepare(
@@ -65,7 +65,7 @@ def read(
     context, codes = policy.context(images, instructions, multiple), torch.as_tensor(given["codes"], device=policy.device).long()
     with policy.computing(): h, _ = follow(context, self.vectors(policy, codes))
     before = torch.cat([context.last[:,None], h[:,:-1]], 1).float()
-    cost = F.cross_entropy(self.said(before).flatten(0,1), codes.flatten(), reduction="none").view(codes.shape).mean(1)
+    cost = F.cross_entropy(self.code_out(before).flatten(0,1), codes.flatten(), reduction="none").view(codes.shape).mean(1)
     return cost, self.decoder(h.float().flatten(1))
 
 @patch
@@ -104,7 +104,7 @@ def answer(
     "The most likely codes, one after the other, and their actions."
     context, states = policy.context(images, instructions, multiple), []
     for _ in range(self.n):
-        code = self.said(context.last.float()).argmax(-1)
+        code = self.code_out(context.last.float()).argmax(-1)
         with policy.computing(): h, context = follow(context, self.vectors(policy, code[:,None]))
         states.append(h.float())
     return self.decoder.actions(self.decoder(torch.cat(states, 1).flatten(1)))

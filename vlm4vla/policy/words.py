@@ -33,7 +33,7 @@ class WordsHead(nn.Module):
         self.k, self.fast, self.tokens = chunk_size, fast, None if fast else BinTokens(chunk_size=chunk_size)
         self.table = nn.Embedding(fast or self.tokens.n, width) if added else None
         if added: nn.init.normal_(self.table.weight, std=width**-.5)
-        self.said = dict(chunks=0, malformed=0) # since it was made
+        self.answered = dict(chunks=0, malformed=0) # since it was made
     def prepare(
         self,
         policy, # A `Policy` with this head
@@ -205,7 +205,7 @@ def answer(
 )->torch.Tensor: # (B, K, 7) encoded
     "Actions that were said."
     actions, ok = self.tokens.decode(self.say(policy, policy.context(images, instructions, multiple)), self.k)
-    self.said = dict(chunks=self.said["chunks"] + len(ok), malformed=self.said["malformed"] + int((~ok).sum()))
+    self.answered = dict(chunks=self.answered["chunks"] + len(ok), malformed=self.answered["malformed"] + int((~ok).sum()))
     if not ok.all(): actions[~ok,:,:6] = encode(np.zeros(7), policy.stats)[:6]
     return torch.from_numpy(actions)
 
