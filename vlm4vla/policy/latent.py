@@ -54,9 +54,10 @@ class LatentActions(nn.Module):
         self.k, self.n_codes, self.codebook_size = k, n_codes, codebook_size
         small = lambda *shape: nn.Parameter(.02*torch.randn(shape))
         self.pair, self.seen, self.place = nn.Linear(2*dim, width), nn.Linear(dim, width), small(tokens, width)
-        self.queries, self.slot = small(n_codes, width), small(n_codes, width)
+        self.queries = nn.Parameter(torch.randn(n_codes, width))
         self.inverse, self.forward_model = _transformer(width, layers), _transformer(width, layers)
-        self.down, self.codebook, self.up = nn.Linear(width, code_dim), small(codebook_size, code_dim), nn.Linear(code_dim, width)
+        self.down, self.up = nn.Linear(n_codes*width, n_codes*code_dim), nn.Linear(n_codes*code_dim, n_codes*width)
+        self.codebook = small(codebook_size, code_dim)
         self.center = nn.BatchNorm1d(n_codes*code_dim, affine=False)
         self.change = nn.Linear(width, dim); nn.init.zeros_(self.change.weight); nn.init.zeros_(self.change.bias)
         self.register_buffer("mean", torch.zeros(dim)); self.register_buffer("scale", torch.ones(dim))
@@ -71,8 +72,8 @@ def vectors(self:LatentActions,
     "What the inverse model would say of pairs if it had more than the codebook."
     x = self.pair(torch.cat([before_BVD, after_BVD - before_BVD], -1)) + self.place
     out = self.inverse(torch.cat([self.queries.expand(len(x), -1, -1), x], 1))
-    z = self.down(out[:, :self.n_codes])
-    return F.normalize(self.center(z.flatten(1)).view_as(z), dim=-1)
+    z = self.center(self.down(out[:, :self.n_codes].flatten(1)))
+    return F.normalize(z.unflatten(1, (self.n_codes, -1)), dim=-1)
 
 @patch
 def entries(self:LatentActions)->torch.Tensor: # (codebook_size, width of an entry)
@@ -92,7 +93,8 @@ def foresee(self:LatentActions,
     entries_BCE:torch.Tensor, # Of the codebook, one for each code
 )->torch.Tensor: # (B, V, D), scaled too
     "The tokens of the later frame, from the first and the codes."
-    x = torch.cat([self.up(entries_BCE) + self.slot, self.seen(before_BVD) + self.place], 1)
+    said = self.up(entries_BCE.flatten(1)).unflatten(1, (self.n_codes, -1))
+    x = torch.cat([said, self.seen(before_BVD) + self.place], 1)
     return before_BVD + self.change(self.forward_model(x)[:, self.n_codes:])
 
 # %% ../../nbs/policy/10_latent.ipynb #15b4d2da
