@@ -69,8 +69,8 @@ def read_context(
     "Read images and texts."
     x = _prepare(vlm, inputs); out = vlm(**x, use_cache=True)
     if out.past_key_values is None:
-        raise UserError("Gradient checkpointing keeps no keys and values, which this head reads; train without it, in smaller micro-batches "
-                        "where memory is short, or with the head 'mlp'.")
+        raise UserError("Gradient checkpointing keeps no keys and values, which this head reads; train without it, in smaller "
+                        "micro-batches where memory is short, or with the head 'mlp'.")
     pos = x.get("position_ids"); n = inputs["attention_mask"].sum(1) + 1 # Kosmos-2 counts from 2, as its words' table does
     at = n + 1 if pos is None else (pos.amax(0) if pos.dim() == 3 else pos).amax(1) + 1
     return Context(vlm, _left(vlm.get_decoder(), out.past_key_values), inputs["attention_mask"], at, out.last_hidden_state[:,-1])

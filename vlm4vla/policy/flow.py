@@ -122,16 +122,27 @@ def loss(
 
 # %% ../../nbs/policy/03c_flow.ipynb #cd89e2b2
 @patch
+def euler(
+    self:FlowHead,
+    policy, # Says how precisely is computed
+    context:Context, # What was read
+    x_BKA:torch.Tensor, # Noise
+)->torch.Tensor: # (B, K, A)
+    "Ten steps from noise."
+    for i in range(self.steps):
+        t = torch.full((len(x_BKA),), 1 - i/self.steps, device=x_BKA.device)
+        with policy.computing(): x_BKA = x_BKA - self(context, x_BKA, t).float()/self.steps
+    return x_BKA
+
+@patch
 def denoise(
     self:FlowHead,
     policy, # Says how precisely is computed
     context:Context, # What was read
     x_BKA:torch.Tensor, # Noise
 )->torch.Tensor: # (B, K, 7) encoded
-    "Ten steps from noise to actions."
-    for i in range(self.steps):
-        t = torch.full((len(x_BKA),), 1 - i/self.steps, device=x_BKA.device)
-        with policy.computing(): x_BKA = x_BKA - self(context, x_BKA, t).float()/self.steps
+    "From noise to actions."
+    x_BKA = self.euler(policy, context, x_BKA)
     return torch.cat([x_BKA[...,:6].clamp(-1, 1), (x_BKA[...,6:] > 0).float()], -1)
 
 @patch
