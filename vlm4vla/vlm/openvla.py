@@ -282,13 +282,13 @@ def _processor(f, size, patch):
         image_resize_strategy="resize-naive", input_sizes=[[3, size, size]]*2, interpolations=["bicubic"]*2,
         means=[list(m) for m in _MEANS], stds=[list(s) for s in _STDS], use_fused_vision_backbone=True)
 
-# %% ../../nbs/vlm/13_openvla.ipynb #b21a3baf
+# %% ../../nbs/vlm/13_openvla.ipynb #054c3cee
 _ASK = "In: What action should the robot take to {instruction}?\nOut: "
 families.add(Family(
     name="openvla", model_type="openvla", prompts=dict(long="<s>{image}" + _ASK, short="<s>{image}In: {instruction}\nOut: "),
     question="<s>{image}In: {question}\nOut:", follow_up="In: {question}\nOut:", training_text=("In:", "\nOut:"), image_token="<image>",
     specials=_SPECIALS, adds=("<image>",), kept_words=2, lower=True, pad="<PAD>", eos="</s>", config=_openvla_config,
-    mini=dict(patch=16, vision=192), processor=_processor, image_facts=_image_facts, pixels=_pixels, mean=_MEANS[0], std=_STDS[0],
+    mini=dict(patch=16, vision=96), processor=_processor, image_facts=_image_facts, pixels=_pixels, mean=_MEANS[0], std=_STDS[0],
     unused=_UNREACHED,
     parts=dict(vision=("vision_backbone.",), projector=("projector.",), language=("language_model.",),
                embedding=("language_model.embed_tokens.",))));
