@@ -352,7 +352,9 @@ differences += [ # of evaluation
     Difference("Arguments of three evaluators", "not stated", "four, to a function that takes three", "A.1; eval",
                ours="Does not arise here: the evaluators are our own."),
     Difference("Baseline pi0", "not stated", "gripper regressed to 0 or 1 but cut at 0, padded actions learnt",
-               "A.3; model/backbone/pi0_paligemma.py", ours="Neither: in the head `flow` the gripper is one of its numbers, ±1 and cut at 0, and padded actions are masked."),
+               "A.3; model/backbone/pi0_paligemma.py",
+               ours="Neither: in the head `flow` the gripper is one of its numbers, ±1 and cut at 0, and padded actions are "
+                    "masked."),
 ]
 
 # %% ../../nbs/catalog/03_experiments.ipynb #556c6922

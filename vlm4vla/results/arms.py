@@ -113,7 +113,8 @@ def effects_table(
         rows.append({"backbone": backbones[b].label, "arm": arm_label(arm), "seeds": int(a.seeds[b, arm]),
                      **{f"{of[m].label}, {a.benchmark.split_label(s)}": cells.get((b, arm, s, m), "–")
                         for s in a.benchmark.splits for m in list(of)[1:]},
-                     "difference, points": "–" if r is None else _points(r), "p (Holm)": "–" if r is None else f"{r.p:.2g} ({r.p_holm:.2g})"})
+                     "difference, points": "–" if r is None else _points(r),
+                     "p (Holm)": "–" if r is None else f"{r.p:.2g} ({r.p_holm:.2g})"})
     return pd.DataFrame(rows).set_index(["backbone", "arm"]) if rows else pd.DataFrame()
 
 # %% ../../nbs/results/10_arms.ipynb #ec05c15e
@@ -160,8 +161,8 @@ def effects_figure(
         for i, b in enumerate(shown):
             d = here[here.backbone == b].set_index("arm").reindex(order).dropna(subset="difference")
             y = np.array([list(order).index(k) for k in d.index]) + .16*(i - (len(shown)-1)/2)
-            left.errorbar(100*d.difference, y, xerr=100*np.array([d.difference - d.ci_low, d.ci_high - d.difference]).clip(0), fmt="o", ms=5,
-                          color=_COLORS[i], label=backbones[b].label, lw=1.2)
+            off = 100*np.array([d.difference - d.ci_low, d.ci_high - d.difference]).clip(0)
+            left.errorbar(100*d.difference, y, xerr=off, fmt="o", ms=5, color=_COLORS[i], label=backbones[b].label, lw=1.2)
             _two_rates(right, a, b, split, _COLORS[i])
         left.axvline(0, color="#666666", lw=1); left.set_yticks(range(len(order)), [arm_label(k) for k in order])
         left.set_xlabel(f"success, points from {arm_label(a.against)}"); left.grid(axis="x", color="#e6e6e6")
