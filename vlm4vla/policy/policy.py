@@ -34,7 +34,7 @@ from .heads import heads, make_head
 from .query import ActionQuery, query_states
 from .compute import LastTokenOnly, SharedPrefix, prefix_ids
 from .context import Context, check_context, leave_unread, read_context
-import vlm4vla.policy.parallel, vlm4vla.policy.flow, vlm4vla.policy.words, vlm4vla.policy.codes # register their heads
+import vlm4vla.policy.parallel, vlm4vla.policy.flow, vlm4vla.policy.words, vlm4vla.policy.codes, vlm4vla.policy.pi0 # register their heads
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
 def _sized(encoder:Encoder, model_size:int)->Encoder:
@@ -427,7 +427,8 @@ def _put(policy:Policy, folder, but_vlm:bool):
     try: weights = load_file(path)
     except Exception as e:
         raise UserError(f"{path} cannot be read ({type(e).__name__}: {str(e).splitlines()[0][:80]}); {_RETRAIN}.") from None
-    have = {n: w for n,w in policy.state_dict().items() if not (but_vlm and is_pretrained(n))}; size = lambda d, n: tuple(d[n].shape) if n in d else None
+    have = {n: w for n,w in policy.state_dict().items() if not (but_vlm and is_pretrained(n))}
+    size = lambda d, n: tuple(d[n].shape) if n in d else None
     odd = [n for n in (*have, *weights) if size(have, n) != size(weights, n)]
     last = max((n for n in have if n.startswith("head.arm.") and n.endswith(".weight")), key=lambda n: int(n.split(".")[2]), default="")
     if odd and last in weights and all(n.rsplit(".", 1)[0] in (last.rsplit(".", 1)[0], last.replace("arm", "gripper").rsplit(".", 1)[0])
