@@ -206,7 +206,7 @@ for name, why, changes in (
     ("ema", "A running mean of the weights is kept.", dict(ema=.999)),
     ("cotrain", "Questions of the VLM's pretraining go on beside the actions.", dict(cotrain="tabletop")),
     ("oft", "A slot for every number, filled at once.", dict(head="oft")),
-    ("bins", "A word for every number: 256 bins.", dict(head="bins-added", chunk_size=5)),
+    ("bins", "A word for every number: 256 bins.", dict(head="bins-added", chunk_size=5, n_action_steps=5)),
     ("fast", "Chunks as compressed words: FAST.", dict(head="fast-added")),
     ("flow", "An expert denoises the chunk, the VLM learns with it.", dict(head="flow")),
     ("insulated", "The expert reads, the VLM learns from words alone.", dict(head="insulated-added")),

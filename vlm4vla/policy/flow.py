@@ -158,4 +158,4 @@ def answer(
     return self.denoise(policy, context, flow_noise(images, (self.k, self.dims)).to(policy.device))
 
 heads.add(ActionHead(name="flow", label="Flow matching", make=FlowHead, reads="context", loss="squared error of a direction",
-                     acts="in ten steps", follow=lambda k: k));
+                     acts="in ten steps", expert=lambda k: k));

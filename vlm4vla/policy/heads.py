@@ -86,7 +86,8 @@ class ActionHead:
     reads:str="query" # The action "query", the whole "context", or that and the VLM's own "words": its output layer
     loss:str="squared error or Huber, and cross-entropy for the gripper" # What it learns by
     acts:str="at once" # How a chunk comes about
-    follow:Callable=lambda k: 0 # Chunk size K → tokens that follow the prompt in training
+    follow:Callable=lambda k: 0 # Chunk size K → tokens that follow the prompt through the language model, in training
+    expert:Callable=lambda k: 0 # The same, through a network beside it
 
 heads = Registry("head")
 def make_head(

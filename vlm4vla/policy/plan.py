@@ -116,9 +116,11 @@ def _patches(b:Backbone, visual:int)->int:
 # %% ../../nbs/policy/06_plan.ipynb #1a59d95d
 def _reach(b:Backbone, r:Recipe, tokens:int)->dict: # part → (tokens that pass it, what lies before it)
     "Where a sample goes."
-    visual = visual_tokens(b, r.model_size or r.image_size); patches = _patches(b, visual)
+    visual = visual_tokens(b, r.model_size or r.image_size); patches = _patches(b, visual); head = heads[r.head]
+    more, beside = head.follow(r.chunk_size), max(1, head.expert(r.chunk_size))
     return dict(vision=(patches, ()), projector=(patches if hasattr(real_config(b), "latent_query_num") else visual, ("vision",)),
-                language=(tokens, ("vision", "projector", "embedding", "new")), new=(1, ("language", "new")))
+                language=(tokens + more, ("vision", "projector", "embedding", "new")), new=(beside, ("language", "new")),
+                **(dict(embedding=(more + 1, ("language",))) if head.reads == "words" else {})) # as the output layer
 
 def operations(
     e:Experiment, # What is trained, and how

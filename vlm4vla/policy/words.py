@@ -258,7 +258,7 @@ class InsulatedHead(nn.Module):
 
 # %% ../../nbs/policy/03b_words.ipynb #2c8cd2a5
 _both = dict(reads="words", loss="cross-entropy for the VLM, squared error of a direction for the expert", acts="in ten steps",
-             follow=lambda k: 4*k)
+             follow=lambda k: 3*k, expert=lambda k: k)
 heads.add(ActionHead(name="insulated", label="Insulated", make=InsulatedHead, **_both))
 heads.add(ActionHead(name="insulated-256", label="Insulated, 256 tokens", make=partial(InsulatedHead, fast=256), **_both))
 heads.add(ActionHead(name="insulated-added", label="Insulated, 256 added words", make=partial(InsulatedHead, fast=256, added=True),
