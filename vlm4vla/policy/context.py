@@ -125,8 +125,10 @@ def _head_dim(c)->int: return getattr(c, "head_dim", None) or c.hidden_size//c.n
 def _narrow(text, width:int):
     "The config of a language model of another width, the layout of its keys and values kept."
     plain = _PLAIN.get(text.model_type); own = {k: getattr(text, k) for k in _SHAPE if hasattr(text, k)} if plain else text.to_dict()
+    if plain: own["rope_parameters"] = {k: v for k,v in own["rope_parameters"].items() if not k.startswith("mrope")} # axes of an image
     c = transformers.AutoConfig.for_model(plain or text.model_type, **{k: v for k,v in own.items() if k != "model_type"})
     c.hidden_size, c.intermediate_size, c.head_dim, c.vocab_size, c.pad_token_id = width, 4*width, _head_dim(text), 1, None
+    c.bos_token_id = c.eos_token_id = None
     c.initializer_range, c._attn_implementation = width**-.5, text._attn_implementation
     return c
 

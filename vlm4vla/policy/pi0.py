@@ -18,6 +18,7 @@ from ..catalog.backbones import backbones
 from ..core import UserError, near_miss
 from ..data.actions import ActionStats
 from ..data.metadata import read_json
+from ..training.state import non_finite_weight
 from ..vlm.sizes import count_parts, real_config
 from .context import Context
 from .flow import FlowHead, _drawn, flow_noise
@@ -269,6 +270,7 @@ def _weights(policy, folder:Path):
     if left or odd:
         raise UserError(f"The weights in {folder} are not those of a π0 on {policy.encoder.b.name} ({len(left)} are missing, {len(odd)} of "
                         f"another name or size, such as {(odd or sorted(left))[0]})", _AGAIN)
+    if bad := non_finite_weight(have): raise UserError(f"The weight {bad} read from {folder} is not finite", "take another checkpoint")
 
 # %% ../../nbs/policy/12_pi0.ipynb #1042723f
 _REACH = 10. # spreads of the data from its mean; an action further out is none

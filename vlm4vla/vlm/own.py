@@ -137,6 +137,10 @@ def _check_policy(folder:Path):
     lacks = next((f for f in ("policy.json", "model.safetensors") if not (folder/f).is_file()), "")
     if not lacks: return
     if (folder/"config.json").is_file():
+        said = read_json(folder/"config.json")
+        if said.get("type") == "pi0" or "action_horizon" in said:
+            raise UserError(f"{folder} holds a π0 as it is published",
+                            "make a policy of it with `vlm4vla.policy.pi0.read_pi0`, and save that")
         raise UserError(f"{folder} holds a VLM, not a policy", "train one from it with `vlm4vla train --backbone FOLDER --benchmark NAME`")
     if (folder/"adapter_config.json").is_file():
         raise UserError(f"{folder} holds an adapter, not a policy", "name a folder that `vlm4vla train` has written")
