@@ -9,12 +9,12 @@ from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.experiments import Experiment, with_settings
 from vlm4vla.core import UserError
 from vlm4vla.data.actions import ActionStats, encode
-from vlm4vla.policy.compute import row_positions
-from vlm4vla.policy.flow import FlowHead
-from vlm4vla.policy.heads import heads
+from vlm4vla.heads.compute import row_positions
+from vlm4vla.heads.flow import FlowHead
+from vlm4vla.heads.registry import heads
 from vlm4vla.policy.policy import Policy
 from vlm4vla.policy.train import train
-from vlm4vla.policy.words import last_word
+from vlm4vla.heads.words import last_word
 from vlm4vla.vlm.loading import load_model
 
 K, HEADS = 4, ("oft", "bins", "fast-256", "flow", "insulated-256")

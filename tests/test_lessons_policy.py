@@ -6,7 +6,7 @@ from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import UserError, seed_everything
 from vlm4vla.data.actions import ActionStats
 from vlm4vla.data.samples import resize_images
-from vlm4vla.policy.heads import MLPHead, heads, losses
+from vlm4vla.heads.registry import MLPHead, heads, losses
 from vlm4vla.policy.policy import Policy
 from vlm4vla.policy.query import ActionQuery, query_states
 from vlm4vla.vlm.family import part_of

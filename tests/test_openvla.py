@@ -13,7 +13,7 @@ from vlm4vla.core import UserError, seed_everything, write_json
 from vlm4vla.data.actions import ActionStats, decode, encode
 from vlm4vla.policy.openvla import openvla_policy, openvla_stats, place_openvla
 from vlm4vla.policy.policy import Policy
-from vlm4vla.policy.words import last_word
+from vlm4vla.heads.words import last_word
 from vlm4vla.vlm.loading import Encoder, load_config, load_model
 from vlm4vla.vlm.own import given_policy, is_openvla, openvla_statistics
 from vlm4vla.vlm.sizes import count_parts, skeleton, visual_tokens

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.core import UserError, write_json
 from vlm4vla.data.actions import encode
-from vlm4vla.policy.flow import flow_noise
+from vlm4vla.heads.flow import flow_noise
 from vlm4vla.policy.pi0 import pi0_act, pi0_facts, pi0_sizes, pi0_statistics, read_pi0
 from vlm4vla.policy.policy import Policy
 

@@ -220,7 +220,7 @@ class Linear(torch.nn.Module):
     def actions(self, prediction): return prediction.clamp(-1, 1)
 
 def test_another_head_is_one_entry(tmp_path, monkeypatch):
-    from vlm4vla.policy.heads import ActionHead, heads
+    from vlm4vla.heads.registry import ActionHead, heads
     monkeypatch.setitem(heads, "linear", ActionHead(name="linear", label="Linear", make=Linear))
     e = with_settings(Experiment("tiny-qwen3-vl", "grinningface", "base", 0), "head=linear")
     assert e.variant == "base+head-linear" and e.recipe.head == "linear"

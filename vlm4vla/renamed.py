@@ -31,6 +31,7 @@ old_modules = dict(
     samples="data.samples", scores="results.scores", simpler="tasks.bridge.simulator", simulators="sim.install",
     sizes="vlm.sizes", slurm="launch.slurm", state="training.state", stats="results.stats", status="launch.status",
     sweep="launch.sweep", train="policy.train", video="sim.video", vlm_sft="vlm.sft", vqa="vlm.vqa", worker="sim.worker",)
+old_modules |= {"policy.compute": "heads.compute", "policy.heads": "heads.registry"} # heads got a room of their own
 
 # %% ../nbs/99_renamed.ipynb #f665aa2d
 old_names = {
@@ -62,7 +63,7 @@ old_names |= {
     "paper.plots": dict(KINDS="MARKERS", fits="regression_panels"),
     "paper.tables": dict(apart="intervals_apart"),
     "policy.acting": dict(Prefix="PrefixCache", QUICK="ACT_SPEEDUPS"),
-    "policy.policy": dict(MLPHead="policy.heads:MLPHead", PRESETS="policy.heads:PRESETS", losses="policy.heads:losses",
+    "policy.policy": dict(MLPHead="heads.registry:MLPHead", PRESETS="heads.registry:PRESETS", losses="heads.registry:losses",
         wanted="adapter_targets"),
     "results.correlation": dict(fit="fit_line"),
     "results.executed": dict(SHARE="SHARD", named="parse_name", quiet="without_progress", said="output_text", tidy="clean_notebook"),
@@ -119,11 +120,10 @@ def _lookup(module:str, name:str, old:str):
 class _Moved:
     "Finds modules by their old names."
     def find_spec(self, name, path=None, target=None):
-        package, _, old = name.rpartition(".")
-        if package == "vlm4vla" and old in old_modules: return ModuleSpec(name, self)
+        if name.startswith("vlm4vla.") and name.removeprefix("vlm4vla.") in old_modules: return ModuleSpec(name, self)
 
     def create_module(self, spec):
-        moved, old = ModuleType(spec.name), old_modules[spec.name.rpartition(".")[2]]
+        moved, old = ModuleType(spec.name), old_modules[spec.name.removeprefix("vlm4vla.")]
         moved.__getattr__ = lambda name: _lookup(old, name, spec.name)
         moved.__all__ = [n for n in vars(importlib.import_module(f"vlm4vla.{old}")) if not n.startswith("_")]
         return moved

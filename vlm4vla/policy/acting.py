@@ -11,7 +11,7 @@ __all__ = ['ACT_SPEEDUPS', 'PrefixCache']
 import torch
 from fastcore.basics import patch
 from ..core import UserError, near_miss
-from .compute import LastTokenOnly, SharedPrefix, prefix_ids
+from ..heads.compute import LastTokenOnly, SharedPrefix, prefix_ids
 from .policy import Policy
 
 # %% ../../nbs/policy/05_acting.ipynb #099395ee

@@ -16,7 +16,7 @@ from ..core import UserError
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from ..catalog.experiments import Experiment, Recipe
 from ..vlm.family import families, frozen_parts, part_of
-from .heads import heads, make_head
+from ..heads.registry import heads, make_head
 from .policy import adapter_targets
 from ..vlm.sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 

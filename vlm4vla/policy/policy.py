@@ -30,11 +30,11 @@ from ..vlm.family import frozen_parts, part_of
 from ..data.metadata import Entry, check_entries, read_json, clean_text, refuse
 from ..training.origin import Origin
 from ..training.state import non_finite_weight
-from .heads import heads, make_head
+from ..heads.registry import heads, make_head
 from .query import ActionQuery, query_states
-from .compute import LastTokenOnly, SharedPrefix, prefix_ids
-from .context import Context, check_context, leave_unread, read_context
-import vlm4vla.policy.parallel, vlm4vla.policy.flow, vlm4vla.policy.words, vlm4vla.policy.codes, vlm4vla.policy.pi0 # register their heads
+from ..heads.compute import LastTokenOnly, SharedPrefix, prefix_ids
+from ..heads.context import Context, check_context, leave_unread, read_context
+import vlm4vla.heads.parallel, vlm4vla.heads.flow, vlm4vla.heads.words, vlm4vla.heads.codes, vlm4vla.policy.pi0 # register their heads
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da78
 def _sized(encoder:Encoder, model_size:int)->Encoder:
