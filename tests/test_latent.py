@@ -8,7 +8,7 @@ from vlm4vla.core import UserError
 from vlm4vla.data.actions import ActionStats
 from vlm4vla.data.recording import record
 from vlm4vla.data.samples import Samples
-from vlm4vla.policy import latent
+from vlm4vla.heads import latent
 from vlm4vla.heads.latent import LatentActions, fit_latents, report_latents
 from vlm4vla.training.state import weights_hash
 from vlm4vla.vlm.loading import checkpoint_hash
