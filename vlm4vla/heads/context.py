@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch, transformers
 from ..core import UserError
 from ..training.processes import whole_in_backward
-from .compute import row_positions
+from .compute import _checkpointed, row_positions
 
 # %% ../../nbs/heads/02_context.ipynb #685e034d
 _KEYS = ("k_proj", "v_proj", "k_norm", "v_norm", "input_layernorm")
@@ -57,23 +57,36 @@ def check_context(
         raise UserError(f"{what} needs the keys and values of every layer, and {type(vlm).__name__} has layers that keep a running state "
                         f"instead ({type(odd).__name__}); choose another head, such as 'mlp', or another backbone.")
 
+class _Cache(transformers.DynamicCache):
+    "Keys and values, also of layers that are computed again on the way back: they find what they found."
+    def __init__(self, decoder, past=(), **kwargs):
+        super().__init__(**kwargs); self.past, self.met = list(past), set()
+        for i, (k, v) in enumerate(past): super().update(k, v, i)
+        for layer in _core(decoder).layers: layer._can_checkpoint_with_cache = True # or transformers takes it away from them
+    def update(self, keys, values, layer_idx, *args, **kwargs):
+        if layer_idx not in self.met: self.met.add(layer_idx); return super().update(keys, values, layer_idx, *args, **kwargs)
+        return tuple(torch.cat(x, -2) for x in zip(self.past[layer_idx], (keys, values))) if self.past else (keys, values)
+
 def _left(decoder, cache)->list: # (keys, values) of each layer
     "What the layers left in a cache."
     for layer, l in zip(_core(decoder).layers, cache.layers): whole_in_backward(layer, l.keys, l.values)
     return [(l.keys, l.values) for l in cache.layers]
 
+# %% ../../nbs/heads/02_context.ipynb #22131c5a
 def read_context(
     vlm, # As `load_model` gives it
     inputs:dict, # Of `Encoder`, or of `SharedPrefix`
 )->Context:
     "Read images and texts."
-    x = _prepare(vlm, inputs); out = vlm(**x, use_cache=True)
-    if out.past_key_values is None:
-        raise UserError("Gradient checkpointing keeps no keys and values, which this head reads; train without it, in smaller "
-                        "micro-batches where memory is short, or with the head 'mlp'.")
+    x, decoder = _prepare(vlm, inputs), vlm.get_decoder()
+    if any(map(_checkpointed, _core(decoder).layers)): x = x | dict(past_key_values=_Cache(decoder, config=vlm.config.get_text_config()))
+    out = vlm(**x, use_cache=True); cache = x.get("past_key_values", out.past_key_values)
+    if not all(l.is_initialized for l in cache.layers):
+        raise UserError("This transformers keeps no keys and values under gradient checkpointing, and this head reads them; update it, or "
+                        "train without, in smaller micro-batches where memory is short.")
     pos = x.get("position_ids"); n = inputs["attention_mask"].sum(1) + 1 # Kosmos-2 counts from 2, as its words' table does
     at = n + 1 if pos is None else (pos.amax(0) if pos.dim() == 3 else pos).amax(1) + 1
-    return Context(vlm, _left(vlm.get_decoder(), out.past_key_values), inputs["attention_mask"], at, out.last_hidden_state[:,-1])
+    return Context(vlm, _left(decoder, cache), inputs["attention_mask"], at, out.last_hidden_state[:,-1])
 
 # %% ../../nbs/heads/02_context.ipynb #30f31a75
 def _allowed(context:Context, there_BS, both_ways:bool, dtype)->torch.Tensor: # (B, 1, S, T+S), 0 or −∞
@@ -102,12 +115,11 @@ def follow(
     there_BS=None, # True where there is a token that others may see; by default everywhere
 )->tuple[torch.Tensor, Context]: # hidden states (B, S, D); the context with them at its end
     "Let tokens follow."
-    vlm, (B, S, _) = context.vlm, x_BSD.shape; cache = transformers.DynamicCache()
-    for i, (k, v) in enumerate(context.layers): cache.update(k, v, i)
+    vlm, (B, S, _) = context.vlm, x_BSD.shape
     there = context.mask.new_ones(B, S) if there_BS is None else there_BS
     at = context.at[:,None] + torch.arange(S, device=x_BSD.device)
     turning = decoder is None and hasattr(vlm, "get_rope_index") # positions of three axes, which agree for all but images
-    decoder = decoder or vlm.get_decoder()
+    decoder = decoder or vlm.get_decoder(); cache = _Cache(decoder, context.layers)
     out = _call(decoder, x_BSD, _allowed(context, there, both_ways, _dtype(x_BSD)),
                 at[None].expand(3,-1,-1) if turning else at, cache).last_hidden_state
     more = replace(context, layers=_left(decoder, cache), at=context.at + S, last=out[:,-1],
