@@ -144,7 +144,7 @@ LEADING = [   # the names that a user needs first: module, name, a line that use
     ("catalog.experiments", "experiments", 'e = experiments["tiny-qwen3-vl__grinningface__smoke__s0"]'),
     ("catalog.experiments", "Variant", 'variants.add(Variant("slow", "A third of the rate.", dict(lr=1e-4)))'),
     ("heads.registry", "heads", 'heads.add(ActionHead(name="mine", label="Mine", make=MLPHead))'),
-    ("vlm.own", "given_backbone", 'backbones.add(given_backbone("./my-checkpoint"))'),
+    ("policy.own", "given_backbone", 'backbones.add(given_backbone("./my-checkpoint"))'),
     ("data.formats", "check_data", 'check_data("path/to/dataset")'),
     ("data.formats", "open_data", 'reader = open_data("path/to/dataset")'),
     ("policy.train", "train", 'policy, log, inputs = train(e, "try")'),

@@ -6,7 +6,7 @@ from scipy.fft import dct, idct
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, trainers
 from vlm4vla.core import UserError
 from vlm4vla.data.actions import ActionStats, chunk, encode
-from vlm4vla.data.tokens import _BYTES, BinTokens, FastTokens, _codes
+from vlm4vla.heads.tokens import _BYTES, BinTokens, FastTokens, _codes
 
 def smooth(n, k=10, seed=0):
     "Chunks of slow waves; the gripper is where one of them is above 0."

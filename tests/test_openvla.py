@@ -15,7 +15,7 @@ from vlm4vla.policy.openvla import openvla_policy, openvla_stats, place_openvla
 from vlm4vla.policy.policy import Policy
 from vlm4vla.heads.words import last_word
 from vlm4vla.vlm.loading import Encoder, load_config, load_model
-from vlm4vla.vlm.own import given_policy, is_openvla, openvla_statistics
+from vlm4vla.policy.own import given_policy, is_openvla, openvla_statistics
 from vlm4vla.vlm.sizes import count_parts, skeleton, visual_tokens
 from test_own import REACH, nothing_of_ones_own, said, terminal # two of them fixtures, the first for every test here
 

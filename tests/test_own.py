@@ -196,7 +196,7 @@ TRACKED = """
 from vlm4vla.catalog.experiments import Experiment
 from vlm4vla.results.provenance import track_run
 from vlm4vla.vlm.loading import checkpoint_hash
-from vlm4vla.vlm.own import backbones, given_backbone, placed
+from vlm4vla.policy.own import backbones, given_backbone, placed
 print(placed("someone/my-vlm@main")); b = backbones.add(given_backbone("someone/my-vlm"))
 with track_run(Experiment(b.name, "grinningface", "smoke", 0), "train", "out", "runs/train") as note:
     note.inputs = dict(start=checkpoint_hash(b))

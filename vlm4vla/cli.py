@@ -168,7 +168,7 @@ def _policies(args)->list: # folders
 
 def _place(folder, e, out):
     "Have a policy from anywhere stand where the tables' folder has its checkpoints."
-    from vlm4vla.vlm.own import is_openvla
+    from vlm4vla.policy.own import is_openvla
     from vlm4vla.policy.openvla import place_openvla
     path = Path(out)/"checkpoints"/e.run_id
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ def _own_things(args)->list: # experiments
     names = _backbones(args)
     if folders: return _own_policies(args, folders) # their backbones are named
     rows = [with_settings(experiments[f"{n}__{args.benchmark}__{args.variant}__s{args.seed}"], *(args.set or [])) for n in names]
-    from vlm4vla.vlm.own import check_given
+    from vlm4vla.policy.own import check_given
     for e in rows: check_given(e, _out_of(args))
     return rows
 

@@ -219,7 +219,7 @@ def _import_plugin(
 def load_plugins()->list:
     "Let plug-ins register what they bring; the names of those that were new."
     from importlib.metadata import entry_points
-    own = ["vlm4vla.vlm.own"] if setting("VLM4VLA_BACKBONES") or setting("VLM4VLA_POLICIES") else [] # what is given without a file
+    own = ["vlm4vla.policy.own"] if setting("VLM4VLA_BACKBONES") or setting("VLM4VLA_POLICIES") else [] # what is given without a file
     names = [*(e.module for e in entry_points(group="vlm4vla.plugins")), *setting("VLM4VLA_PLUGINS", []), *own]
     new = [n for n in dict.fromkeys(names) if n not in _loaded]
     for n in new:

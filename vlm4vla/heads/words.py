@@ -14,7 +14,7 @@ from torch import nn
 from fastcore.basics import patch
 from ..core import UserError
 from ..data.actions import ActionStats, encode
-from ..data.tokens import BinTokens, FastTokens
+from .tokens import BinTokens, FastTokens
 from .context import Context, follow
 from .flow import FlowHead, flow_noise
 from .registry import ActionHead, MLPHead, heads

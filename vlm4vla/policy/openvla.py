@@ -16,10 +16,10 @@ from ..catalog.benchmarks import benchmarks
 from ..catalog.experiments import Experiment
 from ..core import UserError, file_hash, replacing, write_json
 from ..data.actions import ActionStats
-from ..data.tokens import BinTokens
+from ..heads.tokens import BinTokens
 from ..training.origin import Origin, code_version
 from ..vlm.loading import Encoder, checkpoint_hash, load_config
-from ..vlm.own import given_policy, openvla_statistics
+from .own import given_policy, openvla_statistics
 from .policy import Policy
 
 # %% ../../nbs/policy/09_openvla.ipynb #44080807

@@ -281,7 +281,7 @@ def act(
     images = _images(images); instructions = _asked(images, instructions)
     if self.stats is None:
         raise UserError("The policy has no range of actions, so its numbers mean no movement; load a trained one, or set `policy.stats`.")
-    seen = torch.from_numpy(self.look(images))
+    seen = torch.from_numpy(np.ascontiguousarray(self.look(images)))
     if hasattr(self.head, "answer"): encoded = self.head.answer(self, seen, instructions, 32)
     else: encoded = self.head.actions(self(seen, instructions, multiple=32)) # rows of one length, whoever shares the batch
     return decode(encoded.cpu().numpy(), self.stats)
