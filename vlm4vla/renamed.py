@@ -31,7 +31,8 @@ old_modules = dict(
     samples="data.samples", scores="results.scores", simpler="tasks.bridge.simulator", simulators="sim.install",
     sizes="vlm.sizes", slurm="launch.slurm", state="training.state", stats="results.stats", status="launch.status",
     sweep="launch.sweep", train="policy.train", video="sim.video", vlm_sft="vlm.sft", vqa="vlm.vqa", worker="sim.worker",)
-old_modules |= {"policy.compute": "heads.compute", "policy.heads": "heads.registry", "vlm.own": "policy.own"} # heads got a room of their own
+# heads got a room of their own
+old_modules |= {"policy.compute": "heads.compute", "policy.heads": "heads.registry", "vlm.own": "policy.own"}
 
 # %% ../nbs/99_renamed.ipynb #f665aa2d
 old_names = {

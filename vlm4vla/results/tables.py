@@ -148,7 +148,7 @@ class VqaScoreRow:
 class SizeRow:
     "Parameters of a part of a policy, or another size of it, counted on our own modules."
     backbone:str # As in the other tables
-    part:str # Of the VLM, "backbone" (all), "head", "head trunk", "head …" (by name), "query"; "hidden size", "visual tokens", "tokens, … prompt"
+    part:str # Of the VLM, "backbone" (all), "head", "head trunk", "head …", "query"; "hidden size", "visual tokens", "tokens, … prompt"
     parameters:int # How many; a row that is not here could not be counted
 
 @dataclass(frozen=True, kw_only=True)
