@@ -10,6 +10,7 @@ __all__ = ['leave_unread', 'Context', 'check_context', 'read_context', 'follow',
 # %% ../../nbs/heads/02_context.ipynb #31839c0d
 from dataclasses import dataclass, replace
 import torch, transformers
+from transformers.cache_utils import DynamicLayer
 from ..core import UserError
 from ..training.processes import whole_in_backward
 from .compute import _checkpointed, row_positions
@@ -61,7 +62,8 @@ class _Cache(transformers.DynamicCache):
     "Keys and values, also of layers that are computed again on the way back: they find what they found."
     def __init__(self, decoder, past=(), **kwargs):
         super().__init__(**kwargs); self.past, self.met = list(past), set()
-        for i, (k, v) in enumerate(past): super().update(k, v, i)
+        for k, v in past: # not copied, as an update would
+            self.layers.append(layer := DynamicLayer()); layer.lazy_initialization(k, v); layer.keys, layer.values = k, v
         for layer in _core(decoder).layers: layer._can_checkpoint_with_cache = True # or transformers takes it away from them
     def update(self, keys, values, layer_idx, *args, **kwargs):
         if layer_idx not in self.met: self.met.add(layer_idx); return super().update(keys, values, layer_idx, *args, **kwargs)

@@ -33,7 +33,7 @@ class WordsHead(nn.Module):
         self.k, self.fast, self.tokens = chunk_size, fast, None if fast else BinTokens(chunk_size=chunk_size)
         self.table = nn.Embedding(fast or self.tokens.n, width) if added else None
         if added: nn.init.normal_(self.table.weight, std=width**-.5)
-        self.answered = dict(chunks=0, malformed=0) # since it was made
+        self.answered, self.patient = dict(chunks=0, malformed=0), False # since it was made; whether words go on behind an end
     def prepare(
         self,
         policy, # A `Policy` with this head
@@ -190,7 +190,7 @@ def say(
         with policy.computing():
             if i: _, context = follow(context, self.vectors(policy, rows[-1][:,None]))
             rows.append(self.scores(policy, context.last).argmax(-1))
-        if self.fast: open_ &= rows[-1] != end
+        if self.fast and not self.patient: open_ &= rows[-1] != end
         if not open_.any(): break
     words = torch.stack(rows, 1).tolist()
     return [self.tokens_of(policy, r[:r.index(end)] if self.fast and end in r else r) for r in words]
