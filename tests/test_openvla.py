@@ -347,8 +347,8 @@ def test_a_tiny_one_learns_to_say_what_it_shall_do(tmp_path):
 
 def test_a_folder_is_evaluated_from_a_terminal(robot, tmp_path, said):
     import pandas as pd
-    (tmp_path/"my_toys.py").write_text(REACH)
-    ask = ("--benchmark", "reach", "--plugin", tmp_path/"my_toys.py", "--out", tmp_path/"out")
+    (tmp_path/"my_small_toys.py").write_text(REACH.replace("my_toys", "my_small_toys"))
+    ask = ("--benchmark", "reach", "--plugin", tmp_path/"my_small_toys.py", "--out", tmp_path/"out")
     done = terminal("evaluate", f"{robot}#bridge_orig", *ask, "--set", "eval_episodes=2", "--workers", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     rows = pd.read_parquet(tmp_path/"out"/"episodes.parquet"); name = rows.run_id[0]

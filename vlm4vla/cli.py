@@ -180,7 +180,7 @@ def _place(folder, e, out):
 def _backbones(args)->list: # names
     "Register the backbones that are named by where they are."
     from vlm4vla.catalog.backbones import backbones
-    from vlm4vla.vlm import own
+    from vlm4vla.policy import own
     said = [b if b in backbones else own.placed(b) for b in args.backbone or []]
     _tell("VLM4VLA_BACKBONES", [s for s in said if "=" in s]); own.register()
     return [s.partition("=")[0] for s in said]
@@ -190,7 +190,7 @@ _ONLY_ROLLED = ("eval_episodes", "n_action_steps") # what can be set once a poli
 def _own_policies(args, folders:list)->list: # experiments
     "What policies from anywhere are rolled out as, each standing where checkpoints are."
     from vlm4vla.catalog.experiments import Experiment, with_settings
-    from vlm4vla.vlm import own
+    from vlm4vla.policy import own
     late = [s for said in args.set or [] for s in re.findall(r"(\w+)\s*=", said) if s not in _ONLY_ROLLED]
     if folders and late: raise UserError(f"{folders[0]} is trained, so {late[0]} cannot be set; only {' and '.join(_ONLY_ROLLED)} can.")
     _tell("VLM4VLA_POLICIES", [str(Path(f).expanduser().resolve()) for f in folders])
