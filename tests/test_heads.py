@@ -1,5 +1,6 @@
 "Every head against a forward built by hand, and what all of them owe: ends, batches, checkpoints, resuming, variants, refusals."
 import json, math, shutil
+from dataclasses import replace
 from functools import cache, partial
 from types import SimpleNamespace
 import numpy as np, pytest
@@ -9,6 +10,8 @@ from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.experiments import Experiment, with_settings
 from vlm4vla.core import UserError
 from vlm4vla.data.actions import ActionStats, encode
+from vlm4vla.heads import codes
+from vlm4vla.heads.codes import LatentHead
 from vlm4vla.heads.compute import row_positions
 from vlm4vla.heads.flow import FlowHead
 from vlm4vla.heads.registry import heads
@@ -17,7 +20,7 @@ from vlm4vla.policy.train import train
 from vlm4vla.heads.words import last_word
 from vlm4vla.vlm.loading import load_model
 
-K, HEADS = 4, ("oft", "bins", "fast-256", "flow", "insulated-256")
+K, HEADS = 4, ("oft", "bins", "fast-256", "flow", "insulated-256", "latent")
 WORDS, FLOW = ("bins", "fast-256", "insulated-256"), ("flow", "insulated-256")
 TINY = [b.name for b in backbones.values() if b.kind == "tiny"]
 RUNNING = ("tiny-qwen3.5", "tiny-lfm2-vl") # layers that keep a running state
@@ -33,14 +36,14 @@ def policy(head, name="tiny-qwen3-vl", **kw):
     torch.manual_seed(0)
     p = Policy(backbones[name], K, head=head, image_size=64, **kw).eval(); p.stats = ActionStats.from_range(-.1, .1)
     if hasattr(p.head, "slots"): p.head.slots.data.normal_()
-    if hasattr(p.head, "prepare"): p.head.prepare(p, demos())
+    if hasattr(p.head, "prepare") and head != "latent": p.head.prepare(p, demos()) # whose codes come with a batch, below
     return p
 
 def batch(p, n=4):
     rng = np.random.default_rng(1); s, d = p.encoder.facts["size"], demos().actions
     at = np.arange(n)[:,None]*20 + np.arange(K)
     return dict(images=rng.integers(0, 256, (n,s,s,3), dtype=np.uint8), instructions=SAID[:n], actions=d[at],
-                mask=np.ones((n,K), bool), keys=[(3, i) for i in range(n)])
+                mask=np.ones((n,K), bool), keys=[(3, i) for i in range(n)], codes=rng.integers(0, 16, (n, 4)))
 
 def part(b, rows):
     return {k: [v[i] for i in rows] if isinstance(v, list) else v[rows] for k,v in b.items()}
@@ -223,6 +226,12 @@ def test_compiled_layers_are_called_in_two_shapes(head, monkeypatch):
     assert abs(p.loss(b)[0].item() - want) < 1e-5 and np.abs(p.act(b["images"], b["instructions"]) - acts).max() < 1e-6
 
 # --- training --------------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch, tmp_path):
+    "Latent actions of two steps, kept with the test."
+    monkeypatch.setitem(heads, "latent", replace(heads["latent"], make=partial(LatentHead, steps=2)))
+    monkeypatch.setattr(codes, "cache_dir", lambda: tmp_path)
 
 def smoke(head): return with_settings(Experiment("tiny-qwen3-vl", "grinningface", "smoke", 0), f"head={head}")
 

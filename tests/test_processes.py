@@ -4,13 +4,23 @@ torch = pytest.importorskip("torch")
 from vlm4vla.catalog.backbones import backbones
 from vlm4vla.catalog.experiments import experiments
 from vlm4vla.core import seed_everything, stable_seed
+from vlm4vla.heads import codes
+from vlm4vla.heads.registry import heads
 from vlm4vla.policy.policy import Policy
 from vlm4vla.training.processes import launch
 from vlm4vla.policy.train import train
 
 RUNS = [f"{b.name}__grinningface__smoke__s0" for b in backbones.values() if b.kind == "tiny"]
-HEADS = [f"tiny-qwen3-vl__grinningface__smoke+head-{h}__s0" for h in ("oft", "bins", "fast-256", "flow", "insulated-256")]
+HEADS = [f"tiny-qwen3-vl__grinningface__smoke+head-{h}__s0" for h in ("latent", "oft", "bins", "fast-256", "flow", "insulated-256")]
 PARTS = HEADS[-1] # also in parts, and with what nobody reads left out
+FEW = """
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from vlm4vla.heads import codes
+from vlm4vla.heads.registry import heads
+heads["latent"] = replace(heads["latent"], make=partial(codes.LatentHead, steps=2)); codes.cache_dir = lambda: Path({0!r})
+""" # latent actions of two steps
 losses = lambda log: [r["value"] for r in log if r["name"] == "loss"]
 
 def apart(a, b):
@@ -23,9 +33,11 @@ def begun(r):
     return Policy.new(e).state_dict()
 
 @pytest.fixture(scope="module", autouse=True)
-def everything():
+def everything(tmp_path_factory):
     "FSDP shares no prefix, so nobody does: otherwise AdamW would move weights whose gradient is mere rounding this way and that."
-    with pytest.MonkeyPatch.context() as m: m.setenv("VLM4VLA_COMPUTE_ALL", "1"); yield
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("VLM4VLA_COMPUTE_ALL", "1"); m.setitem(heads, "latent", heads["latent"]); m.setattr(codes, "cache_dir", codes.cache_dir)
+        exec(FEW.format(str(tmp_path_factory.mktemp("alone-latents"))), {}); yield
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
@@ -36,7 +48,7 @@ def alone(tmp_path_factory):
 def two(tmp_path_factory):
     "What two processes leave; they take longer to begin than to train, so they do everything in one go."
     d = tmp_path_factory.mktemp("two")
-    launch(f"""
+    launch(f"""{FEW.format(str(d))}
 from vlm4vla.policy.train import train
 train({RUNS[0]!r}, {str(d/"begun")!r}, stop_at=2)
 for mode in ("ddp", "fsdp"):
