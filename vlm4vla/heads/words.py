@@ -213,7 +213,7 @@ _bins = dict(reads="words", loss="cross-entropy over the vocabulary", acts="word
 for name, label, more in (("bins", "256 bins", {}), ("bins-added", "256 bins, added words", dict(added=True))):
     heads.add(ActionHead(name=name, label=label, make=partial(WordsHead, **more), follow=lambda k: 7*k - 1, **_bins))
 for name, label, more in (("fast", "FAST", dict(fast=1024)), ("fast-256", "FAST, 256 tokens", dict(fast=256)),
-                          ("fast-added", "FAST, 256 added words", dict(fast=256, added=True))):
+                          ("fast-added", "FAST, added words", dict(fast=1024, added=True))):
     heads.add(ActionHead(name=name, label=label, make=partial(WordsHead, **more), follow=lambda k: 3*k, **_bins))
 
 # %% ../../nbs/heads/06_words.ipynb #e1013b69
@@ -261,5 +261,5 @@ _both = dict(reads="words", loss="cross-entropy for the VLM, squared error of a 
              follow=lambda k: 3*k, expert=lambda k: k)
 heads.add(ActionHead(name="insulated", label="Insulated", make=InsulatedHead, **_both))
 heads.add(ActionHead(name="insulated-256", label="Insulated, 256 tokens", make=partial(InsulatedHead, fast=256), **_both))
-heads.add(ActionHead(name="insulated-added", label="Insulated, 256 added words", make=partial(InsulatedHead, fast=256, added=True),
+heads.add(ActionHead(name="insulated-added", label="Insulated, added words", make=partial(InsulatedHead, added=True),
                      **_both));
