@@ -165,6 +165,7 @@ def effects_figure(
             left.errorbar(100*d.difference, y, xerr=off, fmt="o", ms=5, color=_COLORS[i], label=backbones[b].label, lw=1.2)
             _two_rates(right, a, b, split, _COLORS[i])
         left.axvline(0, color="#666666", lw=1); left.set_yticks(range(len(order)), [arm_label(k) for k in order])
+        left.set_ylim(-.5, len(order) - .5)
         left.set_xlabel(f"success, points from {arm_label(a.against)}"); left.grid(axis="x", color="#e6e6e6")
         fig.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncol=len(shown))
     return fig
