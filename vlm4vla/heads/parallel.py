@@ -24,7 +24,7 @@ class ParallelHead(nn.Module):
         chunk_size:int, # Actions K predicted at once
     ):
         super().__init__()
-        self.k, self.slots = chunk_size, nn.Parameter(torch.zeros(chunk_size*7, width))
+        self.k, self.slots = chunk_size, nn.Parameter(.02*torch.randn(chunk_size*7, width))
         self.first, self.blocks = _block(7*width, width), nn.ModuleList([_block(width, width) for _ in range(2)])
         self.last = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 7))
     def forward(
