@@ -128,13 +128,13 @@ def answer(
     "Which arms differ from the one they are compared with, and which cannot be told."
     first, split, said = self.benchmark.metrics[0].name, self.benchmark.splits[-1], []
     for b, d in e[(e.split == split) & (e.metric == first)].groupby("backbone", sort=False):
-        say = lambda rows: ", ".join(f"{arm_label(r.arm)} ({_points(r)})" for r in rows.itertuples()) or "none"
         sure, few = d[d.p_holm < .05], int(d.seeds.min())
-        said.append(f"{backbones[b].label}: better than {arm_label(self.against)} {say(sure[sure.difference > 0])}; worse "
-                    f"{say(sure[sure.difference < 0])}; not to be told apart {say(d[d.p_holm >= .05])}"
+        parts = {"better": sure[sure.difference > 0], "worse": sure[sure.difference < 0], "not to be told apart": d[d.p_holm >= .05]}
+        say = lambda word, rows: f"{word}: " + ", ".join(f"{arm_label(r.arm)} ({_points(r)})" for r in rows.itertuples())
+        said.append(f"{backbones[b].label}, " + "; ".join(say(w, rows) for w, rows in parts.items() if len(rows))
                     + (f" (only {few} seed{'s' if few > 1 else ''} so far)" if few < 3 else ""))
     if not said: return f"**Not measured yet:** `vlm4vla sweep {self.study.name}` makes the runs."
-    return f"**Success on {self.benchmark.split_label(split)}, in points of {arm_label(self.against)}. " + ". ".join(said) + ".**"
+    return f"**Success on {self.benchmark.split_label(split)}, in points from {arm_label(self.against)}. " + ". ".join(said) + ".**"
 
 @patch
 def alt(
