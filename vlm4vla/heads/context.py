@@ -153,7 +153,7 @@ def expert_of(
     "A narrower language model whose layers can look into those of another."
     width = width or text.hidden_size//2
     try: model = transformers.AutoModel.from_config(_narrow(text, width)); k = model.layers[0].self_attn.k_proj.out_features
-    except (AttributeError, ValueError, KeyError, TypeError) as e: k, model = None, None
+    except (AttributeError, ValueError, KeyError, TypeError): k = None
     if k != getattr(text, "num_key_value_heads", 0)*_head_dim(text):
         raise UserError(f"A language model of the kind {text.model_type!r} cannot have an expert beside it: transformers' layers of that "
                         "kind have no head size of their own; choose the head 'mlp', 'oft', 'bins' or 'fast', or another backbone.")

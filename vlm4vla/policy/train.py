@@ -8,7 +8,6 @@ Docs: https://vlm4vla.github.io/vlm4vla/policy/train.html.md"""
 __all__ = ['demonstrations', 'with_text', 'questions_at', 'train', 'overfit']
 
 # %% ../../nbs/policy/07_train.ipynb #468194e4
-import hashlib, json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -130,15 +129,11 @@ _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip"
 _LATER = dict(head="mlp", held_every=1, lr_vlm_mult=1., lora_steps=0, cotrain="", cotrain_weight=1.,
               cotrain_share=.5) # fields that came later, each with what it was before: there the hash stays what it was
 
-def _hash_of(facts)->str:
-    "A short name of exactly these facts."
-    return hashlib.sha256(json.dumps(to_jsonable(facts), sort_keys=True).encode()).hexdigest()[:16]
-
 def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
     "What the training of an experiment is made from; the policy carries it."
     facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init),
                  backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
-    if hasattr(policy.head, "facts"): facts["head_facts"] = _hash_of(policy.head.facts())
+    if hasattr(policy.head, "facts"): facts["head_facts"] = Origin(policy.head.facts()).hash[:16]
     policy.origin = Origin(facts | {k: v for k,v in to_jsonable(e.recipe).items() if k not in _APART and _LATER.get(k) != v})
     return policy.origin
 

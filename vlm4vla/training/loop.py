@@ -157,8 +157,8 @@ def fit(
     "Train to the last step, continuing from `folder` if it holds a state."
     groups = groups or [dict(params=[p for p in module.parameters() if p.requires_grad])]
     opt = (partial(AveragedAdamW, ema=ema) if ema else torch.optim.AdamW)(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    own = dict(lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay, grad_clip=grad_clip) | (dict(ema=ema) if ema else {})
-    origin = _origin(origin or Origin(), module, groups, steps, **own)
+    origin = _origin(origin or Origin(), module, groups, steps, lr=lr, warmup=warmup, schedule=schedule, weight_decay=weight_decay,
+                     grad_clip=grad_clip, **dict(ema=ema) if ema else {})
     keep = _Keeper(module, opt, folder, origin, world); start, log = keep.take_up(steps)
     bar = progress(total=steps, desc=desc, disable=not world.first); bar.update(start); module.train()
     with _warned() as told:
@@ -169,8 +169,8 @@ def fit(
             if step%log_every == 0 or step == steps-1: keep.look(); _note(log, bar, step, facts, norm, world, on_log)
             bar.update()
             if (step+1)%checkpoint_every == 0 or step == steps-1: keep(step+1, log, on_checkpoint)
-    bar.close(); module.eval(); _ = ema and opt.swap()
-    return log
+    if ema: opt.swap()
+    bar.close(); module.eval(); return log
 
 # %% ../../nbs/training/01_loop.ipynb #f59e2be1
 def _backward(parts, net, world)->dict: # loss and facts of this process, summed over its parts
