@@ -81,7 +81,7 @@ class Policy(nn.Module):
         self.head = make_head(head, self.vlm.get_input_embeddings().weight.shape[1], chunk_size, self.vlm.config.get_text_config())
         self.stats, self.multiple, self.origin = None, 1, Origin()
         self.prefix, self.shared, self.last = None, None, {} # what is not computed, in acting and in training
-        self.freeze(*freeze)
+        if freeze or lora_rank or getattr(self.head, "keys_alone", False): self.freeze(*freeze)
 
 # %% ../../nbs/policy/04_policy.ipynb #3b08da79
 @patch(cls_method=True)
