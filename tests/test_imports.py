@@ -68,6 +68,7 @@ MAY_NAME = { # module outside `tasks/` and `paper/` → why it may name a task
     "data.calvin": "CALVIN's format of files", "data.libero": "LIBERO's format of files",
     "data.formats": "the table of formats of files",
     "catalog.backbones": "a backbone is called after what it was fine-tuned on",
+    "catalog.auxiliary": "an auxiliary task is called after the data it was made from",
     "catalog.experiments": "points where the released code differs from the paper, the workbook's studies, the data of `smoke` and `demo`",
     "cli": "examples in help and messages",
     "results.scores": "the key under which published scores of the tabletop stand",
