@@ -6,13 +6,13 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/backbones.html.md"""
 
 # %% auto #0
 __all__ = ['backbones', 'qwen3_vl', 'moe', 'qwen2_5_vl', 'paligemma', 'paligemma2', 'kosmos2', 'internvl', 'newer', 'openvla',
-           'Backbone', 'hub_folder', 'commit_of']
+           'WAYS', 'TUNED', 'Backbone', 'hub_folder', 'commit_of', 'Backbones', 'TunedBackbone']
 
 # %% ../../nbs/catalog/01_backbones.ipynb #264c9e3c
 import os, re
 from dataclasses import dataclass
 from pathlib import Path
-from ..core import UserError, Registry, assets_dir
+from ..core import UserError, Registry, assets_dir, cache_dir, near_miss
 
 # %% ../../nbs/catalog/01_backbones.ipynb #d3155bb9
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,18 @@ class Backbone:
     name:str # Key here and in every table of results/
     label:str # As printed in tables and figures
     family:str # Entry of `families` that reads it
-    kind:str="hub" # "hub", "mini" (ships with the package) or "tiny" (random weights)
+    kind:str="hub" # "hub", "mini" (ships with the package), "tiny" (random weights) or "tuned" (made from another)
     repo_id:str="" # Hugging Face repository of a hub backbone, or the path of a folder that holds one
     revision:str="main" # Commit the results were made with
     folder:str="" # Folder under `assets_dir()` of a small pretrained VLM
     params_b:float # Parameters, in billions
     micro_batch:int=16 # Samples that fit on a device at once; accumulation is derived
     color:str # Of its family, colour-blind-safe
+
+    @property
+    def root(self)->"Backbone":
+        "What architecture, tokenizer and image processor are those of: a fine-tuned one has its base's."
+        return self
 
     @property
     def source(self)->str:
@@ -60,7 +65,23 @@ def commit_of(
     except (OSError, ValueError): return ""
 
 # %% ../../nbs/catalog/01_backbones.ipynb #6cc891bb
-backbones = Registry("backbone")
+class Backbones(Registry):
+    "Backbones by name; `base+task` is `base` after it was taught a task, `base+task-lora` the same by adapters."
+    def __missing__(self, name):
+        base, _, said = str(name).rpartition("+")
+        return _taught(self[base], str(name), said) if base else super().__missing__(name)
+
+    def __contains__(self, name):
+        if super().__contains__(name) or "+" not in str(name): return super().__contains__(name)
+        try: return bool(self[name])
+        except UserError: return False
+
+    def get(self,
+        name, # Of a backbone, fine-tuned ones too
+        default=None, # What comes back where there is none
+    ): return self[name] if name in self else default
+
+backbones = Backbones("backbone")
 
 def _add(name, label, params_b, family, **kwargs): backbones.add(Backbone(name=name, label=label, params_b=params_b, **family, **kwargs))
 def _mini(name, label, params_b, family): _add(name, f"{label} mini", params_b, family, kind="mini", folder=name, micro_batch=64)
@@ -133,3 +154,60 @@ _add("lfm2-vl-1.6b", "LFM2-VL-1.6B", 1.58, newer["lfm2_vl"], repo_id="LiquidAI/L
 openvla = dict(family="openvla", color="#661100")
 _tiny("tiny-openvla", "OpenVLA", .0003, openvla)
 _add("openvla-7b", "OpenVLA-7B", 7.54, openvla, repo_id="openvla/openvla-7b", micro_batch=4)
+
+# %% ../../nbs/catalog/01_backbones.ipynb #7e4304d0
+WAYS = ("full", "lora", "quarter") # how a task is taught: all weights, adapters, or of the vision tower the last quarter
+
+@dataclass(frozen=True, kw_only=True)
+class TunedBackbone(Backbone):
+    "What comes of a backbone that was taught a task."
+    base:str # Backbone it was made from
+    taught:str # Entry of `auxiliary_tasks`, or of `aux_data`
+    how:str="full" # One of `WAYS`
+    freeze_vision:bool=False # The vision encoder was held still
+    kind:str="tuned" # As `Backbone.kind`
+
+    @property
+    def root(self)->Backbone: return backbones[self.base].root
+
+    @property
+    def place(self)->Path:
+        "Where its folder is, or will be."
+        return cache_dir()/"backbones"/self.name
+
+    @property
+    def source(self)->str:
+        if not (self.place/TUNED).is_file():
+            raise UserError(f"The backbone {self.name!r} is not in {self.place.parent} yet; `vlm4vla run` makes it before the first policy "
+                            f"that needs it, and nbs/runs/vlm_sft.ipynb makes it with `-r tuned {self.name}`.")
+        return str(self.place)
+
+TUNED = "tuned.json" # in its folder, written last: what it was made from, and what it can
+
+# %% ../../nbs/catalog/01_backbones.ipynb #6febac09
+def _said(taught:str, how:str, still:bool)->str:
+    "What stands behind the + of a taught backbone's name."
+    return taught + (f"-{how}" if how != "full" else "") + ("-freeze-vision" if still else "")
+
+_WAYS = [(h, still) for h in WAYS for still in (False, True) if not (h == "quarter" and still)]
+
+def _all_ways(names)->dict: # as a name says it → task or data, how, with a frozen vision encoder
+    return {_said(t, h, still): (t, h, still) for t in names for h, still in _WAYS}
+
+def _taught(base:Backbone, name:str, said:str)->TunedBackbone:
+    "The backbone that a name with a + means, or a `UserError` that says which part is wrong."
+    from vlm4vla.catalog.auxiliary import aux_data, auxiliary_tasks
+    known = _all_ways(auxiliary_tasks)
+    if said not in known: known |= _all_ways(aux_data) # which brings in the tasks that draw them
+    if said not in known:
+        plain = [*auxiliary_tasks, *aux_data]
+        near = near_miss(said, known if any(said.startswith(f"{t}-") for t in plain) else plain)
+        raise UserError(f"There is no backbone {name!r}: nothing called {said!r} is taught{near}")
+    if len(name) > 64:
+        raise UserError(f"The name {name!r} has {len(name)} characters, more than 64; register its base under a shorter one.")
+    taught, how, still = known[said]
+    task = auxiliary_tasks[aux_data[taught].task if taught in aux_data else taught]
+    more = [taught] if taught != task.name else []; more += [h for h in (how,) if h != "full"] + ["frozen vision"]*still
+    return TunedBackbone(name=name, label=f"{base.label} + {task.label}{f' ({chr(44).join(more)})' if more else ''}", family=base.family,
+                         base=base.name, taught=taught, how=how, freeze_vision=still, params_b=base.params_b, color=base.color,
+                         micro_batch=base.micro_batch)

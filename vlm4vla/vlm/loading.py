@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from transformers.utils import cached_file, is_flash_attn_2_available, is_flash_attn_3_available
 from fastcore.basics import patch
 from ..catalog.backbones import Backbone, backbones, commit_of
+from ..catalog.tunings import check_tuned
 from ..core import UserError, file_hash, near_miss
 from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
 from .qwen import fuse_ops
@@ -51,6 +52,7 @@ def _behind(e):
 def _again(b:Backbone)->str:
     "How to get the files of a backbone once more."
     if b.kind == "mini": return "make it again with `papermill nbs/runs/pretrain_mini.ipynb`"
+    if b.kind == "tuned": return f"delete {b.place} to have it made anew"
     return "copy the folder once more" if os.path.isdir(
         b.source) else f"fetch it once more with `hf download {b.source} --revision {b.revision} --force-download`"
 
@@ -64,19 +66,20 @@ def _explained(b:Backbone,
     except (*kinds, SafetensorError) as e:
         known = next(((why, x) for why in _WHY for x in _behind(e) if isinstance(x, why[0])), None)
         if known: text = known[0][1].format(b=b, src=b.source, again=_again(b), said=str(known[1]).splitlines()[0].rstrip('.'))
-        else: text = f"{b.source} {lack}: {remedy if remedy and b.kind != 'mini' else _again(b)}."
+        else: text = f"{b.source} {lack}: {remedy if remedy and b.kind not in ('mini', 'tuned') else _again(b)}."
         raise UserError(text) from None
 
 # %% ../../nbs/vlm/07_loading.ipynb #220431c9
 def _source(b:Backbone):
     "What `from_pretrained` is given, with its revision."
-    return b.source, ({} if b.kind == "mini" else dict(revision=b.revision))
+    if b.kind == "tuned": check_tuned(b)
+    return b.source, ({} if b.kind in ("mini", "tuned") else dict(revision=b.revision))
 
 def load_config(
     b:Backbone, # An entry of `backbones`, or one of a user's own
 ):
-    "The transformers config of a backbone."
-    f = families[b.family]
+    "The transformers config of a backbone; a fine-tuned one has its base's."
+    b, f = b.root, families[b.family]
     if b.kind == "tiny": return f.config()
     src, kw = _source(b)
     with _explained(b, "has no config.json of a model that transformers knows by itself, and code that comes with a checkpoint is "
@@ -148,7 +151,7 @@ def load_model(
     except ValueError as e:
         raise UserError(f"The model of {b.name!r} cannot be built with attn={attn!r} ({str(e).split('. ')[0]}): choose 'sdpa' or "
                         f"'eager'.") from None
-    return fuse_ops(_without(mimetic_init(model, f) if fresh and b.kind == "mini" else model, f))
+    return fuse_ops(_without(mimetic_init(model, f) if fresh and b.root.kind == "mini" else model, f))
 
 # %% ../../nbs/vlm/07_loading.ipynb #e2336fe0
 def load_with_words(
@@ -164,8 +167,8 @@ def load_with_words(
 def load_tokenizer(
     b:Backbone, # An entry of `backbones`, or one of a user's own
 ):
-    "The tokenizer of a backbone; a tiny one reads bytes."
-    f = families[b.family]
+    "The tokenizer of a backbone; a tiny one reads bytes, a fine-tuned one is its base's."
+    b, f = b.root, families[b.family]
     if b.kind == "tiny": return small_tokenizer([], vocab=300, specials=f.specials, pad=f.pad, eos=f.eos)
     src, kw = _source(b)
     with _explained(b, "has no tokenizer that transformers can read", kinds=(OSError, ValueError, KeyError, TypeError)):
@@ -179,7 +182,7 @@ def image_facts(
     want:int=224, # Side of the image, in pixels; a family of one size keeps its own
 )->dict: # size, n_visual, mean, std and what its layout needs
     "Size and normalisation of the images a backbone sees; statistics are the checkpoint's where it has any."
-    f, p, config = families[b.family], {}, load_config(b)
+    b = b.root; f, p, config = families[b.family], {}, load_config(b)
     if b.kind != "tiny":
         src, kw = _source(b)
         with _explained(b, "has no preprocessor_config.json"):
@@ -194,6 +197,7 @@ def checkpoint_hash(
     init:str="pretrained", # `scratch`: all but the weights
 )->str: # commit or sha256; empty where nothing is read
     "Name of exactly what a backbone begins with: the commit of the hub, the hash of a folder's files; empty where nothing is read."
+    if init == "scratch": b = b.root
     if b.kind == "tiny": return ""
     src, kw = _source(b)
     if not os.path.isdir(src): load_config(b); return commit_of(src, b.revision) # which the cache knows by now

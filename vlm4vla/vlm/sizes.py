@@ -68,6 +68,7 @@ def real_config(
     b:Backbone, # An entry of `backbones`, or one of a user's own
 ):
     "The config of a backbone at its real size: as published where that is known, else from its files."
+    b = b.root
     if b.kind == "hub" and b.name in shapes | _systems: return (shapes | _systems)[b.name]()
     try: return load_config(b)
     except UserError as e: raise UserError(f"The size of {b.name!r} is known only from its files: {e}") from None
@@ -105,7 +106,8 @@ def visual_tokens(
     size:int=224, # Side of the observation, in pixels
 )->int: # places that one image takes in a row
     "Visual tokens of one image: a small VLM's by its own image processor, a hub model's by what the paper gives it."
-    return image_facts(b, size)["n_visual"] if b.kind == "mini" else families[b.family].image_facts(real_config(b), {}, size)["n_visual"]
+    if b.root.kind == "mini": return image_facts(b, size)["n_visual"]
+    return families[b.family].image_facts(real_config(b), {}, size)["n_visual"]
 
 # %% ../../nbs/vlm/08_sizes.ipynb #404b64fe
 def row_length(
