@@ -248,7 +248,7 @@ def _plan_lines(rows, out, args)->list:
     hours = sum(h for l in lines for h in (l.pop("train_h"), l.pop("evaluate_h")))
     return [table(lines, ["run_id", "train", "evaluate", "episodes", "on", "takes"]), "",
             f"In all {_duration(hours)}, one run after the other; on paper, see the page on cost." if hours
-            else "Nothing to do: every row is there already."]
+            else "Nothing to do: every row is there already.", *_can_show(rows, out)]
 
 def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     "Where an experiment would run, and how long what is still to do takes there."
@@ -264,6 +264,12 @@ def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     return dict(on=on, takes=takes, train_h=todo["train"], evaluate_h=todo["evaluate"] or 0.)
 
 def _duration(hours:float)->str: return f"{hours:.1f} hours" if hours >= 1 else f"{60*hours:.1f} minutes"
+
+def _can_show(rows, out)->list: # lines
+    "What the planned runs of each benchmark can show."
+    from vlm4vla.results.power import measured_spread, what_can_show
+    by = {b: [e for e in rows if e.benchmark == b] for b in dict.fromkeys(e.benchmark for e in rows)}
+    return [f"{b}: {said}" for b, es in by.items() if (said := what_can_show(es, spread=measured_spread(b, out)))]
 
 # %% ../nbs/90_cli.ipynb #ef605727
 def _cost_lines(c)->list: # a `plan.Cost`
@@ -410,6 +416,24 @@ def _compare(args)->int:
     say("\n".join(lines).rstrip("\n"))
     if args.format == "csv": _aside(c.answer, *c.remarks)
     if path: (say if args.format == "text" else _aside)(f"The curves are in {display_path(path)}.")
+    return 0
+
+# %% ../nbs/90_cli.ipynb #1cc810b5
+def _power(args)->int:
+    "Say what a study can show before it is run."
+    from vlm4vla.catalog.benchmarks import benchmarks
+    from vlm4vla.results.power import measured_spread, power_report, what_can_show
+    _plugins(args); out, name = _out_of(args), benchmarks[args.benchmark].name
+    for o in ("rate", "power"):
+        if not 0 < (v := getattr(args, o)) < 1: raise UserError(f"--{o} is {v:g}; give a share above 0 and below 1, such as 0.8.")
+    for n in args.names:
+        for b in dict.fromkeys(e.benchmark for e in select_experiments([n])):
+            rows = [e for e in select_experiments([n]) if e.benchmark == b]
+            say(f"{n}, {b}: {what_can_show(rows, args.rate, measured_spread(b, out), args.power) or 'one arm alone compares nothing.'}")
+    if args.names: return 0
+    spread = measured_spread(name, out)
+    say(*power_report(args.rate, args.power, spread, args.difference, args.correlation),
+        f"Of the variance of {name}'s episodes a scene brings {spread.scene:.0%} and a training seed {spread.seed:.0%}.")
     return 0
 
 # %% ../nbs/90_cli.ipynb #1222ee3b
@@ -622,6 +646,14 @@ def _commands_that_look(command):
             _option("--chunk-mode", choices=CHUNK_MODES, metavar="MODE",
                     help="which evaluations: full, half or single (the mode in which both were rolled out)"), _plugin,
             example="example:\n  vlm4vla compare mini-qwen3-vl__grinningface__base mini-qwen3-vl__grinningface__scratch\n")
+    share = lambda name, default, help: _option(name, type=float, default=default, metavar="X", help=help)
+    command(_power, "Say what a study can show before it is run: differences, correlations, episodes, seeds, backbones.", _names, _plugin,
+            share("--rate", .7, "share of episodes that the arm solves which is compared with (0.7)"),
+            share("--power", .8, "how often an effect shall show (0.8)"),
+            share("--difference", None, "between two arms: how many scenes show it? Such as -0.1 (none)"),
+            share("--correlation", None, "over backbones: how many show it? Such as 0.5 (none)"),
+            _option("--benchmark", default="grinningface", metavar="NAME", help="whose measured episodes say how alike they are "
+                                                                               "(grinningface)"), _out)
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
                                                              "folder)"), _backbone, _plugin, _out,
