@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np
-from ..core import Registry
+from ..core import Registry, UserError
 
 # %% ../../nbs/auxiliary/01_answers.ipynb #a19a000007
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Coordinates:
         size, # Width and height of the image, in pixels
     )->np.ndarray: # (2,) what a fraction is multiplied by
         "Numbers that stand for the image's right and lower edge."
+        if self.full == 0 and size is None:
+            raise UserError("Pixels mean nothing without the size of their image; give its width and height.")
         return np.asarray(size if self.full == 0 else (self.full, self.full), float)
 
     def numbers(self,

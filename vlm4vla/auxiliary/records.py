@@ -1,4 +1,4 @@
-"""Every auxiliary set in one form: questions, answers, images where they lie; read as it was published, written so that the same reader takes it
+"""Every auxiliary set in one form: questions, answers, images where they lie; read as it was published, and written the same way
 
 Docs: https://vlm4vla.github.io/vlm4vla/auxiliary/records.html.md"""
 
@@ -89,7 +89,8 @@ def _turn(question, answer, part, topic="", kind="")->Turn:
     return Turn(_MARK.sub(" ", question).strip(), answer.strip(), kind or guess_kind(answer, part.coordinates), topic)
 
 def _about(part, **more)->dict:
-    return {k: v for k, v in dict(coordinates=part.coordinates, split=part.split, task=part.task, **more).items() if v not in ("", None, (), [])}
+    facts = dict(coordinates=part.coordinates, split=part.split, task=part.task, **more)
+    return {k: v for k, v in facts.items() if not (v is None or isinstance(v, (str, tuple, list, dict)) and not v)}
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000012
 _ROLES = dict(human="q", user="q", gpt="a", assistant="a")
@@ -97,10 +98,10 @@ _ROLES = dict(human="q", user="q", gpt="a", assistant="a")
 def _pairs(said, part, i)->list: # of (question, answer)
     "Questions and answers of a conversation, a list of (role, text)."
     said = [(_ROLES.get(r, r), t) for r, t in said if r != "system"]
-    roles = "".join(r for r, _ in said)
+    roles = "".join(str(r) for r, _ in said)
     if not said or roles != "qa"*(len(said)//2):
-        raise UserError(f"{part.where(i)} does not alternate between question and answer ({', '.join(r for r, _ in said) or 'it is empty'})",
-                        "leave it out, or set it right")
+        seen = ", ".join(dict(q="question", a="answer").get(r, str(r)) for r, _ in said) or "it is empty"
+        raise UserError(f"{part.where(i)} does not alternate between question and answer ({seen})", "leave it out, or set it right")
     if bad := next((t for _, t in said if not isinstance(t, str)), None):
         raise UserError(f"{part.where(i)} says {bad!r} where a text belongs", "leave it out, or set it right")
     return [(said[k][1], said[k+1][1]) for k in range(0, len(said), 2)]
@@ -110,9 +111,9 @@ def _read_conversation(row, part, i)->Record:
     images, pairs = _images(row, part, i), _pairs(said, part, i)
     topics = row.get("topics") or [_topic(row, part, images)]*len(pairs); kinds = row.get("kinds") or [""]*len(pairs)
     turns = tuple(_turn(q, a, part, t, k) for (q, a), t, k in zip(pairs, topics, kinds))
-    size = (row["width"], row["height"]) if "width" in row and "height" in row else row.get("size")
-    more = dict(video=next(iter(_listed(row.get("video"))), ""), depth=next(iter(_images(row, part, i, "depth")), ""), mask=row.get("mask", ""),
-                size=tuple(size or ()), marks=sum(len(re.findall("<image", q)) for q, _ in _pairs(said, part, i)))
+    size = (row["width"], row["height"]) if "width" in row and "height" in row else ()
+    more = dict(video=next(iter(_listed(row.get("video"))), ""), depth=next(iter(_images(row, part, i, "depth")), ""),
+                mask=row.get("mask", ""), size=tuple(size or ()), marks=sum(len(re.findall("<image>", q)) for q, _ in pairs))
     return Record(str(row.get("id", i)), images, turns, _about(part, **more))
 
 containers.add(Container("conversations", "conversation list, as LLaVA reads it", (("conversations",),), _read_conversation))
@@ -152,7 +153,8 @@ def _chosen(value, choices:list, part, i)->str: # a letter
         int(text) if re.fullmatch(r"\d+", text) and text not in choices else \
         ord(text[0]) - 65 if re.fullmatch(r"[A-Z]\.?", text) else choices.index(text) if text in choices else -1
     if 0 <= at < len(choices): return chr(65 + at)
-    raise UserError(f"{part.where(i)} says that {value!r} is right, and its choices are {', '.join(choices)}", "leave it out, or set it right")
+    raise UserError(f"{part.where(i)} says that {value!r} is right, and its choices are {', '.join(choices)}",
+                    "leave it out, or set it right")
 
 def _read_choices(row, part, i)->Record:
     choices = _choices(next(row[k] for k in _CHOICES if k in row), part, i)
@@ -246,12 +248,13 @@ def _card(folder)->dict:
             return {k.strip(): v.strip() for k, _, v in (l.partition(":") for l in m.group(1).split("\n")) if v.strip() and k == k.lstrip()}
     return {}
 
-_TASKS = dict(messages="bridgevqa", choices="robo2vlm", masks="robopoint", affordance="robobrain2", trajectory="robobrain2",
-              pictures="omni-generation")
+_TASKS = dict(masks="robopoint", affordance="robobrain2", trajectory="robobrain2") # container → task that has it beside its own
 
 def _seen_task(row, container)->str:
     "The task that an entry looks like."
-    if container.name != "conversations": return "vqa-mix" if "answer_options" in row else _TASKS[container.name]
+    name = container.name
+    if "answer_options" in row: return "vqa-mix"
+    if name != "conversations": return _TASKS.get(name) or next(t.name for t in auxiliary_tasks.values() if t.container == name)
     if row.get("video"): return "vica332k"
     if "selected_step" in row: return "robobrain2"
     if row.get("depth"): return "vqa-mix"
@@ -260,7 +263,8 @@ def _seen_task(row, container)->str:
 
 def _split(path)->str:
     words = re.split(r"[^a-z]+", f"{path.parent.name} {path.stem}".casefold())
-    return next((s for s in ("train", "test", "validation", "val") if s in words), "test" if "bench" in " ".join(words) or path.stem == "point_questions" else "")
+    tests = "bench" in " ".join(words) or path.stem == "point_questions"
+    return next((s for s in ("train", "test", "validation", "val") if s in words), "test" if tests else "")
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000026
 def _part(path, task:str)->_Part|None: # nothing if the file is of no container
@@ -272,7 +276,7 @@ def _part(path, task:str)->_Part|None: # nothing if the file is of no container
 
 def _nothing_there(folder)->UserError:
     files = _files(folder)
-    if not Path(folder).exists(): return UserError(f"There is nothing at {folder}", "give the folder of a set of questions, or one of its files")
+    if not Path(folder).exists(): return UserError(f"There is nothing at {folder}", "give the folder of a set of questions, or its file")
     if not files: return UserError(f"{folder} holds no questions: there is no JSON and no Parquet file in it", "give the folder of the set")
     row = first_row(files[0]); keys = ", ".join(map(str, row)) if isinstance(row, dict) else f"{type(row).__name__} instead of keys"
     return UserError(f"{files[0]} is of no container that we know: its first entry has {keys or 'no keys'}",
@@ -292,13 +296,6 @@ class RecordSet(Sequence):
 
     def __len__(self): return int(self.ends[-1]) if len(self.ends) else 0
 
-    def place(self,
-        i:int, # Number of the record
-    )->tuple: # part, number of the entry in it
-        "Which entry of which file a record is."
-        i = range(len(self))[i]; k = int(np.searchsorted(self.ends, i, side="right"))
-        return self.parts[k], i - (int(self.ends[k-1]) if k else 0)
-
     def __getitem__(self,
         i, # Number of the record, or a slice
     ):
@@ -317,6 +314,25 @@ class RecordSet(Sequence):
         return self.folder if self.folder.is_dir() else self.folder.parent
 
     def __repr__(self): return f"RecordSet({self.task}, {len(self):,} records in {len(self.parts)} files)"
+
+# %% ../../nbs/auxiliary/03_records.ipynb #a19d000027a
+@patch
+def place(
+    self:RecordSet,
+    i:int, # Number of the record
+)->tuple: # part, number of the entry in it
+    "Which entry of which file a record is."
+    i = range(len(self))[i]; k = int(np.searchsorted(self.ends, i, side="right"))
+    return self.parts[k], i - (int(self.ends[k-1]) if k else 0)
+
+@patch
+def where(
+    self:RecordSet,
+    i:int, # Number of the record
+)->str:
+    "The name of a record in a sentence."
+    part, at = self.place(i)
+    return part.where(at)
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000028
 def read_records(
@@ -339,7 +355,7 @@ _ENDINGS = ("", ".jpg", ".png", ".jpeg")
 def _places_of(name:str, root:Path, base:Path):
     "Where a named file may be, the likeliest first."
     parts = Path(name).parts; parts = parts[1:] if Path(name).is_absolute() else parts
-    roots = list(dict.fromkeys((base, base/"images", base.parent, base.parent/"images", base/"image", base.parent/"image", root, root/"images")))
+    roots = list(dict.fromkeys(r/f if f else r for r in (base, base.parent, root) for f in ("", "images", "image", "videos")))
     for k in range(len(parts) if Path(name).is_absolute() else 1):
         for r in roots:
             for e in _ENDINGS: yield r/Path(*parts[k:-1])/(parts[-1] + e)
@@ -360,7 +376,7 @@ def _bytes(self:RecordSet, ref, i:int)->bytes:
     if isinstance(ref, Cell): return self.place(i)[0].rows.image(ref.row, ref.column, ref.item)
     path = self.find(ref, i)
     try: return path.read_bytes()
-    except OSError: raise UserError(f"{self.place(i)[0].where(self.place(i)[1])} names {ref}, which is not there",
+    except OSError: raise UserError(f"{self.where(i)} names {ref}, which is not there",
                                     f"put the set's images below {self.root}") from None
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000031
@@ -380,8 +396,8 @@ def frames(
     most:int=9, # Frames of a video; they are spread evenly from its first to its last
 )->list: # of (height, width, 3) uint8
     "The images of a record, or frames of its video."
-    r = self[i]; where = self.place(i)[0].where(self.place(i)[1])
-    if not (video := r.about.get("video")): return [decode_image(self._bytes(ref, i), f"Image {k} of {where}") for k, ref in enumerate(r.images)]
+    r, where = self[i], self.where(i); video = r.about.get("video")
+    if not video: return [decode_image(self._bytes(ref, i), f"Image {k} of {where}") for k, ref in enumerate(r.images)]
     path = self.find(video, i)
     if not path.exists():
         raise UserError(f"{where} is about the video {video}, which is not there", f"ask its owners for it and put it below {self.root}")
@@ -405,7 +421,7 @@ def image(
 )->np.ndarray: # (height, width, 3) uint8
     "What a record shows, as one image: several images, or frames of a video, from left to right and from top to bottom."
     images = self.frames(i, most)
-    if not images: raise UserError(f"{self.place(i)[0].where(self.place(i)[1])} has no image", "leave it out")
+    if not images: raise UserError(f"{self.where(i)} has no image", "leave it out")
     across = int(np.ceil(np.sqrt(len(images)))); down = -(-len(images)//across)
     h, w = images[0].shape[:2] if size is None else (size//down, size//across)
     if len(images) == 1 and size is None: return images[0]
@@ -419,7 +435,7 @@ def _grey(self:RecordSet, ref, i:int)->np.ndarray:
     from PIL import Image, UnidentifiedImageError
     try: return np.asarray(Image.open(BytesIO(self._bytes(ref, i))))
     except (UnidentifiedImageError, OSError):
-        raise UserError(f"{ref} of {self.place(i)[0].where(self.place(i)[1])} is no image", "bring it anew from its source") from None
+        raise UserError(f"{ref} of {self.where(i)} is no image", "bring it anew from its source") from None
 
 @patch
 def mask(
@@ -437,17 +453,17 @@ def target(
     i:int, # Number of the record
 )->dict: # depth: (height, width) metres, 0 where there is none; segmentation: (height, width) whole numbers
     "What a drawn answer should be."
-    about = self[i].about
-    return {k: (self._grey(about[k], i)/1000. if k == "depth" else self._grey(about[k], i).astype(int)) for k in ("depth", "segmentation") if k in about}
+    about = self[i].about; there = {k: self._grey(about[k], i) for k in ("depth", "segmentation") if k in about}
+    return {k: a/1000. if k == "depth" else a.astype(int) for k, a in there.items()}
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000035
 @patch(as_prop=True)
 def hash(self:RecordSet)->str:
     "Name of exactly these questions, with the names and sizes of the files beside them."
-    files = [p.rows.path for p in self.parts]; known = set(files)
-    beside = sorted(f"{Path(top).relative_to(self.root).as_posix()}/{n} {os.path.getsize(Path(top)/n)}" for top, _, names in os.walk(self.root)
-                    for n in names if Path(top)/n not in known and os.path.exists(Path(top)/n) and n != "README.md") if self.folder.is_dir() else []
-    return digest(self.task, contents(files, self.root), "\n".join(beside))
+    files = [p.rows.path for p in self.parts]; known = {*files, self.root/"README.md"}
+    beside = [Path(top)/n for top, _, names in os.walk(self.folder) for n in names] # nothing where the set is one file
+    lines = sorted(f"{p.relative_to(self.root).as_posix()} {p.stat().st_size}" for p in beside if p not in known and p.exists())
+    return digest(self.task, contents(files, self.root), "\n".join(lines))
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000037
 def _png(a)->bytes:
@@ -469,8 +485,8 @@ def _put(folder, name:str, a)->str: # the name, as it stands in the set
     return name
 
 def _dump(path, rows:list, lines=False):
-    text = "\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n" if lines else json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
-    make_folder(Path(path).parent); write_text(path, text)
+    text = "\n".join(json.dumps(r, ensure_ascii=False) for r in rows) if lines else json.dumps(rows, ensure_ascii=False, indent=1)
+    make_folder(Path(path).parent); write_text(path, text + "\n")
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000038
 def _turns_as_text(r:Record, places:str)->dict: # topics, and kinds where they would be guessed wrongly
@@ -486,14 +502,16 @@ def _write_conversations(folder, task, records, images, split):
         names = [_put(folder, f"images/{n}", images[n]).removeprefix("images/") for n in r.images]
         row = dict(id=r.id) | (dict(video=_put(folder, f"videos/{video}", images[video])) if video else
                                dict(image=names[0] if len(names) == 1 else names))
-        rows.append(row | dict(conversations=said) | _turns_as_text(r, places) | ({"size": list(r.about["size"])} if "size" in r.about else {}))
+        size = dict(width=r.about["size"][0], height=r.about["size"][1]) if "size" in r.about else {}
+        rows.append(row | size | dict(conversations=said) | _turns_as_text(r, places))
     _dump(Path(folder)/f"{task}_{split}.json", rows)
 
 def _write_masks(folder, task, records, images, split):
     rows = []
-    for k, r in enumerate(records):
-        name, mask = (_put(folder, f"{d}/{n}", images[n]).partition("/")[2] for d, n in (("images", r.images[0]), ("masks", r.about["mask"])))
-        rows.append(dict(question_id=r.id, image=name, text=r.turns[0].question, category=r.turns[0].topic, mask=f"masks/{mask}",
+    for r in records:
+        image, mask = r.images[0], r.about["mask"]
+        _put(folder, f"images/{image}", images[image]); _put(folder, f"masks/{mask}", images[mask])
+        rows.append(dict(question_id=r.id, image=image, text=r.turns[0].question, category=r.turns[0].topic, mask=f"masks/{mask}",
                          answer=r.turns[0].answer))
     _dump(Path(folder)/"point_questions.jsonl", rows, lines=True)
 
@@ -511,25 +529,28 @@ def _to_parquet(path, rows, schema):
 def _schema(*columns):
     import pyarrow as pa
     piece = pa.struct([("index", pa.int64()), ("text", pa.string()), ("type", pa.string())])
-    kinds = dict(text=pa.string(), texts=pa.list_(pa.string()), number=pa.int64(), image=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-                 messages=pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(piece))])))
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    message = pa.struct([("role", pa.string()), ("content", pa.list_(piece))])
+    kinds = dict(text=pa.string(), texts=pa.list_(pa.string()), number=pa.int64(), image=image, messages=pa.list_(message))
     return pa.schema([(n, kinds[k]) for n, k in columns])
+
+def _shard(folder, split)->Path: return Path(folder)/f"data/{split}-00000-of-00001.parquet"
 
 def _one_image(r:Record, images)->dict: return dict(bytes=_png(images[r.images[0]]), path=r.images[0])
 
 def _write_messages(folder, task, records, images, split):
-    piece = lambda t, k="text": dict(index=0 if k == "image" else None, text=t, type=k)
-    said = lambda r: [dict(role=w, content=([piece(v)] + ([piece(None, "image")] if not k and w == "user" else []))) for k, t in enumerate(r.turns)
+    piece, mark = lambda t: dict(index=None, text=t, type="text"), dict(index=0, text=None, type="image")
+    said = lambda r: [dict(role=w, content=[piece(v), *([mark] if not k and w == "user" else [])]) for k, t in enumerate(r.turns)
                       for w, v in (("user", t.question), ("assistant", t.answer))]
     rows = (dict(image=_one_image(r, images), messages=said(r), topics=[t.topic for t in r.turns]) for r in records)
-    _to_parquet(Path(folder)/f"data/{split}-00000-of-00001.parquet", rows, _schema(("image", "image"), ("messages", "messages"), ("topics", "texts")))
+    _to_parquet(_shard(folder, split), rows, _schema(("image", "image"), ("messages", "messages"), ("topics", "texts")))
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000040
 def _write_choices(folder, task, records, images, split):
     row = lambda r: dict(id=r.id, question=r.about.get("asked", r.turns[0].question), choices=list(r.about["choices"]),
                          correct_answer=ord(r.turns[0].answer) - 65, image=_one_image(r, images), topic=r.turns[0].topic)
-    _to_parquet(Path(folder)/f"data/{split}-00000-of-00001.parquet", map(row, records),
-                _schema(("id", "text"), ("question", "text"), ("choices", "texts"), ("correct_answer", "number"), ("image", "image"), ("topic", "text")))
+    columns = dict(id="text", question="text", choices="texts", correct_answer="number", image="image", topic="text")
+    _to_parquet(_shard(folder, split), map(row, records), _schema(*columns.items()))
 
 def _write_share(folder, task, records, images, split, kind):
     "ShareRobot's boxes (kind box) and paths (kind trajectory)."
@@ -538,16 +559,17 @@ def _write_share(folder, task, records, images, split, kind):
         w, h = r.about["size"]; t = r.turns[0]
         v = answer_kinds[kind].parse(t.answer, "pixels", (w, h))*np.tile([w, h], 2)[:4 if kind == "box" else 2]
         v = np.round(v, 6).tolist(); box = lambda: dict(x=v[0], y=v[1], width=v[2] - v[0], height=v[3] - v[1])
-        rows.append(dict(id=_put(folder, f"images/{r.images[0]}", images[r.images[0]]).removeprefix("images/"),
-                         meta_data=dict(original_dataset=r.about.get("source", ""), original_width=w, original_height=h), instruction=t.question)
-                    | (dict(affordance=box()) if kind == "box" else dict(points=v)))
+        image = r.images[0]; _put(folder, f"images/{image}", images[image])
+        row = dict(id=image, meta_data=dict(original_dataset=r.about.get("source", ""), original_width=w, original_height=h))
+        rows.append(row | dict(instruction=t.question) | (dict(affordance=box()) if kind == "box" else dict(points=v)))
     _dump(folder/f"{name}_{split}.json", rows)
 
 def _write_pictures(folder, task, records, images, split):
     rows = []
     for r in records:
         put = {k: _put(folder, f"{k}/{r.about[k]}", images[r.about[k]]) for k in ("depth", "segmentation") if k in r.about}
-        rows.append(dict(id=r.id, image=_put(folder, f"images/{r.images[0]}", images[r.images[0]]), **put, labels=r.about.get("labels", {})))
+        image = _put(folder, f"images/{r.images[0]}", images[r.images[0]])
+        rows.append(dict(id=r.id, image=image, **put, labels=r.about.get("labels", {})))
     _dump(Path(folder)/f"pictures_{split}.jsonl", rows, lines=True)
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000041
@@ -557,10 +579,10 @@ def _goes_into(r:Record, task:str)->str:
     if "mask" in r.about: return "masks"
     if "choices" in r.about: return "choices"
     if task == "robobrain2" and r.turns[0].kind in ("box", "trajectory"): return r.turns[0].kind
-    return "messages" if task == "bridgevqa" else "conversations"
+    return "messages" if auxiliary_tasks[task].container == "messages" else "conversations"
 
-_WRITERS = dict(conversations=_write_conversations, masks=_write_masks, messages=_write_messages, choices=_write_choices, pictures=_write_pictures,
-                box=lambda *a: _write_share(*a, "box"), trajectory=lambda *a: _write_share(*a, "trajectory"))
+_WRITERS = dict(conversations=_write_conversations, masks=_write_masks, messages=_write_messages, choices=_write_choices,
+                pictures=_write_pictures, box=lambda *a: _write_share(*a, "box"), trajectory=lambda *a: _write_share(*a, "trajectory"))
 
 def write_records(
     folder, # Where the set shall be; it may hold other splits already

@@ -27,7 +27,8 @@ def _cut(e:json.JSONDecodeError, text:str)->bool:
 class _Text:
     "A file as text that grows at its end and is forgotten at its beginning."
     def __init__(self, path):
-        self.file, self.decoder, self.text, self.at, self.byte, self.ended = open(path, "rb"), codecs.getincrementaldecoder("utf-8")(), "", 0, 0, False
+        self.file, self.decoder = open(path, "rb"), codecs.getincrementaldecoder("utf-8")()
+        self.text, self.at, self.byte, self.ended = "", 0, 0, False
 
     def more(self)->bool:
         if self.ended: return False
@@ -67,7 +68,8 @@ def _entries(path): # (entry, first byte, byte after the last)
             if listed and not c: raise json.JSONDecodeError("The list is not closed", t.text, t.at)
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
             said = e.msg if isinstance(e, json.JSONDecodeError) else "it is not UTF-8"
-            raise UserError(f"{path} is no sound JSON behind its entry {n}, near byte {t.byte:,} ({said})", "bring the file anew from its source") from None
+            raise UserError(f"{path} is no sound JSON behind its entry {n}, near byte {t.byte:,} ({said})",
+                            "bring the file anew from its source") from None
 
 # %% ../../nbs/auxiliary/02a_rows.ipynb #a19b000009
 class JsonRows:
@@ -95,7 +97,8 @@ class JsonRows:
     )->bytes:
         value = self[i][column]
         try: return base64.b64decode(value[item] if isinstance(value, list) else value, validate=True)
-        except ValueError: raise UserError(f"“{column}” of entry {i} of {self.path} is no image in base64; bring the file anew from its source.") from None
+        except ValueError: raise UserError(f"“{column}” of entry {i} of {self.path} is no image in base64",
+                                           "bring the file anew from its source") from None
 
 # %% ../../nbs/auxiliary/02a_rows.ipynb #a19b000012
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ class ParquetRows:
         import pyarrow.parquet as pq
         self.path, self._kept = Path(path), {}
         try: self.file = pq.ParquetFile(self.path)
-        except (OSError, ValueError) as e: raise UserError(f"{self.path} {why_not(self.path) or f'cannot be read as Parquet ({e})'}.") from None
+        except (OSError, ValueError) as e:
+            why = why_not(self.path) or f"cannot be read as Parquet ({e})"
+            raise UserError(f"{self.path} {why}", "bring it anew from its source") from None
         self.schema = self.file.schema_arrow
         self.pictures = [f.name for f in self.schema if _holds_image(f.type)]
         self.ends = np.cumsum([self.file.metadata.row_group(g).num_rows for g in range(self.file.num_row_groups)], dtype=int)
