@@ -13,6 +13,7 @@ __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'cheap', 'overrides'
 import re
 from dataclasses import dataclass, field, fields, replace
 from ..core import UserError, Registry, check_int, near_miss
+from .auxiliary import auxiliary_tasks
 from .backbones import backbones
 from .benchmarks import Benchmark, Override, benchmarks
 
@@ -444,6 +445,11 @@ studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on e
 _arms = [f"adapt-{a}" for a in ("full", "lora", "frozen-vlm", "frozen-vision", "cotrain", "bins", "fast", "flow", "latent", "insulated")]
 studies.add(Study("adapt", "Which way of adapting a VLM keeps what it knows?",
                   tuple(grid(["mini-qwen3-vl", "mini-paligemma"], ["grinningface"], _arms, range(3)))))
+_taught = [f"+{t}" for t in auxiliary_tasks] + ["+fast-freeze-vision"]; _pair = ("mini-qwen2.5-vl", "mini-qwen3-vl")
+studies.add(Study("auxiliary", "Does a VLM that was taught an embodied task first make a better policy?",
+                  tuple(grid([b + t for b in _pair for t in ["", *_taught]], ["grinningface"], ["adapt-full"], range(3))
+                        + grid([b + t for b in _pair for t in ("", "+fast", "+fast-freeze-vision")], ["grinningface"],
+                               ["adapt-frozen-vision"], range(3)))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
                   tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
 studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",
