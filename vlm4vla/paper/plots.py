@@ -106,6 +106,7 @@ def boxes(
 def panels_of(
     df:pd.DataFrame, # panel, group, value
     against:pd.Series=None, # Panel → dashed line
+    label:str="average length, of 5", # Of the vertical axis
 )->Figure:
     "`boxes` side by side."
     names = list(dict.fromkeys(df.panel))
@@ -113,7 +114,7 @@ def panels_of(
         fig = Figure(figsize=(1.2 + .95*df.groupby("panel").group.nunique().sum(), 3.4), layout="constrained")
         axes = fig.subplots(1, len(names), sharey=True, squeeze=False, width_ratios=[df[df.panel == n].group.nunique() for n in names])[0]
         for ax, n in zip(axes, names):
-            boxes(df[df.panel == n], None if against is None else against[n], "average length, of 5" if ax is axes[0] else "", ax)
+            boxes(df[df.panel == n], None if against is None else against.get(n), label if ax is axes[0] else "", ax)
             ax.set_title(n, fontsize=10, loc="left")
     return fig
 
