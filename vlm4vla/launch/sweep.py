@@ -19,6 +19,7 @@ from ..catalog.benchmarks import benchmarks, chunk_steps
 from ..results.executed import clean_notebook
 from ..catalog.experiments import Experiment, experiments as registry
 from .needs import check_needs, doubled, find_notebook
+from .tunings import SFT, TuningRun, plan_tunings, tuning_state
 from .parameters import known_names, parameters_of
 from ..training.loggers import check_loggers
 from ..results.tables import load, write_dictionary
@@ -86,6 +87,7 @@ def why_missing(
     chunk_mode:str="", # Full, half or single; by default whichever has most episodes
 )->str:
     "What a notebook that has ended should have left and has not, or nothing."
+    if notebook == SFT: return "" if tuning_state(e.run_id, out) == "done" else "its folder and its row in runs.csv"
     row = plan_sweep([e], out, chunk_mode).loc[e.run_id]
     if row[notebook] == "done": return ""
     if notebook == "train": return f"its weights in {weights(e, out).parent}" if row.train == "weights are gone" else "its row in runs.csv"
@@ -175,7 +177,7 @@ def job_environment(
 @dataclass
 class Task:
     "The notebooks of one experiment that are still to run, one after the other."
-    e:Experiment # The experiment
+    e:Experiment # The experiment, or a `TuningRun`
     todo:list # Names of notebooks
     lock:object=None # Held as long as the task lives
     process:object=None # What runs the next of them, once it was started
@@ -183,6 +185,7 @@ class Task:
     tries:int=0 # Starts of the next notebook so far
     shard:str="" # Of the episodes, where an evaluation is split
     unborn:int=0 # Starts whose kernel never answered
+    after:tuple=() # Taught backbones that have to be there before
 
 def executed(
     t:Task, # What is to be run of an experiment, and where it stands
@@ -200,7 +203,7 @@ def start(
 ):
     "Start the next notebook of a task."
     path = find_notebook(t.todo[0], notebooks)
-    given = known_names(dict(given, experiment=t.e.run_id, out=str(out), shard=t.shard), parameters_of(path))
+    given = known_names(dict(given, out=str(out), **_named(t)), parameters_of(path))
     given = {k: v for k, v in given.items() if v not in (None, "")}
     cmd = [sys.executable, "-m", "papermill", doubled(path), doubled(executed(t, out)), "--no-progress-bar", "-k", "python3",
            "--start-timeout", "180", "--stderr-file", str(executed(t, out, "progress"))]
@@ -210,6 +213,24 @@ def start(
                                      stdin=subprocess.DEVNULL,
                                      cwd=path.parent, env=job_environment(t.e, out, t.shard))
     t.started, t.tries = time.time(), t.tries + 1
+
+# %% ../../nbs/launch/03_sweep.ipynb #99ff7acd
+def _named(t:Task)->dict:
+    "What a notebook is told of its work."
+    return dict(tuned=t.e.run_id) if t.todo[0] == SFT else dict(experiment=t.e.run_id, shard=t.shard)
+
+def _row(e, out, chunk_mode:str)->dict: # notebook → "done" or what is to do
+    "Where a piece of work stands now."
+    if isinstance(e, TuningRun): return {SFT: tuning_state(e.run_id, out)}
+    return plan_sweep([e], out, chunk_mode).iloc[0]
+
+def _after_teaching(tasks:list, out, notebooks)->list:
+    "The same tasks, and before them the teaching of the backbones that they need and that are not there."
+    plan = plan_tunings([t.e for t in tasks if "train" in t.todo], out); plan = plan[plan[SFT] != "done"]
+    if len(plan): check_needs(out, [SFT], notebooks)
+    for t in tasks:
+        if "train" in t.todo: t.after = tuple(n for n in plan_tunings([t.e], out).index if n in plan.index)
+    return [*(Task(TuningRun(n), [SFT], after=tuple(p for p in r.after if p in plan.index)) for n, r in plan.iterrows()), *tasks]
 
 # %% ../../nbs/launch/03_sweep.ipynb #2f3c4c14
 def read_failure(
@@ -270,6 +291,7 @@ class Sweep:
     bar:object # What shows how far it is
     running:list=field(default_factory=list) # Tasks of which a notebook runs
     report:list=field(default_factory=list) # A row for each notebook that has ended
+    lost:set=field(default_factory=set) # Taught backbones that could not be made
 
 REPORT = ["run_id", "notebook", "status", "seconds", "tries", "cell", "error", "executed"] # columns of what a sweep reports
 
@@ -296,17 +318,28 @@ def note(
                             error=error,
                             executed=str(executed(t, self.out)) if t.tries else ""))
 
+# %% ../../nbs/launch/03_sweep.ipynb #7a78d191
+@patch
+def ready(self:Sweep):
+    "The next task that waits for nothing, with its lock; what waits for a backbone that could not be made is dropped."
+    for t in [t for t in self.queue if self.lost & {*t.after}]:
+        lost = next(n for n in t.after if n in self.lost)
+        self.queue.remove(t); self.drop(t, "skipped", error=f"the fine-tuning of {lost} did not succeed")
+    waited = {t.e.run_id for t in [*self.queue, *self.running] if SFT in t.todo}
+    for t in [t for t in self.queue if not waited & {*t.after}]:
+        t.lock = _hold(t.e, self.out)
+        if t.lock or SFT not in t.todo: return t # a backbone that another sweep is making will be there sooner or later
+
 # %% ../../nbs/launch/03_sweep.ipynb #700a189c
 @patch
 def fill(self:Sweep):
     "Start tasks while there is room."
-    while self.queue and len(self.running) < self.jobs:
-        t = self.queue.pop(0)
-        t.lock = _hold(t.e, self.out)
+    while len(self.running) < self.jobs and (t := self.ready()):
+        self.queue.remove(t)
         if not t.lock:
             self.drop(t, "busy", error="another sweep is running it"); continue
         end_leftovers(_mark(t.e, self.out))
-        was, row = len(t.todo), plan_sweep([t.e], self.out, self.given.get("chunk_mode") or "").iloc[0] # it may have been done meanwhile
+        was, row = len(t.todo), _row(t.e, self.out, self.given.get("chunk_mode") or "") # it may have been done meanwhile
         t.todo = [w for w in t.todo if row[w] != "done"]
         self.bar.update(was - len(t.todo))
         if t.todo: start(t, self.out, self.given, self.notebooks); self.running.append(t)
@@ -320,6 +353,7 @@ def drop(
     **kw, # What else `note` takes
 ):
     "Report the next notebook of a task as `status` and the ones after it as skipped."
+    if SFT in t.todo: self.lost.add(t.e.run_id)
     while t.todo:
         self.note(t, status, **kw); self.bar.update()
         t.todo, t.tries, status, kw = t.todo[1:], 0, "skipped", dict(error=f"{t.todo[0]} did not succeed")
@@ -377,11 +411,11 @@ def sweep(
     state = plan_sweep(rows, out, chunk_mode)
     check_weights(rows, state, out, only)
     asked = lambda e: [w for w in only if w != "train" or e.run_id not in trained]
-    tasks = [t for e in rows if (t := Task(e, _todo(state.loc[e.run_id], asked(e)))).todo]
+    tasks = _after_teaching([t for e in rows if (t := Task(e, _todo(state.loc[e.run_id], asked(e)))).todo], out, notebooks)
     with progress(total=sum(len(t.todo) for t in tasks), desc="notebooks") as bar:
         s = Sweep(out, jobs, retries, given, notebooks, tasks, bar)
         try:
-            while s.fill() or s.running: s.look(); time.sleep(.2)
+            while s.fill() or s.running or s.queue: s.look(); time.sleep(.2)
         finally: s.stop()
     derive(out)
     return pd.DataFrame(s.report, columns=REPORT)
