@@ -55,7 +55,8 @@ def test_letters_words_and_yes():
     assert score_answer("words", "yes", "no") == 0
 
 def test_lengths_within_a_quarter():
-    for said, right in (("The cup is 9.4 cm wide.", 1), ("0.0937 m", 0), ("156 mm", 1), ("15.7 centimeters", 0), ("4 inches", 1), ("12.5", 0)):
+    texts = ("The cup is 9.4 cm wide.", 1), ("0.0937 m", 0), ("156 mm", 1), ("15.7 centimeters", 0), ("4 inches", 1), ("12.5", 0)
+    for said, right in texts:
         assert score_answer("within-25", said, "It is 12.5 centimeters.") == right, said
     assert [score_answer("within-25", s, "8") for s in ("6", "10", "5.9")] == [1, 1, 0] # without units on either side
     assert answer_kinds["length"].parse("1.5 feet") == pytest.approx(.4572) and answer_kinds["length"].parse("2 cups") is None
@@ -91,7 +92,8 @@ def test_tokens_and_actions():
     assert token_cross_entropy([[1e4, 0.]], [1]) == pytest.approx(1e4)
     assert decoded_rmse([[0, 0], [0, 0]], [[3, 0], [0, 4]]) == pytest.approx(2.5) # √(25/4)
     with pytest.raises(UserError, match="shape"): decoded_rmse(np.zeros((4, 7)), np.zeros((3, 7)))
-    assert score_answer("token-match", "<robot_action_1><robot_action_2>", "<robot_action_1><robot_action_3><robot_action_4>") == pytest.approx(1/3)
+    words = lambda *ids: "".join(f"<robot_action_{i}>" for i in ids)
+    assert score_answer("token-match", words(1, 2), words(1, 3, 4)) == pytest.approx(1/3)
 
 @pytest.mark.parametrize("name", coordinate_systems)
 def test_places_come_back(name):
@@ -99,14 +101,15 @@ def test_places_come_back(name):
     unit = np.array([1e-3, 1e-3]) if c.full else 1/np.array(size)
     for kind, values in (("points", v), ("trajectory", v), ("box", np.r_[v[0]/2, .5 + v[1]/2])):
         text = answer_kinds[kind].text(values, name, size); back = answer_kinds[kind].parse(text, name, size)
-        assert (np.abs(back - values) <= (1 if c.cell else .5)*np.resize(unit, np.shape(values)) + 1e-9).all(), (kind, text[:60])
+        assert (np.abs(back - values) <= (1 if c.cell else .5)*np.resize(unit, np.shape(values)) + 1e-9).all(), kind
         assert answer_kinds[kind].text(back, name, size) == text # what was rounded once is not rounded again
-    edge = answer_kinds["points"].text([[1., 1.]], name, size) # the lower right corner, as a cell the last one
-    assert edge == {"fractions": "[(1.000, 1.000)]", "thousandths": "[[1000, 1000]]", "thousandths-999": "[(999, 999)]", "pixels": "[(320, 239)]"}[name]
+    corner = {"fractions": "[(1.000, 1.000)]", "thousandths": "[[1000, 1000]]", "thousandths-999": "[(999, 999)]", "pixels": "[(320, 239)]"}
+    assert answer_kinds["points"].text([[1., 1.]], name, size) == corner[name] # as a cell the last one
 
 def test_json_of_qwen_is_read():
     text = 'Here:\n```json\n[{"point_2d": [250, 500], "label": "cup"}, {"point_2d": [ 300, 20 ], "label": "cup 2"}]\n```'
-    assert points(text, "thousandths").tolist() == [[.25, .5], [.3, .02]] and guess_kind(text) == "text" and guess_kind(text[6:]) == "points"
+    assert points(text, "thousandths").tolist() == [[.25, .5], [.3, .02]]
+    assert guess_kind(text) == "text" and guess_kind(text[6:]) == "points"
     assert answer_kinds["box"].parse('{"bbox_2d": [100, 200, 300, 400]}', "thousandths").tolist() == [.1, .2, .3, .4]
     assert points("[250, 500]", "fractions") is None # RoboPoint's scorer knows tuples alone
 
