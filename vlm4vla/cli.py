@@ -514,13 +514,14 @@ def _demo(args)->int:
 def _data(args)->int:
     "Look at a dataset."
     import os
-    from vlm4vla.data.formats import check_data, data_folder, declare
+    from vlm4vla.auxiliary.checks import check_folder
+    from vlm4vla.data.formats import data_folder, declare
     try:
         folder = Path(args.path).expanduser() if "/" in args.path or os.path.lexists(args.path) else data_folder(args.path)
         if args.declare:
             path = declare(folder)
             say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
-        report = check_data(folder, args.all, args.suite)
+        report = check_folder(folder, args.all, args.suite)
     except UserError as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)
     if report.facts: say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
