@@ -246,10 +246,10 @@ def _cameras(r, half)->tuple: # what the camera does; `FRAMES` of `Camera`
     "A camera that passes along a table, to the right or to the left, or that circles it."
     way = str(r.choice(["right", "left", "around"], p=[.4, .4, .2])); height, t = r.uniform(.75, .95), np.linspace(-1, 1, FRAMES)
     if way == "around":
-        a = np.radians(r.uniform(-30, 30) + 60*t); far = .75 + half[1]
-        return way, [Camera((far*np.cos(x), far*np.sin(x), height), (0., 0., 0.), 50) for x in a]
+        a = np.radians(r.uniform(-30, 30) + 60*t); far = .5 + half[1]
+        return way, [Camera((far*np.cos(x), far*np.sin(x), height), (0., 0., -.03), 46) for x in a]
     y = t*max(half[1] - .16, .1)*(1 if way == "right" else -1)
-    return way, [Camera((.62 + half[0]/2, float(v), height), (.04, float(v), 0.), 42) for v in y]
+    return way, [Camera((.62 + half[0]/2, float(v), height), (.03, float(v), -.03), 37) for v in y]
 
 # %% ../../../nbs/tasks/tabletop/06_views.ipynb #8c93b5b0
 def _clip(env, split:str, number:int, size:int)->tuple: # frames, state
