@@ -119,7 +119,8 @@ def test_vqasynth(tmp_path):
     assert (rs.image(0) == picture()).all() and check_folder(tmp_path).faults == []
 
 CHOICES = ["Yellow", "Blue", "None of the above"]
-ENCODINGS = {"list, number": (CHOICES, 2), "list, letter": (CHOICES, "C"), "text, number": (str(CHOICES), 2), "text, letter": (str(CHOICES), "C")}
+ENCODINGS = {"list, number": (CHOICES, 2), "list, letter": (CHOICES, "C"),
+             "text, number": (str(CHOICES), 2), "text, letter": (str(CHOICES), "C")}
 
 def robo2vlm(path, *encodings, **change):
     rows = [dict(id=f"q{k}", question="Which colored arrow shows the direction?", choices=c, correct_answer=a,
@@ -202,7 +203,7 @@ WRITTEN = {
     "bridgevqa": [Record("a", ("a.png",), (*turns("Is it wide?", "Yes.", "yes-no", "wide"), *turns("How far?", "12 cm", "length", "far")))],
     "robo2vlm": [Record("a", ("a.png",), turns("Is the gripper open?", "B", "letter", "state"), dict(choices=["Yes", "No"]))],
     "robobrain2": [Record("a", ("a.png",), turns("grasp it", "[10, 12, 20, 22]", "box", "affordance"), dict(size=(W, H))),
-                   Record("b", ("a.png",), turns("reach it", "[[1, 2], [20, 22], [30, 32]]", "trajectory", "trajectory"), dict(size=(W, H))),
+                   Record("b", ("a.png",), turns("reach", "[[1, 2], [20, 22], [30, 32]]", "trajectory", "trajectory"), dict(size=(W, H))),
                    Record("c", ("a.png",), turns("Where is it?", "[(10, 12)]", "points", "pointing"), dict(size=(W, H)))],
     "omni-generation": [Record("a", ("a.png",), (), dict(depth="d.png", segmentation="s.png", labels={1: "card"}))],
     "fast": [Record("a", ("a.png",), turns("What next?", "<robot_action_3><robot_action_300>", "tokens", "actions"))]}
@@ -320,7 +321,8 @@ def test_something_else_where_a_text_belongs(robopoint):
     sentences(robopoint, "says None where a text belongs", "is not as its container has it")
 
 def test_nothing_there(tmp_path):
-    (tmp_path/"empty.json").write_text("[]"); sentences(tmp_path, "of no container that we know")
+    (tmp_path/"empty.json").write_text("[]"); sentences(tmp_path, "has no entries; bring it anew")
+    (tmp_path/"empty.json").write_text('{"info": 1}'); sentences(tmp_path, "of no container that we know: its first entry has info")
     with pytest.raises(UserError, match="did you mean 'robopoint'"): read_records(tmp_path, "robopiont")
     with pytest.raises(UserError, match="There is nothing at"): read_records(tmp_path/"gone")
     assert check_records(tmp_path/"gone").faults[0].startswith("There is nothing at")
