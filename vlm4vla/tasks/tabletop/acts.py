@@ -157,7 +157,7 @@ def ask_brain(
     state:dict, # Of a motion
     images, # (frames, size, size, 3) uint8
     r:np.random.Generator, # Draws frames
-    n:int=2, # Frames, at most, for plans and for paths
+    n:int=4, # Frames, at most, for plans and for paths
 )->list: # of (image, list of `Asked`)
     "Plans and paths, as ShareRobot has them."
     frames = [_frame(state, images, j) for j in r.permutation(len(images))]

@@ -138,7 +138,7 @@ _MADE = { # task → parts: (share, kind of view, records that one gives at leas
     "vica332k":        [(1., "clips", 1, _rooms)],
     "bridgevqa":       [(1., "stills", 1, _templates)],
     "robo2vlm":        [(1., "motions", 7, _choices)],
-    "robobrain2":      [(.5, "motions", 1.5, _brain_motion), (.5, "stills", 1.8, _brain_still)],
+    "robobrain2":      [(.5, "motions", 3.4, _brain_motion), (.5, "stills", 1.8, _brain_still)],
     "omni-generation": [(1., "stills", 1, _drawing)],
     "vqa-mix":         [(.25, "clips", 1, _rooms), (.25, "stills", 1, _places), (.2, "stills", .9, _relations),
                         (.3, "stills", 1, _general)],

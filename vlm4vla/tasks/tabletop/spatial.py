@@ -189,8 +189,10 @@ def _distance(r, things):
     return Asked(f"How far apart are the middles of the {a['name']} and the {b['name']}?", _length(far), "length", "distance")
 
 def _from_camera(r, things):
-    t = _pick(r, things); far = np.linalg.norm(t["at"] - Camera().eye)
-    return Asked(f"How far is the {t['name']} from the camera?", _length(far), "length", "distance from the camera")
+    if not (pair := _two(r, things, "near")): return None
+    near, far = pair; off = np.linalg.norm(far["at"] - Camera().eye) - np.linalg.norm(near["at"] - Camera().eye)
+    ask = f"How much farther from the camera is the {far['name']} than the {near['name']}?"
+    return Asked(ask, _length(off), "length", "depth") if off > _CLEAR["near"] else None
 
 def _height(r, things):
     up = [t for t in things if t["kind"] == "gripper" and t["at"][2] > .04]

@@ -165,7 +165,7 @@ def _further(r, l, block, hand, colors)->list:
     out, at = [], [np.array(block[:2])]
     colors = colors[:r.integers(1, 3)]*_TRIES if r.random() < .6 else [] # a place that is taken is drawn again
     for color in colors:
-        half, xy = r.uniform(.013, .034, 3), r.uniform(*_FIELD)
+        half, xy = r.uniform(.011, .038, 3), r.uniform(*_FIELD)
         on_card = (np.abs(l.card_xy - xy).max(1) < _HALF_CARD + .045).any()
         near = min(np.linalg.norm(xy - a) for a in at) < .10 or (np.linalg.norm(hand[:2] - xy) < .13 and hand[2] < .15)
         if on_card or near or any(b["color"] == color for b in out): continue
@@ -351,8 +351,8 @@ def motions(
     env.close()
     return np.stack(frames), list(states)
 
-# %% ../../../nbs/tasks/tabletop/06_views.ipynb #ccbac910
-_VIEWS_VERSION, _PER_FILE = 1, 100 # raise the first when a scene changes: images are made anew; images, clips or episodes per file
+# %% ../../../nbs/tasks/tabletop/06_views.ipynb #1c769234
+_VIEWS_VERSION, _PER_FILE = 2, 100 # raise the first when a scene changes: images are made anew; images, clips or episodes per file
 _KINDS_OF_VIEW = dict(stills=stills, clips=clips, motions=motions)
 
 def _view_block(folder, kind:str, split:str, start:int, n:int, size:int)->Path:
