@@ -19,6 +19,7 @@ from ..catalog.backbones import backbones
 from ..core import UserError, run_command, check_int, near_miss, workbook_file, progress, results_dir, setting
 from ..catalog.experiments import experiments as registry
 from .needs import check_needs, doubled
+from .tunings import SFT, TuningRun, plan_tunings, tuning_state, tunings_for
 from ..results.tables import PART, compact
 from .sweep import (REPORT, WORK, Task, _hold, _mark, _rows, _todo, check_weights, derive, end_leftovers, executed,
                                   leftovers, of_shard, plan_sweep, start, what_went_wrong)
@@ -52,7 +53,7 @@ class Request:
         self,
         e, # One row of `experiments`
     )->int:
-        return self.gpus if self.gpus is not None else int(backbones[e.backbone].kind == "hub")
+        return self.gpus if self.gpus is not None else int(backbones[e.backbone].root.kind == "hub")
 
 _LEAST = dict(gpus=0, nodes=1, cpus=1, array=0, num_shards=1, signal_lead=1, requeues=0) # smallest numbers that make sense
 
@@ -94,13 +95,18 @@ def folder_of(
     "Where Slurm's and submitit's files are."
     return Path(out).resolve()/"executed"/"slurm"
 
+# %% ../../nbs/launch/04_slurm.ipynb #c05bb369
+def _work_of(run_id:str, notebook:str): # an experiment, or a `TuningRun`
+    "What a job works on."
+    return TuningRun(run_id) if notebook == SFT else registry[run_id]
+
 # %% ../../nbs/launch/04_slurm.ipynb #f6b8ac34
 class SlurmJob:
-    "One notebook of one experiment, as Slurm runs it."
+    "One notebook of one experiment, or the making of a taught backbone, as Slurm runs it."
     def __init__(
         self,
-        run_id:str, # The experiment's
-        notebook:str, # `train` or `evaluate`
+        run_id:str, # The experiment's, or the backbone's name
+        notebook:str, # `train` or `evaluate`, or `SFT`
         out, # Folder of the tables
         shard:str="", # Of the episodes, such as `0/4`; empty: all
         retries:int=0, # How often a failed notebook is tried again
@@ -114,29 +120,34 @@ class SlurmJob:
         self.__dict__ |= {"shard" if k == "share" else k: v for k, v in state.items()}
 
     @property
-    def mark(self): return _mark(registry[self.run_id], self.out, self.shard)
+    def work(self): return _work_of(self.run_id, self.notebook)
+
+    @property
+    def mark(self): return _mark(self.work, self.out, self.shard)
 
     @property
     def part(self): return ".".join([self.run_id, self.notebook, *of_shard(self.shard)])
 
-    def done(self)->bool:
-        "Is there nothing left to do?"
-        row = plan_sweep([self.run_id], self.out, self.given.get("chunk_mode") or "").loc[self.run_id]
-        return row[self.notebook] == "done"
-
     def __call__(self)->str:
         "Run it; an error says where it failed."
         os.environ[PART] = self.part
-        while not (lock := _hold(registry[self.run_id], self.out, self.shard)): time.sleep(2) # another job of the same work may do it
+        while not (lock := _hold(self.work, self.out, self.shard)): time.sleep(2) # another job of the same work may do it
         with lock:
             end_leftovers(self.mark)
-            t = Task(registry[self.run_id], [self.notebook], shard=self.shard)
+            t = Task(self.work, [self.notebook], shard=self.shard)
             while not self.done():
                 if self.attempt(t): return "done"
         return "done already"
 
 
 # %% ../../nbs/launch/04_slurm.ipynb #dbdcef25
+@patch
+def done(self:SlurmJob)->bool:
+    "Is there nothing left to do?"
+    if self.notebook == SFT: return tuning_state(self.run_id, self.out) == "done"
+    row = plan_sweep([self.run_id], self.out, self.given.get("chunk_mode") or "").loc[self.run_id]
+    return row[self.notebook] == "done"
+
 @patch
 def attempt(
     self:SlurmJob,
@@ -165,7 +176,7 @@ def _warn(mark:str):
 def checkpoint(self:SlurmJob):
     "The warning has come: let the training save its state, end the rest, ask to be queued again."
     import submitit
-    if self.notebook == "train": _warn(self.mark)
+    if self.notebook in ("train", SFT): _warn(self.mark)
     end_leftovers(self.mark)
     return submitit.helpers.DelayedSubmission(self)
 
@@ -213,7 +224,7 @@ def _run_page(name:str, out):
 _COLUMNS = ["run_id", "notebook", "shard", "job"]
 
 def _is_job(fields:list)->bool:
-    names = (*WORK, Finish.notebook)
+    names = (SFT, *WORK, Finish.notebook)
     return len(fields) == 4 and bool(fields[0]) and fields[1] in names and bool(re.fullmatch(r"\d+(_\d+)?", fields[3]))
 
 def _submitted(out)->pd.DataFrame:
@@ -345,6 +356,26 @@ def _all_or_none(out):
 def _after(ids:list)->str: # one job, or all elements of an array, each for its counterpart
     return f"aftercorr:{_base(ids[0])}" if "_" in ids[0] else f"afterok:{ids[0]}"
 
+# %% ../../nbs/launch/04_slurm.ipynb #7a1eb1af
+def _teachings(out, r, trains, gpus, now, job)->dict: # backbone → job that makes it, of this call or an earlier one
+    "Hand over the making of taught backbones, each after the one that it is made from."
+    plan = plan_tunings(trains, out); plan = plan[plan[SFT] != "done"]
+    ids = {n.run_id: n.job for n in now.itertuples() if n.notebook == SFT and n.state in _ALIVE and n.run_id in plan.index}
+    for name, row in plan.iterrows():
+        if name in ids: continue
+        before = [ids[n] for n in row.after if n in ids]
+        ids[name], = _array(out, r, "teach", [job(TuningRun(name), SFT)], gpus, dependency=f"afterok:{before[-1]}" if before else "")
+    return ids
+
+def _trainings(out, r, trains, gpus, taught:dict, job)->dict: # run_id → job
+    "Hand over trainings, those of a taught backbone after it is made."
+    ids, groups = {}, {}
+    for e in trains: groups.setdefault(taught.get(e.backbone, ""), []).append(e)
+    for before, rows in groups.items():
+        made = _array(out, r, "train", [job(e, "train") for e in rows], gpus, r.nodes, dependency=f"afterok:{before}" if before else "")
+        ids |= dict(zip([e.run_id for e in rows], made))
+    return ids
+
 # %% ../../nbs/launch/04_slurm.ipynb #0c612de6
 def submit(
     experiments, # Experiments or `run_id`s
@@ -368,10 +399,10 @@ def submit(
         for gpus, rows in _by_gpus(r, [e for e in _rows(experiments) if todo[e.run_id]]):
             trains = [e for e in rows if "train" in todo[e.run_id] and (e.run_id, "train") not in busy]
             evals = [e for e in rows if "evaluate" in todo[e.run_id] and (e.run_id, "evaluate") not in busy]
-            ids = _array(out, r, "train", [job(e, "train") for e in trains], gpus, r.nodes) if trains else []
-            ids = dict(zip([e.run_id for e in trains], ids))
+            taught = _teachings(out, r, trains, gpus, now, job)
+            ids = _trainings(out, r, trains, gpus, taught, job)
             waiting = {n.run_id: n.job for n in now.itertuples() if n.notebook == "train" and n.state in _ALIVE} | ids
-            all_ids += [*ids.values(), *_evaluations(out, r, evals, gpus, waiting, ids, job)]
+            all_ids += [*taught.values(), *ids.values(), *_evaluations(out, r, evals, gpus, waiting, ids, job)]
         under_way = sorted({*map(_base, all_ids), *map(_base, now[now.state.isin(_ALIVE)].job)})
         if all_ids: all_ids += _array(out, r, "finish", [Finish(out, pages)], dependency="afterany:" + ":".join(under_way))
     return all_ids
@@ -434,7 +465,7 @@ def wait(
 # %% ../../nbs/launch/04_slurm.ipynb #0e16db5a
 def _reported(out, n)->dict:
     "A job as a row of a sweep's report."
-    t = Task(registry[n.run_id], [n.notebook], shard=n.shard)
+    t = Task(_work_of(n.run_id, n.notebook), [n.notebook], shard=n.shard)
     said = re.fullmatch(r"RuntimeError: cell (\d+), try (\d+): (.*)", n.reason)
     cell, tries, error = said.groups() if said else (0, 1, n.reason)
     status = "done" if n.state == "COMPLETED" else "failed" if n.state == "FAILED" else "ended"
@@ -461,10 +492,10 @@ def slurm_sweep(
 )->pd.DataFrame: # As `sweep` returns it
     "Hand over to Slurm whatever is not done yet, and wait for it."
     out, only, rows = Path(out or results_dir()).resolve(), (only,) if isinstance(only, str) else only, _rows(experiments)
-    _check_slurm(out); check_needs(out, only, notebooks)
+    _check_slurm(out); check_needs(out, (*only, *([SFT] if tunings_for(rows) else [])), notebooks)
     for p in pages: find_page(p)
     submit(rows, out, r, retries, given, only, notebooks, pages)
     if not watch: return pd.DataFrame(columns=REPORT)
-    report = wait(out, [e.run_id for e in rows], every)
+    report = wait(out, [*tunings_for(rows), *(e.run_id for e in rows)], every)
     finish(out)
     return report

@@ -13,12 +13,15 @@ import os, pickle, re, shutil, sys, time, zipfile
 from collections import OrderedDict
 from pathlib import Path
 import pandas as pd
-from ..core import UserError, read_provenance, results_dir
+from ..core import UserError, cache_dir, read_provenance, results_dir
+from ..catalog.backbones import backbones
+from ..catalog.tunings import tuning
 from ..results.executed import SHARD, Executed, parse_name, read_executed
 from ..catalog.experiments import experiments as registry
 from ..results.printing import say
 from ..results.tables import load
 from .slurm import jobs as asked
+from .tunings import SFT, TuningRun, tuning_state, tunings_for
 from .sweep import WORK, _rows, read_failure, mode_of, plan_sweep, expected_episodes
 
 # %% ../../nbs/launch/05_status.ipynb #0ba91612
@@ -125,16 +128,16 @@ def _died(there:Executed)->bool:
 
 def _raised(out, runs, e, notebook)->str:
     "What an account of a failed run says."
-    mine = runs[(runs.run_id == e.run_id) & (runs.kind == WORK[notebook])]
+    kind = WORK.get(notebook, notebook); mine = runs[(runs.run_id == e.run_id) & (runs.kind == kind)]
     if not len(mine) or mine.status.iloc[-1] != "failed": return ""
-    try: account = read_provenance(out, e.run_id)[1].get(WORK[notebook], {})
+    try: account = read_provenance(out, e.run_id)[1].get(kind, {})
     except (ValueError, AttributeError): account = {}
     return account.get("exception") or "its row says failed"
 
 # %% ../../nbs/launch/05_status.ipynb #3ce38279
 def _left(planned:str, there:list)->str:
     "What is odd about a notebook that is to be run, though it seems to have been."
-    if planned == "weights are gone": return planned
+    if planned == "weights are gone" or "another recipe" in planned: return planned
     return "it ended without its rows" if any(t.state == "done" and not t.shard for t in there) else ""
 
 def _verdict(done:bool, locked:bool, first:bool, there:list, job:dict, raised:str, left:str="")->tuple: # state, cell, error
@@ -158,18 +161,19 @@ def _episodes(e, episodes, there)->int:
     return int(n.get(mode_of(e, mode), 0) if mode else n.max() if len(n) else 0)
 
 def _last(e, notebook, there)->list:
-    "The last bar of each notebook that is running; for a training, of the training itself."
+    "The last bar of each notebook that is running; for a training or a teaching, of that itself."
     drawn = [bars(t.path.with_suffix(".progress")) for t in there if t.state == "unfinished"]
-    if notebook == "train": drawn = [[b for b in d if b["what"].endswith(e.run_id)] for d in drawn]
+    if notebook != "evaluate": drawn = [[b for b in d if b["what"].endswith(e.run_id)] for d in drawn]
     return [d[-1] for d in drawn if d]
 
 def _pace(out, e, notebook, state, episodes, there)->dict: # step, total, rate, left
     "How far, how fast, how long."
-    total = e.recipe.steps if notebook == "train" else expected_episodes(e)
+    if notebook == SFT: total, state_in = tuning(backbones[e.run_id]).steps, cache_dir()/"sft"/e.run_id
+    else: total, state_in = e.recipe.steps if notebook == "train" else expected_episodes(e), Path(out)/"checkpoints"/e.run_id
     drawn = _last(e, notebook, there) if state == "running" else []
     rate = sum(b["rate"] or 0 for b in drawn) or None
     if notebook == "evaluate": step = _episodes(e, episodes, there)
-    else: step = total if state == "done" else drawn[-1]["step"] if drawn else kept(Path(out)/"checkpoints"/e.run_id)[0]
+    else: step = total if state == "done" else drawn[-1]["step"] if drawn else kept(state_in)[0]
     return dict(step=min(step, total), total=total, rate=rate, left=max(0, total - step)/rate if rate else None)
 
 # %% ../../nbs/launch/05_status.ipynb #906389b7
@@ -183,9 +187,9 @@ def _traces(out, jobs:pd.DataFrame)->list:
     return [r for r in dict.fromkeys(found) if r in registry]
 
 def _of(e, row, out, locked, jobs, runs, episodes)->list:
-    "The rows of an experiment."
+    "The rows of an experiment, or the one of a teaching."
     rows, ahead = [], True # no earlier notebook is still to run
-    for n in WORK:
+    for n in (n for n in (SFT, *WORK) if n in row):
         done = row[n] == "done"
         there = [] if done and not locked else _read(out, e, n)
         job = _job_of(jobs, e.run_id, n)
@@ -196,6 +200,18 @@ def _of(e, row, out, locked, jobs, runs, episodes)->list:
                          executed=str(path or ""), job=job["job"], node=job["node"]))
         ahead = ahead and done
     return rows
+
+# %% ../../nbs/launch/05_status.ipynb #a84959eb
+def _taught(rows, todo, runs, out)->list: # of (TuningRun, what is planned)
+    "The teachings that experiments wait for, and those that were done for this folder."
+    waiting, made = tunings_for([e for e in rows if todo.loc[e.run_id].train != "done"]), {*runs[runs.kind == SFT].run_id}
+    found = []
+    for name in tunings_for(rows):
+        if name not in waiting and name not in made: continue
+        try: state = tuning_state(name, out) if name in waiting else "done"
+        except UserError as e: state = str(e) # it was made by another recipe
+        found.append((TuningRun(name), {SFT: state}))
+    return found
 
 # %% ../../nbs/launch/05_status.ipynb #e1c002fe
 def status(
@@ -208,7 +224,8 @@ def status(
     jobs = asked(out) if jobs is None else jobs
     rows = _rows(_traces(out, jobs) if experiments is None else experiments)
     todo, runs, episodes, locks = plan_sweep(rows, out), load("runs", out), load("episodes", out), is_running(out)
-    df = pd.DataFrame([r for e in rows for r in _of(e, todo.loc[e.run_id], out, e.run_id in locks, jobs, runs, episodes)], columns=COLUMNS)
+    work = [*_taught(rows, todo, runs, out), *((e, todo.loc[e.run_id]) for e in rows)]
+    df = pd.DataFrame([r for e, row in work for r in _of(e, row, out, e.run_id in locks, jobs, runs, episodes)], columns=COLUMNS)
     return df.astype(dict(step=int, total=int, rate=float, left=float, cell=int))
 
 # %% ../../nbs/launch/05_status.ipynb #82dd4bfd
