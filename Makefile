@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab analysis export docs bench doctor readme clean setup
+.PHONY: help demo test lab analysis export docs bench pack doctor readme clean setup
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ docs: $(BIN)/.ready-docs ## the site, in _site/ (ARGS=--no-run: without running 
 bench: $(BIN)/.ready ## our speed against the plain Hugging Face loop, in one run
 	@set -e; for nb in nbs/bench/*.ipynb; do echo "$$nb"; \
 	  (cd nbs/bench && $(CURDIR)/$(BIN)/papermill --log-level ERROR --no-progress-bar $$(basename $$nb) /dev/null $(ARGS)); done
+
+pack: $(BIN)/.ready ## one file with what a node without a network lacks (ARGS=node.txt; vlm4vla pack --help)
+	@$(BIN)/vlm4vla pack $(ARGS)
 
 doctor: $(BIN)/.ready ## what this machine can run, and how to get what is missing
 	@$(BIN)/vlm4vla doctor

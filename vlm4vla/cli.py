@@ -436,6 +436,17 @@ def _power(args)->int:
         f"Of the variance of {name}'s episodes a scene brings {spread.scene:.0%} and a training seed {spread.seed:.0%}.")
     return 0
 
+# %% ../nbs/90_cli.ipynb #9ac40002
+def _pack(args)->int:
+    "Write one file with everything that a node without a network needs beside the checkout."
+    from vlm4vla.launch.pack import read_node, write_pack
+    node, path = read_node(args.node), Path(args.file)
+    found = write_pack(node, path, not args.no_simulator, args.interpreter)
+    say(f"{display_path(path)} ({path.stat().st_size/1e6:.1f} MB) brings {len(found)} packages for Python {node.minor}"
+        f"{'' if args.no_simulator else ' and the tabletop'}; there, in the checkout:",
+        f"  python3 {path.name} -- python3 -m vlm4vla.cli doctor")
+    return 0
+
 # %% ../nbs/90_cli.ipynb #1222ee3b
 def _simulators(args)->int:
     "Install a simulator, or list them."
@@ -674,6 +685,20 @@ def _commands_that_look(command):
             _option("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network (downloaded)"))
     command(_doctor, "Say what this machine can run, and how to get what is missing.")
 
+# %% ../nbs/90_cli.ipynb #9ac40003
+_WRITES_NODE = """on the node, once:
+  (python3 -V; uname -m; python3 -m pip list --format=freeze) > node.txt
+"""
+
+def _command_that_packs(command):
+    "The one that prepares another machine."
+    command(_pack, "Write one file with everything that a node without a network needs beside the checkout, for its own Python.",
+            _option("node", metavar="NODE.TXT", help="what the node says of itself, see below"),
+            _option("--file", default="vlm4vla-pack.pyz", metavar="FILE", help="where it goes (vlm4vla-pack.pyz)"),
+            _option("--interpreter", default="", metavar="PYTHON", help="a Python of the node's version here, where the simulator has to be "
+                                                                       "built (that on the PATH)"),
+            _option("--no-simulator", action="store_true", help="leave out PyBullet, for nodes that only train (off)"), example=_WRITES_NODE)
+
 # %% ../nbs/90_cli.ipynb #131dbacd
 def _add(to, options)->dict: # name in the arguments → (old, new) option
     "Options, and groups of them under a title, for a command; those that had other names."
@@ -714,7 +739,7 @@ def parser()->argparse.ArgumentParser:
         c = commands.add_parser(f.__name__.strip("_"), help=what, description=what, aliases=aliases, epilog=example,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         c.set_defaults(run=f, renamed=_add(c, options))
-    _commands_that_work(command); _commands_that_look(command)
+    _commands_that_work(command); _commands_that_look(command); _command_that_packs(command)
     return p
 
 # %% ../nbs/90_cli.ipynb #28f962be
