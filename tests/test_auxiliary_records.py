@@ -59,11 +59,13 @@ def test_robopoint(robopoint):
     rs = read_records(robopoint); a, b, c, d = rs
     assert (rs.task, a.about["coordinates"], a.turns[0].kind, a.turns[0].topic) == ("robopoint", "fractions", "points", "region_ref")
     assert not a.turns[0].question.startswith("<image>") and rs.image(0).shape == (H, W, 3) and rs.image(1, 32).shape == (32, 32, 3)
-    assert [t.kind for t in c.turns] == ["yes-no", "text"] and b.turns[0].kind == "box" and d.images == ()
+    assert [t.kind for t in c.turns] == ["text", "text"] and b.turns[0].kind == "box" and d.images == ()
     assert answer_kinds["points"].parse(a.turns[0].answer).tolist()[0] == [.56, .69]
     assert scored(rs, 1, "(0.1, 0.2, 0.2, 0.4)") == pytest.approx(.5)
     report = check_folder(robopoint)
     assert report.faults == [] and report.facts["questions"].startswith("5: ") and "Apache-2.0" in report.facts["licence"]
+    (robopoint/"LICENSE").write_text("\nApache License\nVersion 2.0")
+    assert check_folder(robopoint).facts["licence"] == "Apache License (LICENSE)"
     assert "COCO" in report.facts["missing"] and report.facts["places"] == "fractions of the image"
 
 def test_where2place(tmp_path):

@@ -108,7 +108,7 @@ def _parse_yes(text:str, coordinates="", size=None):
 
 _UNITS = dict(mm=.001, cm=.01, m=1., inch=.0254, ft=.3048) # in metres
 _UNIT = {w: _UNITS[u] for u, words in dict(mm="mm millimeter millimetre", cm="cm centimeter centimetre", m="m meter metre",
-                                          inch="inch inche in", ft="ft foot feet").items() for w in words.split()}
+                                          inch="inch inche", ft="ft foot feet").items() for w in words.split()}
 _LENGTH = re.compile(rf"([-+]?\d+(?:\.\d+)?)\s*({'|'.join(sorted(_UNIT, key=len, reverse=True))})s?\b", re.I)
 
 def _parse_length(text:str, coordinates="", size=None):

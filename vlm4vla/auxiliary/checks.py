@@ -169,6 +169,14 @@ def check_records(
     return Report(_facts(rs, *counts, looked=len(rows)) | dict(hash=rs.hash[:16]), [], faults.sentences())
 
 # %% ../../nbs/auxiliary/03a_checks.ipynb #a19f000019
+def _are_questions(folder:Path)->bool:
+    "Is this what a set of questions looks like, sound or not?"
+    try:
+        if folder.is_file(): return folder.suffix in ROW_FILES
+        if not folder.is_dir() or any(folder.glob("data/chunk-*")): return False
+        return is_records(folder) or any(p.suffix in ROW_FILES for p in folder.iterdir())
+    except OSError: return False
+
 def check_folder(
     folder, # Demonstrations, or questions
     every:bool=False, # Read everything, not a sample?
@@ -178,7 +186,5 @@ def check_folder(
     folder = Path(folder)
     try: find_format(folder)
     except UserError:
-        broken = folder.is_file() and folder.suffix in ROW_FILES or folder.is_dir() and any(
-            p.suffix in ROW_FILES for p in folder.iterdir()) and not any(folder.glob("data/chunk-*"))
-        if broken or folder.exists() and is_records(folder): return check_records(folder, every)
+        if _are_questions(folder): return check_records(folder, every)
     return check_data(folder, every, suite)

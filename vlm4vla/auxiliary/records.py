@@ -14,8 +14,8 @@ from io import BytesIO
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .answers import answer_kinds, guess_kind
-from .containers import Part, Record, Turn, container_of, containers
+from .answers import answer_kinds
+from .containers import Part, Record, Turn, container_of, containers, kind_in_task
 from .rows import ROW_FILES, Cell, first_row, open_rows
 from ..catalog.auxiliary import auxiliary_tasks
 from ..core import UserError, make_folder, near_miss, replacing, write_text
@@ -67,14 +67,15 @@ def _seen_task(row, container)->str:
 
 def _split(path)->str:
     words = re.split(r"[^a-z]+", f"{path.parent.name} {path.stem}".casefold())
-    tests = "bench" in " ".join(words) or path.stem == "point_questions"
-    return next((s for s in ("train", "test", "validation", "val") if s in words), "test" if tests else "")
+    said = next((s for s in ("train", "test", "validation", "val") if s in words), "")
+    return said or ("test" if "bench" in " ".join(words) or path.stem == "point_questions" else "")
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000026
 def _part(path, task:str)->Part|None: # nothing if the file is of no container
     row = first_row(path); c = container_of(row)
     if c is None: return None
-    card = record_card(path.parent); task = task if task not in ("", "vqa-mix") else card.get("task") or _seen_task(row, c)
+    card = record_card(path.parent); named = card.get("task") if card.get("task") in auxiliary_tasks else ""
+    task = task if task not in ("", "vqa-mix") else named or _seen_task(row, c)
     places = card.get("coordinates") or auxiliary_tasks[task].coordinates
     return Part(open_rows(path), c, task, "pixels" if c.name in ("affordance", "trajectory") else places, _split(path))
 
@@ -315,12 +316,13 @@ def _dump(path, rows:list, lines=False):
     make_folder(Path(path).parent); write_text(path, text + "\n")
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000038
-def _turns_as_text(r:Record, places:str)->dict: # topics, and kinds where they would be guessed wrongly
-    kinds = [t.kind for t in r.turns]
-    return dict(topics=[t.topic for t in r.turns]) | ({} if kinds == [guess_kind(t.answer, places) for t in r.turns] else dict(kinds=kinds))
+def _turns_as_text(r:Record, task:str)->dict: # topics, and kinds where they would be guessed wrongly
+    kinds, places = [t.kind for t in r.turns], auxiliary_tasks[task].coordinates
+    seen = [kind_in_task(t.answer, task, places) for t in r.turns]
+    return dict(topics=[t.topic for t in r.turns]) | ({} if kinds == seen else dict(kinds=kinds))
 
 def _write_conversations(folder, task, records, images, split):
-    rows, places = [], auxiliary_tasks[task].coordinates
+    rows = []
     for r in records:
         video = r.about.get("video"); mark = "<video>\n" if video else "<image>\n"*len(r.images)
         said = [dict([("from", w), ("value", (mark if not k and w == "human" else "") + v)]) for k, t in enumerate(r.turns)
@@ -329,7 +331,7 @@ def _write_conversations(folder, task, records, images, split):
         row = dict(id=r.id) | (dict(video=_put(folder, f"videos/{video}", images[video])) if video else
                                dict(image=names[0] if len(names) == 1 else names))
         size = dict(width=r.about["size"][0], height=r.about["size"][1]) if "size" in r.about else {}
-        rows.append(row | size | dict(conversations=said) | _turns_as_text(r, places))
+        rows.append(row | size | dict(conversations=said) | _turns_as_text(r, task))
     _dump(Path(folder)/f"{task}_{split}.json", rows)
 
 def _write_masks(folder, task, records, images, split):
@@ -339,7 +341,7 @@ def _write_masks(folder, task, records, images, split):
         _put(folder, f"images/{image}", images[image]); _put(folder, f"masks/{mask}", images[mask])
         rows.append(dict(question_id=r.id, image=image, text=r.turns[0].question, category=r.turns[0].topic, mask=f"masks/{mask}",
                          answer=r.turns[0].answer))
-    _dump(Path(folder)/"point_questions.jsonl", rows, lines=True)
+    _dump(Path(folder)/("point_questions.jsonl" if split == "test" else f"point_questions_{split}.jsonl"), rows, lines=True)
 
 # %% ../../nbs/auxiliary/03_records.ipynb #a19d000039
 def _to_parquet(path, rows, schema):

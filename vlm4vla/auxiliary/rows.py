@@ -32,7 +32,7 @@ class _Text:
 
     def more(self)->bool:
         if self.ended: return False
-        data = self.file.read(_STEP); self.ended = not data
+        data = self.file.read(max(_STEP, len(self.text) - self.at)); self.ended = not data
         self.text, self.at = self.text[self.at:] + self.decoder.decode(data, final=self.ended), 0
         return True
 
