@@ -5,7 +5,7 @@ import pytest
 from vlm4vla.cli import main
 from vlm4vla.core import UserError
 from vlm4vla.launch import pack
-from vlm4vla.launch.pack import Node, missing_packages, read_node, write_pack
+from vlm4vla.launch.pack import Node, packages_for, read_node, write_pack
 
 def node_file(folder, lines): (p := Path(folder)/"node.txt").write_text("\n".join(lines) + "\n"); return p
 HERE = [f"Python {platform.python_version()}", platform.machine()]
@@ -29,22 +29,23 @@ def test_a_file_of_something_else(tmp_path, lines, capsys):
     assert "node.txt" in err and "Traceback" not in err and len(err.strip().splitlines()) == 1
 
 def test_only_what_is_lacking_is_brought(needs):
-    assert missing_packages(Node("3.11.2", "x86_64", dict(torch="2.11.0"))) == {"fastcore": "2.2.39", "nbformat": "5.11.1", "papermill": "2.7.0"}
-    assert "aiohttp" in missing_packages(Node("3.12.3", "x86_64", dict(torch="2.11.0"))) # asked for by that Python alone
+    found = packages_for(Node("3.11.2", "x86_64", dict(torch="2.11.0")))
+    assert found == {"fastcore": "2.2.39", "nbformat": "5.11.1", "papermill": "2.7.0"}
+    assert "aiohttp" in packages_for(Node("3.12.3", "x86_64", dict(torch="2.11.0"))) # asked for by that Python alone
     everything = dict(torch="2.11.0", papermill="2.8", fastcore="2.3")
-    assert missing_packages(Node("3.12.3", "x86_64", everything)) == {}
-    assert "fastcore" in missing_packages(Node("3.12.3", "x86_64", everything | dict(fastcore="1.0"))) # too old
+    assert packages_for(Node("3.12.3", "x86_64", everything)) == {}
+    assert "fastcore" in packages_for(Node("3.12.3", "x86_64", everything | dict(fastcore="1.0"))) # too old
 
 @pytest.mark.parametrize("has,said", (({}, "has no torch"), (dict(torch="2.1.0"), "has torch 2.1.0")))
 def test_torch_is_the_nodes_own(needs, has, said):
-    with pytest.raises(UserError, match=said): missing_packages(Node("3.12.3", "x86_64", has))
+    with pytest.raises(UserError, match=said): packages_for(Node("3.12.3", "x86_64", has))
 
 def packed(tmp_path, monkeypatch, python="", **files):
     "A pack of made-up packages."
     def fetch(node, packages, to):
         for name, text in files.items(): (to/"mine").mkdir(exist_ok=True); (to/"mine"/f"{name}.py").write_text(text)
         (to/"mine"/"tests").mkdir(); (to/"mine"/"tests"/"x.py").write_text("")
-    monkeypatch.setattr(pack, "missing_packages", lambda node: dict(mine="1")); monkeypatch.setattr(pack, "_fetch", fetch)
+    monkeypatch.setattr(pack, "packages_for", lambda node: dict(mine="1")); monkeypatch.setattr(pack, "_fetch", fetch)
     node = read_node(node_file(tmp_path, [python and f"Python {python}" or HERE[0], HERE[1]]))
     write_pack(node, tmp_path/"p.pyz", simulator=False)
     return tmp_path/"p.pyz"
@@ -57,7 +58,8 @@ def test_a_pack_runs_a_command_with_what_it_brings(tmp_path, monkeypatch):
     assert said.stdout.split() == ["brought", str(tmp_path)]
     assert run(path).stdout.startswith("export PYTHONPATH=") and len(list(tmp_path.glob("vlm4vla-site-*"))) == 1
     assert "cannot be started" in run(path, "--", "no-such-command").stderr
-    with zipfile.ZipFile(path) as z, tarfile.open(fileobj=io.BytesIO(z.read("site.tar.xz"))) as t: assert t.getnames() == ["mine/__init__.py"]
+    with zipfile.ZipFile(path) as z, tarfile.open(fileobj=io.BytesIO(z.read("site.tar.xz"))) as t:
+        assert t.getnames() == ["mine/__init__.py"]
 
 def test_the_same_packages_give_the_same_bytes(tmp_path, monkeypatch):
     both = []

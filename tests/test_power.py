@@ -17,7 +17,8 @@ def episodes(spread, rate=.7, arms=30, seeds=4, n=200):
     r = np.random.default_rng(0); scene = r.standard_normal((1, 1, n)); rows = []
     for arm in range(arms):
         x = power._solved(rate, r, scene, seeds, spread)[0]
-        rows += [dict(arm=f"a{arm}", seed=s, split="id", task="all", episode=e, success=bool(x[s, e])) for s in range(seeds) for e in range(n)]
+        rows += [dict(arm=f"a{arm}", seed=s, split="id", task="all", episode=e, success=bool(x[s, e]))
+                 for s in range(seeds) for e in range(n)]
     return pd.DataFrame(rows)
 
 @pytest.mark.parametrize("true", (Spread(.5, .1), Spread(.2, .02), Spread(0., 0.)))
@@ -64,8 +65,8 @@ def test_plans_say_what_they_can_show(capsys):
     assert main(["power", "adapt"]) == 0 and "adapt, grinningface: Two arms" in capsys.readouterr().out
     assert main(["run", "adapt", "--plan"]) == 0 and "shared episodes" in capsys.readouterr().out
 
-@pytest.mark.parametrize("words,said", ((["--rate", "2"], "--rate is 2"), (["--difference", "-0.9"], "leave no share"), (["adpt"], "'adapt'"),
-                                        (["--correlation", "1"], "between"), (["--rate", "x"], "--rate"),
+@pytest.mark.parametrize("words,said", ((["--rate", "2"], "--rate is 2"), (["--difference", "-0.9"], "leave no share"),
+                                        (["adpt"], "'adapt'"), (["--correlation", "1"], "between"), (["--rate", "x"], "--rate"),
                                         (["--benchmark", "grinning"], "grinningface")))
 def test_bad_questions_get_one_sentence(words, said, capsys):
     assert main(["power", *words]) != 0

@@ -695,9 +695,10 @@ def _command_that_packs(command):
     command(_pack, "Write one file with everything that a node without a network needs beside the checkout, for its own Python.",
             _option("node", metavar="NODE.TXT", help="what the node says of itself, see below"),
             _option("--file", default="vlm4vla-pack.pyz", metavar="FILE", help="where it goes (vlm4vla-pack.pyz)"),
-            _option("--interpreter", default="", metavar="PYTHON", help="a Python of the node's version here, where the simulator has to be "
-                                                                       "built (that on the PATH)"),
-            _option("--no-simulator", action="store_true", help="leave out PyBullet, for nodes that only train (off)"), example=_WRITES_NODE)
+            _option("--interpreter", default="", metavar="PYTHON",
+                    help="a Python of the node's version here, where the simulator has to be built (that on the PATH)"),
+            _option("--no-simulator", action="store_true", help="leave out PyBullet, for nodes that only train (off)"),
+            example=_WRITES_NODE)
 
 # %% ../nbs/90_cli.ipynb #131dbacd
 def _add(to, options)->dict: # name in the arguments → (old, new) option
