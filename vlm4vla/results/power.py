@@ -234,4 +234,5 @@ def _usual_sizes(rate, power, spread, often)->list: # lines
     return [f"The least loss from {rate:.0%}, in points, that shows {often} (two arms on shared scenes):", table(rows, list(rows[0])), "",
             f"The least correlation that shows {often}, by the number of backbones:", table([seen], list(seen)), "",
             "One seed compares two policies. Said of two ways to train, {:.0%} of comparisons of equal ways find a difference at 100 "
-            "scenes; with three seeds {:.0%}, with five {:.0%}.".format(*(power_of_difference(rate, 0., 100, s, spread) for s in (1, 3, 5)))]
+            "scenes; with three seeds {:.0%}, with five {:.0%}.".format(*(power_of_difference(rate, 0., 100, s, spread)
+                                                                            for s in (1, 3, 5)))]
