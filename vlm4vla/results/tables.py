@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/tables.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow',
-           'VqaScoreRow', 'SizeRow', 'BenchRow', 'Table', 'frame', 'load', 'append', 'done_keys', 'unmeasured',
-           'why_failed', 'compact', 'dictionary', 'write_dictionary']
+           'VqaScoreRow', 'SizeRow', 'BenchRow', 'PredictorRow', 'ProbeRow', 'Table', 'frame', 'load', 'append',
+           'done_keys', 'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../../nbs/results/02_tables.ipynb #75e6bf41
 import json, math, secrets
@@ -163,6 +163,42 @@ class BenchRow:
     git_sha:str # Commit
     date:str # UTC day
 
+# %% ../../nbs/results/02_tables.ipynb #b0x80001
+@dataclass(frozen=True, kw_only=True)
+class PredictorRow:
+    "One number of a backbone that no policy was trained for."
+    run_id:str # Name of the backbone, or of the run that measured it
+    backbone:str # Entry of `backbones`
+    probe_set:str # Entry of `probe_sets` whose images were used
+    predictor:str # Entry of `predictors`
+    kind:str # Which of its numbers
+    metric:str # accuracy, R2, …
+    value:float|None # The number; absent where it could not be computed
+    ci_low:float|None # Lower end of the 95 % interval
+    ci_high:float|None # Upper end
+    n:int # Rows behind it
+    groups:int # Images or episodes that these are of
+    seconds:float # What the predictor cost once the backbone was loaded: processor seconds, or wall clock on a GPU
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRow:
+    "One number about what is inside a backbone or a policy's VLM."
+    run_id:str # Run whose weights were looked into, or the backbone
+    step:int # Optimiser steps of the weights; 0: the last, or a backbone
+    backbone:str # Entry of `backbones`: it, or what it was made from
+    probe_set:str # Entry of `probe_sets` whose images were used
+    part:str # linear, cka, weights, attention or retention
+    place:str # Where it was read: last, query, image, text; a part of the VLM; or empty
+    layer:int # Of states, how many layers were passed; of attention and weights, which layer; -1: of none
+    kind:str # Fact, kind of question, or what attention goes to
+    metric:str # accuracy, R2, cka, change, share, kept, …
+    value:float|None # The number; absent where there is none
+    ci_low:float|None # Lower end of the 95 % interval
+    ci_high:float|None # Upper end
+    baseline:float|None # What nothing known gives: chance, the things' own area; of retention the backbone's accuracy
+    shuffled:float|None=None # Of probes: the mean with shuffled labels
+    n:int # Rows, questions or weights behind it
+
 # %% ../../nbs/results/02_tables.ipynb #d635b2c8
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -193,6 +229,9 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
                 key=("backbone", "vqa_benchmark", "split", "metric", "variant", "source"), ordered=True),
           Table(name="sizes", file="sizes.csv", row=SizeRow, key=("backbone", "part"), ordered=True),
           Table(name="counts", file="counts.csv", row=Counts, key=("backbone", "benchmark", "variant"), ordered=True),
+          Table(name="predictors", file="predictors.csv", row=PredictorRow, key=("run_id", "probe_set", "predictor", "kind", "metric")),
+          Table(name="probes", file="probes.csv", row=ProbeRow,
+                key=("run_id", "step", "probe_set", "part", "place", "layer", "kind", "metric")),
           Table(name="bench", file="bench.csv", row=BenchRow, key=("name", "subject", "hardware", "git_sha", "date"), ordered=True)):
     tables.add(t)
 
