@@ -128,11 +128,12 @@ def knowledge_picture_block(
 def knowledge_pictures(
     n:int, # How many
     size:int, # Side, in pixels
+    split:str="vqa", # Or `vqa_test`, for measuring
 )->tuple[np.ndarray, list[dict]]: # images (n, size, size, 3) uint8, what each shows
-    "Images to ask about beside a policy's training, rendered once."
+    "Images to ask about, in a pretraining or beside a policy's training, rendered once."
     folder = cache_dir()/"pictures"; folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        images, states = load_pictures([knowledge_picture_block(folder, "vqa", b, size) for b in range(-(-n//_BLOCK))])
+        images, states = load_pictures([knowledge_picture_block(folder, split, b, size) for b in range(-(-n//_BLOCK))])
     return images[:n], states[:n]
 
 # %% ../../../nbs/tasks/knowledge/06_questions.ipynb #1a52e490
