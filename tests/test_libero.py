@@ -74,6 +74,33 @@ def test_rendering_once_changes_no_bit_and_is_robosuites_own_picture(inside, tas
     out = inside(SAME, task=task)
     assert out == dict(once=True, differ=False, native=True, frames=8, instruction=words_of(task))
 
+BESIDES = '''
+from vlm4vla.tasks.libero.simulator import make, open_package
+task = known["task"]; package = open_package(); actions = np.c_[np.random.default_rng(0).uniform(-1, 1, (8, 6)), np.arange(8) < 4]
+env = make("libero_10", size=64, extra=("state", "wrist")); obs = env.reset(3, task); ours = [obs.extra]
+for k in (0, 4): ours.append(env.step(actions[k:k+4]).extra)
+plain = make("libero_10", size=64); image = plain.reset(3, task).image
+out["same"] = bool((image == obs.image).all() and (plain.step(actions[:4]).extra == {}))
+from libero.libero.envs import OffScreenRenderEnv
+native = OffScreenRenderEnv(bddl_file_name=f"{package}/bddl_files/libero_10/{task}.bddl", camera_heights=64, camera_widths=64,
+                            camera_names=["agentview", "robot0_eye_in_hand"])
+native.reset(); native.seed(3); native.reset(); native.set_init_state(env.scene.states[3])
+import robosuite.utils.transform_utils as T
+def told(o): return np.r_[o["robot0_eef_pos"], T.quat2axisangle(o["robot0_eef_quat"].copy()), o["robot0_gripper_qpos"]].astype(np.float32)
+for a in [[0]*6 + [-1]]*10: o = native.step(a)[0]
+theirs = [o]
+for i, a in enumerate(actions):
+    o = native.step(np.r_[a[:6], -1 if a[6] else 1])[0]
+    if i % 4 == 3: theirs.append(o)
+out["states"] = [float(np.abs(told(o) - x["state"]).max()) for o, x in zip(theirs, ours, strict=True)]
+out["wrist"] = [bool((o["robot0_eye_in_hand_image"][::-1, ::-1] == x["wrist"]).all()) for o, x in zip(theirs, ours)]
+out["move"] = float(np.abs(ours[0]["state"] - ours[2]["state"]).max())
+'''
+
+def test_state_and_wrist_image_are_robosuites_own(inside):
+    out = inside(BESIDES, task=SOUP)
+    assert out["same"] and max(out["states"]) == 0 and all(out["wrist"]) and out["move"] > .01
+
 def test_settling_waits_or_alternates_as_the_release_does(inside):
     out = inside('''
 from vlm4vla.tasks.libero.simulator import DUMMY, make

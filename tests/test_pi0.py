@@ -176,12 +176,12 @@ def test_actions_go_in_and_out(pi0, tmp_path):
 def test_numbers_that_no_robot_has_are_not_learnt(pi0, tmp_path):
     p = read(openpi(tmp_path/"a", weights(pi0))); target = torch.tensor(encode(rng.normal(0, .3, (2, K, 7)), p.stats))
     mask = torch.ones(2, K, dtype=torch.bool); mask[0,2:] = False
-    given = dict(actions=target, mask=mask, keys=[(0, 1), (0, 2)], states=STATES[:2])
-    loss, parts = p.head.loss(p(torch.from_numpy(IMAGES[:2]), SAID[:2], 1, given), target, mask); loss.backward()
+    given = dict(actions=target, mask=mask, keys=[(0, 1), (0, 2)]); extra = dict(state=STATES[:2])
+    loss, parts = p.head.loss(p(torch.from_numpy(IMAGES[:2]), SAID[:2], 1, given, extra), target, mask); loss.backward()
     g = p.head.action_out.weight.grad; assert (g[7:] == 0).all() and (g[:7].abs().sum(1) > 0).all() and sorted(parts) == ["arm", "gripper"]
     assert p.head.state.weight.grad[:,:8].abs().sum() > 0 and (p.head.state.weight.grad[:,8:] == 0).all()
     other = dict(given, actions=torch.where(mask[...,None], target, torch.zeros(()))) # past the end
-    assert torch.equal(p.head.loss(p(torch.from_numpy(IMAGES[:2]), SAID[:2], 1, other), target, mask)[0], loss)
+    assert torch.equal(p.head.loss(p(torch.from_numpy(IMAGES[:2]), SAID[:2], 1, other, extra), target, mask)[0], loss)
     with pytest.raises(UserError, match="without the robot's state"): p.loss(
         dict(images=IMAGES[:2], instructions=SAID[:2], actions=np.zeros((2, K, 7)), mask=mask.numpy(), keys=given["keys"]))
 
@@ -189,7 +189,7 @@ def test_numbers_that_no_robot_has_are_not_learnt(pi0, tmp_path):
 
 def test_a_rollout_says_what_is_missing(pi0, tmp_path):
     read(openpi(tmp_path/"a", weights(pi0))).save(tmp_path/"b"); p = Policy.load(tmp_path/"b")
-    with pytest.raises(UserError, match="reads the robot's state, and a rollout hands a policy images and instructions alone"):
+    with pytest.raises(UserError, match="images come without the robot's state, which this policy reads"):
         p.act(IMAGES[:1], SAID[:1])
 
 def test_the_real_size_is_transformers_own():
@@ -243,5 +243,5 @@ def test_a_lerobot_folder_that_is_not_ours(said, part, pi0, tmp_path):
 def test_states_that_are_none(states, part, pi0, tmp_path):
     p = read(openpi(tmp_path/"a", weights(pi0)))
     with pytest.raises(UserError) as heard: pi0_act(p, IMAGES[:2], SAID[:2], states)
-    assert part in str(heard.value) and p.head.states is None
+    assert part in str(heard.value) and p.extra == {}
     with pytest.raises(UserError, match="another head"): read_pi0(Policy(TINY, K), tmp_path/"a")

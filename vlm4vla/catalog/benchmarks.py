@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/benchmarks.html.md"""
 # %% auto #0
 __all__ = ['MADE', 'PAPER_EXCEPTIONS', 'RELEASE_EXCEPTIONS', 'benchmarks', 'CHUNK_MODES', 'Metric', 'simulators_dir',
            'python_setting', 'simulator_python', 'simulator_environment', 'worker_environment', 'Override', 'Benchmark',
-           'load_tasks', 'TaskRegistry', 'chunk_steps', 'shard_of']
+           'load_tasks', 'TaskRegistry', 'asked_for', 'chunk_steps', 'shard_of']
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #3445eb5e
 import json, os, pkgutil, sys
@@ -159,6 +159,8 @@ class Benchmark(_Derived):
     steps:int # Optimiser steps
     demos:str # Default demonstration set
     exceptions:tuple=() # Each an `Override`, in their order
+    state:tuple=() # What its simulator tells of the robot where it is asked: "name (unit)" of each number; empty: nothing
+    views:tuple=() # Images it shows beside the primary one where it is asked, such as "wrist"
     place:int=100 # Where tables and figures list it: the lower the earlier
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #90de345b
@@ -213,6 +215,20 @@ for _name in ("__contains__", "__iter__", "__len__", "get", "keys", "values", "i
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #64c774cd
 benchmarks = TaskRegistry("benchmark", "benchmark")
+
+# %% ../../nbs/catalog/02_benchmarks.ipynb #89e73603
+def asked_for(
+    b:Benchmark, # Whose simulator is asked
+    extra, # "state", or names of further images
+)->dict: # argument of its `make`; nothing where nothing is asked for
+    "Ask a simulator for more than its image, or say that it does not have that."
+    for n in extra:
+        if n == "state" and not b.state: what = "tells no state of the robot"
+        elif n != "state" and n not in b.views: what = f"shows no image {n!r}"
+        else: continue
+        raise UserError(f"The simulator of {b.label} {what}, which this policy reads",
+                        "leave proprio at none and views at 1, or choose a benchmark that has it")
+    return dict(extra=tuple(extra)) if extra else {}
 
 # %% ../../nbs/catalog/02_benchmarks.ipynb #5812e9ee
 CHUNK_MODES = ("full", "half", "single")

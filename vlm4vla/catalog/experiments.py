@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/experiments.html.md"""
 
 # %% auto #0
 __all__ = ['choices', 'PARTS', 'variants', 'smoke', 'demo', 'cheap', 'overrides', 'differences', 'seeds', 'experiments',
-           'studies', 'demo_training', 'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant', 'resolve',
-           'Difference', 'Experiment', 'Experiments', 'grid', 'with_settings', 'Study']
+           'studies', 'demo_training', 'Budget', 'Recipe', 'check_recipe', 'changed_variant', 'Variants', 'Variant',
+           'resolve', 'Difference', 'Experiment', 'Experiments', 'grid', 'with_settings', 'Study']
 
 # %% ../../nbs/catalog/03_experiments.ipynb #e39f97f7
 import re
@@ -19,8 +19,8 @@ from .benchmarks import Benchmark, Override, benchmarks
 
 # %% ../../nbs/catalog/03_experiments.ipynb #b7877132
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    "How a policy is trained and rolled out."
+class Budget:
+    "The part of a recipe that follows from the benchmark, and how fast is learnt."
     steps:int # Optimiser steps
     batch_size:int # Samples per step, over all devices
     lr:float # Peak learning rate
@@ -33,6 +33,11 @@ class Recipe:
     schedule:str="constant" # After the warm-up: "constant" or "cosine"
     grad_clip:float=0. # Gradient norm; 0 is off
     lr_head_mult:float=1. # Learning rate of query and head, as a multiple of `lr`
+
+# %% ../../nbs/catalog/03_experiments.ipynb #b7877133
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Budget):
+    "How a policy is trained and rolled out."
     head:str="mlp" # What reads the action query: an entry of `heads`, "mlp" in the study
     loss:str="paper" # "paper" (MSE + BCE) or "release" (Huber + 0.01 BCE)
     init:str="pretrained" # "pretrained" or "scratch" (the same architecture, random weights)
@@ -54,6 +59,8 @@ class Recipe:
     cotrain:str="" # Set of questions that the VLM goes on answering beside its actions; empty: none
     cotrain_weight:float=1. # Of the answers' cross-entropy
     cotrain_share:float=.5 # Images with questions for each image with actions
+    proprio:str="none" # How the robot's state is told: "none" (the study), "text" (whole numbers in the prompt) or "token"
+    views:int=1 # Images: the primary one (the study), or 2 with the wrist camera's
     augment:str="none" # Random changes of training images: "none", "shift", or "crop" (with other colours)
     action_range:str="quantiles" # What the arm's numbers are scaled from: the data's 1 % and 99 % "quantiles", or "benchmark" (its range)
     action_keep:float=1. # Share of that range that is kept, about its middle; what lies outside is clipped
@@ -61,7 +68,7 @@ class Recipe:
 # %% ../../nbs/catalog/03_experiments.ipynb #f77c184b
 choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=("pretrained", "scratch"),
                prompt=("long", "short"), text_mask=("causal", "prefix"), query_scale=("none", "words"), precision=("float32", "bfloat16"),
-               augment=("none", "shift", "crop"), action_range=("quantiles", "benchmark"))
+               augment=("none", "shift", "crop"), proprio=("none", "text", "token"), action_range=("quantiles", "benchmark"))
 PARTS = ("encoder", "vision", "projector", "language", "embedding") # what can be frozen; "encoder" is the paper's vision encoder
 
 # %% ../../nbs/catalog/03_experiments.ipynb #ba5fe18e
@@ -79,6 +86,7 @@ def check_recipe(
     if r.image_size < 1: raise UserError(f"The recipe's image_size is {r.image_size}; it must be at least 1.")
     for p in r.freeze:
         if p not in PARTS: raise UserError(f"The recipe freezes {p!r}{near_miss(p, PARTS)}")
+    if r.views not in (1, 2): raise UserError(f"The recipe's views is {r.views}; it is 1, or 2 with the wrist camera.")
     if not 0 < r.action_keep <= 1: raise UserError(f"The recipe's action_keep is {r.action_keep}; it must lie above 0 and be at most 1.")
     if not r.lr > 0 or r.lr == float("inf"): raise UserError(f"The recipe's lr is {r.lr}; it must be a number above 0.")
     if isinstance(r.lora_targets, str):
@@ -211,7 +219,9 @@ for name, why, changes in (
     ("fast", "Chunks as compressed words: FAST.", dict(head="fast-added")),
     ("flow", "An expert denoises the chunk, the VLM learns with it.", dict(head="flow")),
     ("insulated", "The expert reads, the VLM learns from words alone.", dict(head="insulated-added")),
-    ("latent", "The VLM says what will change in the image, a decoder acts.", dict(head="latent"))):
+    ("latent", "The VLM says what will change in the image, a decoder acts.", dict(head="latent")),
+    ("proprio", "The robot's state is a token beside the query.", dict(proprio="token")),
+    ("two-views", "The wrist camera's image stands behind the first.", dict(views=2))):
     variants.add(Variant(f"adapt-{name}", why, {**cheap, **changes}))
 
 # %% ../../nbs/catalog/03_experiments.ipynb #0d5987eb

@@ -24,6 +24,7 @@ from .readers import Faults, Reader, check_actions, digest, settled, stamp_of, c
 # %% ../../nbs/data/08_calvin.ipynb #22816747
 NAME = re.compile(r"episode_(\d{7})\.npz")
 _CAMERA, _MOVES = "rgb_static", "rel_actions"
+_BESIDE = dict(state="robot_obs", wrist="rgb_gripper") # what else a frame holds: 15 numbers of the arm, the image of its camera
 ANNOTATIONS = "lang_annotations/auto_lang_ann.npy"
 CALVIN = Declaration(gripper=(1., -1.), images="upright", actions="end-effector deltas", units="scaled", fps=30.)
 
@@ -172,11 +173,11 @@ def _why(folder, frame:int, e:Exception)->str:
     return unreadable(path, e)
 
 class _CalvinImages:
-    "The static camera's images, by row."
-    def __init__(self, folder, frames:np.ndarray): self.folder, self.frames = folder, frames
-    def where(self, row:int)->str: return f"{_CAMERA} of {frame_path(self.folder, int(self.frames[row]))}"
+    "A camera's images, by row."
+    def __init__(self, folder, frames:np.ndarray, camera:str=_CAMERA): self.folder, self.frames, self.camera = folder, frames, camera
+    def where(self, row:int)->str: return f"{self.camera} of {frame_path(self.folder, int(self.frames[row]))}"
     def __call__(self, row:int)->np.ndarray:
-        try: return calvin_member(self.folder, int(self.frames[row]), _CAMERA)
+        try: return calvin_member(self.folder, int(self.frames[row]), self.camera)
         except _BROKEN as e: Faults().add(_why(self.folder, int(self.frames[row]), e))
 
 # %% ../../nbs/data/08_calvin.ipynb #f5b57a9f
@@ -246,6 +247,32 @@ def _there(folder, spans, numbers, listing:dict, faults:Faults)->np.ndarray: # T
     faults.add_all(list(dict.fromkeys(said)))
     return there
 
+# %% ../../nbs/data/08_calvin.ipynb #4e8a9baf
+def _beside(folder, name:str, frame:int):
+    "The state of a frame, or the check sum of its second image; a sentence where it is not there."
+    member = _BESIDE[name]
+    try:
+        if name == "state": return np.asarray(calvin_member(folder, frame, member), float).ravel()
+        with np.load(frame_path(folder, frame)) as z:
+            if member not in z: raise KeyError(member, sorted(z.files))
+            return np.array([float(z.zip.getinfo(f"{member}.npy").CRC)])
+    except _BROKEN as e: return f"{_why(folder, frame, e)[:-1]}; or leave {'proprio at none' if name == 'state' else 'views at 1'}."
+
+def _besides(folder, frames, listing:dict, r:Reader, name:str)->tuple|None:
+    "States by row, or the images of the gripper's camera; nothing of another. Read once, and kept as actions are."
+    if name not in _BESIDE: return None
+    def read(part):
+        with ThreadPoolExecutor(cores()) as pool: found = list(pool.map(partial(_beside, folder, name), part.tolist(), chunksize=64))
+        Faults().add_all([f for f in found if isinstance(f, str)])
+        if len({len(f) for f in found}) > 1:
+            raise UserError(f"The states in {folder} are of different lengths", "take frames of one release of the data")
+        return np.stack(found)
+    def kept(part):
+        stats = [listing[i] for i in part.tolist()]; key = f"calvin-{name}-{digest(part, *map(stamp_of, stats))[:24]}"
+        return cached_array(key, partial(read, part), all(map(settled, stats)))
+    x = np.concatenate([kept(frames[i:i+_PART]) for i in range(0, len(frames), _PART)])
+    return (x, "") if name == "state" else (_CalvinImages(folder, frames, _BESIDE[name]), digest(x))
+
 # %% ../../nbs/data/08_calvin.ipynb #1b2f89b6
 def _pictures(folder, frames, table, faults:Faults)->np.ndarray: # True for each frame whose image can be used
     "A sentence for images that are none, or of another size than the first."
@@ -284,15 +311,16 @@ def read_calvin(
     good = _pictures(folder, frames, table, faults)
     sound = np.array([g.all() for g in cut(good)]) # a file that is broken costs the episodes it belongs to
     sound &= with_numbers(cut(np.where(good[:, None], moves, 0)), [f"Annotation {n}" for n in numbers], folder, faults)
-    return _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, len(listing)) if sound.any() else None
+    return _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, listing) if sound.any() else None
 
 # %% ../../nbs/data/08_calvin.ipynb #249769fd
-def _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, there:int)->Reader:
+def _reader(folder, frames, rows, lengths, texts, numbers, sound, table, moves, listing:dict)->Reader:
     "The dataset of these numbers, without the episodes that are not sound."
     rows, texts = rows[np.repeat(sound, lengths)], [t for t, s in zip(texts, sound) if s]
     said, whole = list(dict.fromkeys(texts)), digest((folder/ANNOTATIONS).read_bytes(), frames, table)
     words = np.array([said.index(t) for t in texts])
-    notes = (f"{there - len(frames)} of {there} frames belong to no annotation.",)
+    notes = (f"{len(listing) - len(frames)} of {len(listing)} frames belong to no annotation.",)
     return Reader(folder=folder, format="calvin", actions=moves[rows], lengths=lengths[sound], texts=words,
                   instructions=tuple(said), numbers=numbers[sound], rows=rows, on_disk=len(frames), image=_CalvinImages(folder, frames),
-                  hash=whole, exact=True, fps=CALVIN.fps, gripper=CALVIN.gripper, notes=notes)
+                  hash=whole, exact=True, fps=CALVIN.fps, gripper=CALVIN.gripper, notes=notes,
+                  offers=partial(_besides, folder, frames, listing))

@@ -12,11 +12,12 @@ __all__ = ['MANY', 'there_is_lerobot', 'select_camera', 'TableImages', 'flat', '
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
 from fastcore.basics import patch
 from ..core import UserError, cache_dir, cores, locked, progress, replacing
-from .store import VERSION, check_dataset, decode_png
+from .store import STATE, VERSION, check_dataset, decode_png
 from .metadata import (Entry, is_number, check_entries, read_json, read_lines, read_parquet, refuse, quoted, unreadable,
                                    clean_text)
 from .readers import Faults, Handles, Reader, check_actions, contents, digest, finished, is_whole, cached_array, with_words
@@ -26,6 +27,9 @@ _VERSIONS = {"v2.0": 2, "v2.1": 2, VERSION: 3}
 _CAMERAS = ("observation.images.primary", "observation.images.image", "observation.images.image_0", "observation.images.rgb_static",
            "observation.images.agentview", "observation.images.top", "observation.images.front", "observation.image", "image", "rgb_static")
 _MOVES = ("action", "actions", "rel_actions")
+_BESIDE = dict(state=(STATE, "state", "observation.states", "states", "robot_obs"),
+               wrist=(*(f"observation.images.{n}" for n in ("wrist", "wrist_image", "hand", "gripper", "rgb_gripper", "eye_in_hand",
+                                                            "image2")), "observation.wrist_image", "wrist_image", "rgb_gripper", "image2"))
 
 def there_is_lerobot(
     folder, # Any path; without `meta/info.json` it is no dataset
@@ -691,7 +695,46 @@ def read_lerobot(
     if out: notes.append(f"{out} episodes are outside the split train ({l.info['splits']['train']}) and are not used.")
     if left: notes.append(f"{left} episodes are left out because something about them does not fit.")
     used = sorted(set(x[:, 1].astype(int).tolist()))
-    return _reader(l, x, _images(l, paths, x, told), whole if len(used) == l.listed else digest(whole, used), exact, notes, faults)
+    beside = partial(_besides, l, paths, x[:, :4].astype(np.int32)) # table, episode, row in the table, frame
+    return _reader(l, x, _images(l, paths, x, told), whole if len(used) == l.listed else digest(whole, used), exact, notes, faults, beside)
+
+# %% ../../nbs/data/10_lerobot.ipynb #f1c3056b
+def _column_beside(l:DatasetLayout, name:str)->str: # empty: there is none
+    "The column of the state, or of a second camera, under one of its usual names."
+    kinds = ("float32", "float64") if name == "state" else ("image", "video")
+    features = l.info["features"]
+    return next((n for n in _BESIDE.get(name, ()) if n in features and features[n]["dtype"] in kinds and n not in (l.camera, l.moves)), "")
+
+def _states(l:DatasetLayout, paths:list, at:np.ndarray, column:str)->np.ndarray:
+    "The states of rows, by table and place in it."
+    found = {}
+    for t in np.unique(at[:, 0]):
+        try: found[t] = _vectors(pq.read_table(paths[t], columns=[column])[column])
+        except _DAMAGED as e: Faults().add(f"{paths[t]} has no numbers in {column} ({str(e).splitlines()[0][:60]}).")
+    widths = {x.shape[1] for x in found.values()}
+    if len(widths) != 1: raise UserError(f"The states of {l.folder} have {min(widths)} numbers in one table and {max(widths)} in another",
+                                         "bring them together only if they are of one robot")
+    out = np.zeros((len(at), *widths), np.float32)
+    for t, x in found.items(): out[at[:, 0] == t] = x[at[at[:, 0] == t, 2]]
+    return out
+
+# %% ../../nbs/data/10_lerobot.ipynb #fdf35e5b
+def _second_camera(l:DatasetLayout, paths:list, at:np.ndarray)->tuple: # images by row, name of exactly their videos
+    "The images of another camera of the same rows."
+    if not l.is_film: return TableImages(paths, at[:, 0], at[:, 2], l.camera), ""
+    l = replace(l, **_episodes(l, Faults(gather=True))); lacks = sorted({*at[:, 1].tolist()} - {*l.episodes})
+    if lacks: raise UserError(f"{len(lacks)} episodes of {l.folder} have no video of {l.camera} (the first is number {lacks[0]})",
+                              "leave them out, or leave views at 1")
+    films = _film_list(l); gone = [p for p in films if not p.is_file()]
+    if gone: raise UserError(f"The dataset {l.folder} lacks {gone[0].relative_to(l.folder).as_posix()}, a video of {l.camera}",
+                             "bring it from the source of the data, or leave views at 1")
+    return _images(l, paths, at, _told(l, films)), contents(films, l.folder)
+
+def _besides(l:DatasetLayout, paths:list, at:np.ndarray, r:Reader, name:str)->tuple|None:
+    "States by row, or the images of a second camera; nothing where no column is called like one."
+    column = _column_beside(l, name)
+    if not column: return None
+    return (_states(l, paths, at, column), "") if name == "state" else _second_camera(replace(l, camera=column), paths, at)
 
 # %% ../../nbs/data/10_lerobot.ipynb #119573ed
 def _sizes_of(feature:dict)->set: # of (height, width)
@@ -713,7 +756,8 @@ def _size_said(l:DatasetLayout, image, faults:Faults):
         faults.skip(f"{path} says that the images of {l.camera} are {h:g} × {w:g}; the first is {have[0]} × {have[1]}.")
 
 # %% ../../nbs/data/10_lerobot.ipynb #be29f6bb
-def _reader(l:DatasetLayout, x:np.ndarray, image, whole:str, exact:bool, notes:list, faults:Faults)->Reader|None:
+def _reader(l:DatasetLayout, x:np.ndarray, image, whole:str, exact:bool, notes:list, faults:Faults,
+            beside)->Reader|None:
     "The dataset of these rows: a stretch of one instruction is an episode."
     if faults.gather: _size_said(l, image, faults)
     told = list(dict.fromkeys(l.tasks.values())); number = {n: told.index(t) for n, t in l.tasks.items()}
@@ -730,4 +774,5 @@ def _reader(l:DatasetLayout, x:np.ndarray, image, whole:str, exact:bool, notes:l
     actions, texts = x[rows, 5:].astype(np.float32), np.array([used.index(t) for t in texts])
     return Reader(folder=l.folder, format=f"lerobot-v{l.version}", actions=actions, lengths=lengths[some], texts=texts,
                   instructions=tuple(used), rows=rows, on_disk=len(x), image=image, hash=whole, exact=exact, numbers=numbers, kinds=kinds,
-                  fps=l.fps, axes=_names(l.info["features"][l.moves].get("names")), notes=(what, *notes))
+                  fps=l.fps, axes=_names(l.info["features"][l.moves].get("names")), notes=(what, *notes),
+                  offers=beside)

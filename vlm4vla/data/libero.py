@@ -20,6 +20,7 @@ from .readers import Faults, Handles, Reader, check_actions, contents, digest, w
 
 # %% ../../nbs/data/09_libero.ipynb #893818b9
 _CAMERA = "obs/agentview_rgb"
+_WRIST, _STATE = "obs/eye_in_hand_rgb", ("obs/ee_states", "obs/gripper_states") # place and axis-angle of the hand, then its two fingers
 LIBERO = Declaration(gripper=(-1., 1.), actions="end-effector deltas", units="scaled", fps=20.) # how images lie, each file says
 
 def _libero_files(folder)->list[Path]:
@@ -156,8 +157,9 @@ class _LiberoImages:
     def __init__(self,
         demos:list, # (path, name, how its images lie) of each demonstration; empty: as robosuite leaves them
         starts:np.ndarray, # Row each begins at
+        camera:str=_CAMERA, # Which
     ):
-        self.demos, self.starts, self.file = demos, starts, Handles(_open, 16)
+        self.demos, self.starts, self.camera, self.file = demos, starts, camera, Handles(_open, 16)
 
     def raw(self):
         "The same images as the files have them."
@@ -170,9 +172,33 @@ class _LiberoImages:
     def __call__(self, row:int)->np.ndarray:
         i = np.searchsorted(self.starts, row, "right") - 1
         path, name, lies = self.demos[i]
-        try: image = self.file(path)[f"data/{name}/{_CAMERA}"][row - self.starts[i]]
+        try: image = self.file(path)[f"data/{name}/{self.camera}"][row - self.starts[i]]
         except _BROKEN as e: Faults().add(f"{self.where(row)} cannot be read ({' '.join(str(e).split())[:80]}).")
         return upright(as_rgb(image, self.where(row)), lies or _LIES["opengl"])
+
+# %% ../../nbs/data/09_libero.ipynb #a38943ec
+def _check_besides(images:_LiberoImages, lengths:list, columns:tuple, remedy:str):
+    "A sentence for a demonstration that lacks something others have."
+    for (path, name, _), n in zip(images.demos, lengths):
+        for c in columns:
+            try: have = images.file(path)[f"data/{name}/{c}"].shape[0]
+            except _BROKEN: have = None
+            if have == n: continue
+            raise UserError(f"{path}/data/{name} has {'no' if have is None else f'{have} rows of'} {c} for its {n} actions",
+                            f"leave the demonstration out, or {remedy}")
+
+def _besides(lengths:list, r:Reader, name:str)->tuple|None:
+    "States by row, or the images of the hand's camera; nothing of another."
+    images = r.image.source
+    if name == "wrist":
+        _check_besides(images, lengths, (_WRIST,), "leave views at 1")
+        return _LiberoImages(images.demos, images.starts, _WRIST), ""
+    if name != "state": return None
+    _check_besides(images, lengths, _STATE, "leave proprio at none")
+    read = lambda path, demo: np.concatenate([images.file(path)[f"data/{demo}/{c}"][()] for c in _STATE], 1)
+    try: return np.concatenate([read(p, n) for p, n, _ in images.demos]), ""
+    except _BROKEN as e: raise UserError(f"The states in {r.folder} cannot be read ({' '.join(str(e).split())[:80]})",
+                                         "write them as rows of numbers, or leave proprio at none") from None
 
 # %% ../../nbs/data/09_libero.ipynb #3db7ae1c
 def read_libero(
@@ -200,5 +226,5 @@ def _reader(folder, files:list, demos:list, texts:list, moves:list, some)->Reade
     return Reader(folder=folder, format="libero", actions=actions[rows], lengths=lengths[some], instructions=tuple(said),
                   texts=np.array([said.index(t) for t in used]), numbers=np.flatnonzero(some), rows=rows, on_disk=len(actions),
                   image=images, hash=whole, exact=True, fps=LIBERO.fps, gripper=LIBERO.gripper,
-                  declared=Declaration(images="upright" if known else ""),
+                  declared=Declaration(images="upright" if known else ""), offers=partial(_besides, lengths.tolist()),
                   notes=(f"{len(files)} files, one per task.",))

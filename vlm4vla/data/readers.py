@@ -7,7 +7,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/data/readers.html.md"""
 # %% auto #0
 __all__ = ['Reader', 'Door', 'select_rows', 'convert_gripper', 'contradictions', 'is_noop', 'Faults', 'check_actions',
            'with_numbers', 'with_words', 'Handles', 'digest', 'stamp_of', 'settled', 'hashes', 'contents',
-           'cached_array', 'is_whole', 'finished']
+           'cached_array', 'is_whole', 'finished', 'offered', 'with_states']
 
 # %% ../../nbs/data/07_readers.ipynb #0f0f8bac
 import hashlib, json, os, threading, time, warnings
@@ -48,6 +48,7 @@ class Reader:
     needed:np.ndarray=None # Rows that can be asked for; by default those of its frames
     exact:bool=False # Does `hash` cover every byte of the images?
     notes:tuple=() # What else there is to know, in sentences
+    offers:object=None # (Reader, "state" or the name of a camera) → numbers or images by row on disk, name of exactly these; or nothing
 
     def __post_init__(self):
         put = partial(object.__setattr__, self)
@@ -61,7 +62,6 @@ class Reader:
     def episode(self)->np.ndarray:
         "Place of each frame's episode."
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
-
     @property
     def last(self)->np.ndarray:
         "Last frame of each frame's episode."
@@ -404,3 +404,36 @@ def finished(
 ):
     "Note that a large file of the cache is finished."
     write_json(_beside(path), dict(sha256=sha or file_hash(path)))
+
+# %% ../../nbs/data/07_readers.ipynb #d1c86a44
+def _lacking(reader:Reader, name:str)->UserError:
+    "What is said of a dataset that has no state, or no such camera."
+    what = "state of the robot" if name == "state" else f"images of a {name} camera"
+    return UserError(f"The dataset {reader.folder} has no {what} ({reader.format} hands on none that it knows by name)",
+                     "choose demonstrations that have it, or leave " + ("proprio at none" if name == "state" else "views at 1"))
+
+def offered(
+    reader:Reader, # Of a format that hands on more than one image and actions
+    name:str, # "state", or a camera such as "wrist"
+)->tuple: # by frame: (frames, n) float32; of a camera: the same reader with its images. Then the name of exactly this
+    "What a dataset has besides."
+    found = reader.offers(reader, name) if reader.offers else None
+    if found is None: raise _lacking(reader, name)
+    values, whole = found
+    if name == "state": return (x := np.asarray(values, np.float32)[reader.rows]), digest(name, x)
+    whole = digest(reader.hash, name, whole)
+    return replace(reader, image=Door(values, reader.folder, reader.image.first, reader.image.images), hash=whole), whole
+
+def with_states(
+    reader:Reader, # A dataset
+    faults:Faults=None, # Takes the sentence about episodes that are left out
+)->tuple: # the dataset, without episodes whose state has a hole; (frames, n) float32; their name
+    "A dataset with the robot's state."
+    states, whole = offered(reader, "state"); bad = ~np.isfinite(states).all(1)
+    if not bad.any(): return reader, states, whole
+    lost = np.unique(reader.episode[bad]); good = ~np.isin(reader.episode, lost)
+    said = (f"The state of {bad.sum()} frames of {reader.folder} is not finite (the first is in episode {reader.numbers[lost[0]]}), so "
+            f"{len(lost)} of {len(reader.lengths)} episodes")
+    if not good.any(): raise UserError(f"{said} cannot be used and none is left", "record the state again, or leave proprio at none")
+    (faults if faults is not None else Faults()).skip(f"{said} are left out.")
+    return select_rows(reader, good), states[good], whole

@@ -17,7 +17,7 @@ from PIL import Image
 from ..core import UserError, cache_dir, cores, locked, progress, replacing, setting
 from .formats import open_data
 from .lerobot import TableImages, flat
-from .readers import Door, finished, is_whole, select_rows
+from .readers import Door, digest, finished, is_whole, offered, select_rows, with_states
 
 # %% ../../nbs/data/12_samples.ipynb #0c6c0612
 def resize_images(
@@ -152,6 +152,11 @@ def fits_cache(
     return reader.on_disk*size*size*3 <= setting("VLM4VLA_IMAGE_CACHE", 8.)*1e9
 
 # %% ../../nbs/data/12_samples.ipynb #66de421b
+class _ByRow:
+    "Images of a second camera, by sample."
+    def __init__(self, frames, rows): self.frames, self.rows = frames, rows
+    def __getitem__(self, i)->np.ndarray: return self.frames[self.rows[i]]
+
 class Samples:
     "A dataset as training samples: image, instruction, action chunk, mask."
     def __init__(self,
@@ -163,15 +168,19 @@ class Samples:
         workers:int=None, # Threads that decode
         suite:str="", # Of the benchmark; by default the format's
         gripper:tuple=(1., 0.), # Values that open and close in its simulator
+        extra=(), # What samples have besides: "state", or the names of further cameras, such as "wrist"
     ):
         reader, self.size, self.chunk_size = open_data(folder, suite, gripper), size, chunk_size
         if reader is None or not len(reader):
             raise UserError(f"No frame of {folder} is left to learn from; `vlm4vla data check {folder}` says why.")
-        self.frames = image_cache(reader, size, via, workers) if fits_cache(reader, size) else StreamedImages(reader, size, via, workers)
-        self._take(reader if kinds is None else self._of(reader, kinds)); self.extra = {}
+        decoded = lambda r: image_cache(r, size, via, workers) if fits_cache(r, size) else StreamedImages(r, size, via, workers)
+        self.frames, self.extra, self.beside = decoded(reader), {}, [] # of each sample what was asked for; names of exactly that
+        self._take(self._with_states(reader if kinds is None else self._of(reader, kinds), extra))
+        for name in (n for n in extra if n != "state"):
+            found, mark = offered(reader, name); self.beside.append(mark); self.extra[name] = _ByRow(decoded(found), self.rows)
 
     @property
-    def hash(self)->str: return self.reader.hash
+    def hash(self)->str: return digest(self.reader.hash, *self.beside) if self.beside else self.reader.hash
     def __len__(self): return len(self.rows)
     def __getitem__(self, i)->dict:
         b = self.batch([i])
@@ -189,6 +198,13 @@ def _of(self:Samples, reader, kinds):
     return select_rows(reader, np.isin(reader.kinds, kinds)[reader.episode])
 
 @patch
+def _with_states(self:Samples, reader, extra):
+    "The reader, without episodes whose state has a hole where states are asked for."
+    if "state" not in extra: return reader
+    reader, self.extra["state"], mark = with_states(reader); self.beside.append(mark)
+    return reader
+
+@patch
 def _take(self:Samples, reader):
     "Everything but the images."
     self.reader, self.rows, self.actions, self.last = reader, reader.rows, reader.actions, reader.last
@@ -204,4 +220,4 @@ def batch(self:Samples,
     i = np.asarray(indices)
     chunks = np.minimum(i[:, None] + np.arange(self.chunk_size), self.last[i][:, None])
     return dict(images=self.frames[self.rows[i]], instruction_ids=self.instruction_ids[i], actions=self.actions[chunks], mask=self.mask[i],
-                **{k: v[i] for k,v in self.extra.items()}) # what a head has added: something of every sample
+                **{k: v[i] for k,v in self.extra.items()}) # state and further images, and what a head has added: something of every sample

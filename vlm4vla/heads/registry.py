@@ -88,6 +88,7 @@ class ActionHead:
     acts:str="at once" # How a chunk comes about
     follow:Callable=lambda k: 0 # Chunk size K → tokens that follow the prompt through the language model, in training
     expert:Callable=lambda k: 0 # The same, through a network beside it
+    state:bool=False # Does it read the robot's state itself?
 
 heads = Registry("head")
 def make_head(

@@ -9,7 +9,7 @@ __all__ = ['Pi0Units', 'Pi0Head', 'pi0_act', 'pi0_sizes', 'pi0_statistics', 'pi0
 
 # %% ../../nbs/policy/10_pi0.ipynb #71026589
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
@@ -78,7 +78,15 @@ class Pi0Head(FlowHead):
         text, # Config of its language model
     ):
         super().__init__(width, chunk_size, text, dims=_DIMS, state=_DIMS)
-        self.units, self.states = Pi0Units(), None # of the images that are acted on
+        self.units = Pi0Units()
+    def prepare(
+        self,
+        policy, # A `Policy` with this head
+        samples, # `Samples` it will learn from
+    ):
+        "Read states between their quantiles, as −1 … 1."
+        lo, hi = np.array(policy.states.lo), np.array(policy.states.hi); half = (hi - lo)/2
+        self.units = replace(self.units, shift=tuple((lo + half).tolist()), scale=tuple(np.where(half > 0, half, 1.).tolist()))
     def facts(self)->dict: return asdict(self.units)
     def set_facts(
         self,
@@ -86,7 +94,7 @@ class Pi0Head(FlowHead):
     ): self.units = Pi0Units(**{k: tuple(v) if isinstance(v, (list, tuple)) else float(v) for k,v in d.items()})
 
 heads.add(ActionHead(name="pi0", label="π0", make=Pi0Head, reads="context", loss="squared error of a direction", acts="in ten steps",
-                     follow=lambda k: k + 1));
+                     follow=lambda k: k + 1, state=True));
 
 # %% ../../nbs/policy/10_pi0.ipynb #aa72e0e7
 @patch
@@ -94,15 +102,13 @@ def learn(
     self:Pi0Head,
     policy, # Says how precisely is computed
     context:Context, # What was read
-    given:dict, # `actions`, `mask` and `keys`, and the robot's `states`
+    given:dict, # `actions`, `mask` and `keys`; the robot's state is what the policy observes
 )->tuple: # directions predicted and true, (B, K, 7)
     "The direction at chunks that are partly noise, beside the robot's state."
-    if "states" not in given:
-        raise UserError("These demonstrations come without the robot's state, which the head 'pi0' reads; choose the head 'flow'.")
     goal = self.units.numbers(given["actions"])
     noise, t = (x.to(goal.device) for x in _drawn(given["keys"], goal.shape[1:])); s = t[:,None,None]
     with policy.computing():
-        context = self.with_state(context, self.units.state(given["states"]).to(goal.device))
+        context = self.with_state(context, self.units.state(policy.extra["state"]).to(goal.device))
         said = self(context, s*noise + (1-s)*goal, t, given["mask"])
     return said.float()[...,:7], (noise - goal)[...,:7]
 
@@ -115,11 +121,9 @@ def answer(
     multiple:int=1, # Rows are padded to a multiple of so many tokens
 )->torch.Tensor: # (B, K, 7) encoded
     "Actions, from noise that depends on the image."
-    if self.states is None:
-        raise UserError("π0 reads the robot's state, and a rollout hands a policy images and instructions alone; act with `pi0_act`, or "
-                        "have the benchmark's workers tell a state and `Policy.act` take it.")
+    state = self.units.state(policy.extra["state"]).to(policy.device)
     context = policy.context(images, [_clean(i) for i in instructions], multiple)
-    with policy.computing(): context = self.with_state(context, self.states.to(policy.device))
+    with policy.computing(): context = self.with_state(context, state)
     return self.units.actions(self.euler(policy, context, flow_noise(images, (self.k, _DIMS)).to(policy.device)))
 
 def _clean(instruction:str)->str: return instruction.strip().replace("_", " ").replace("\n", " ") # as openpi's tokenizer begins
@@ -132,12 +136,7 @@ def pi0_act(
     states, # (B, n), as the robot tells them
 )->np.ndarray: # (B, K, 7) float32 in raw units
     "A chunk of actions for each image and state."
-    head = policy.head; head.states = head.units.state(states)
-    try:
-        if len(head.states) != len(images):
-            raise UserError(f"There are {len(images)} images and {len(head.states)} states; give one state for each image.")
-        return policy.act(images, instructions)
-    finally: head.states = None
+    return policy.act(images, instructions, dict(state=states))
 
 # %% ../../nbs/policy/10_pi0.ipynb #e0231dd5
 def pi0_sizes(

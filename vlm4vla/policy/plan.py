@@ -13,10 +13,12 @@ from functools import lru_cache
 import torch
 from ..catalog.backbones import Backbone, backbones
 from ..core import UserError
+from ..catalog.benchmarks import asked_for, benchmarks
 from ..catalog.devices import SHARE, Counts, Setting, devices, fitting, memory_gb, step_seconds
 from ..catalog.experiments import Experiment, Recipe
-from ..vlm.family import families, frozen_parts, part_of
+from ..vlm.family import check_views, families, frozen_parts, part_of
 from ..heads.registry import heads, make_head
+from .proprio import STATE_DIMS, observed
 from .policy import adapter_targets
 from ..vlm.sizes import count_parts, real_config, skeleton, visual_tokens, width_of
 
@@ -46,7 +48,12 @@ def _activation_bytes(
     return total
 
 # %% ../../nbs/policy/06_plan.ipynb #d68db363
-_TEXT = 40 # tokens of template and instruction, about
+_TEXT, _STATE = 40, 4 # tokens of template and instruction, and of a number of a state that is told in text, about
+
+def _text(e:Experiment)->int:
+    "Tokens of a row that are no image's."
+    how = e.recipe.proprio
+    return _TEXT + dict(none=0, text=3 + _STATE*len(benchmarks[e.benchmark].state), token=1)[how]
 
 # %% ../../nbs/policy/06_plan.ipynb #0ba7c06e
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,8 @@ def _trained(b:Backbone, r:Recipe, parts:dict)->dict: # part → parameters that
 def _parts(b:Backbone, r:Recipe)->dict: # part → parameters
     query = width_of(b) if heads[r.head].reads == "query" else 0
     with torch.device("meta"): head = make_head(r.head, width_of(b), r.chunk_size, real_config(b).get_text_config())
-    return dict(count_parts(b), new=sum(p.numel() for p in head.parameters()) + query)
+    token = (STATE_DIMS + 1)*width_of(b) if r.proprio == "token" else 0
+    return dict(count_parts(b), new=sum(p.numel() for p in head.parameters()) + query + token)
 
 # %% ../../nbs/policy/06_plan.ipynb #44b240aa
 def _experts(b:Backbone)->dict: # name → parameters
@@ -113,10 +121,15 @@ def _patches(b:Backbone, visual:int)->int:
     if hasattr(real_config(b), "latent_query_num"): return (v.image_size//v.patch_size)**2 + 1
     return visual*(4 if hasattr(real_config(b), "downsample_ratio") else merge)
 
+def _looks(b:Backbone, r:Recipe)->tuple[int, int]:
+    "Visual tokens of a row, and patches that the tower reads for them."
+    check_views(families[b.family], b.label, r.views); one = visual_tokens(b, r.model_size or r.image_size)
+    return one*r.views, _patches(b, one)*r.views
+
 # %% ../../nbs/policy/06_plan.ipynb #1a59d95d
 def _reach(b:Backbone, r:Recipe, tokens:int)->dict: # part → (tokens that pass it, what lies before it)
     "Where a sample goes."
-    visual = visual_tokens(b, r.model_size or r.image_size); patches = _patches(b, visual); head = heads[r.head]
+    (visual, patches), head = _looks(b, r), heads[r.head]
     more, beside = head.follow(r.chunk_size), max(1, head.expert(r.chunk_size))
     return dict(vision=(patches, ()), projector=(patches if hasattr(real_config(b), "latent_query_num") else visual, ("vision",)),
                 language=(tokens + more, ("vision", "projector", "embedding", "new")), new=(beside, ("language", "new")),
@@ -130,7 +143,7 @@ def operations(
     "Operations of a sample."
     b, r = backbones[e.backbone], e.recipe
     parts = _parts(b, r); learn = _trained(b, r, parts); forward = back = 0.; (folded, thin), idle = _folded(b, r), _idle(b)
-    for p, (n, before) in _reach(b, r, tokens or visual_tokens(b, r.model_size or r.image_size) + _TEXT).items():
+    for p, (n, before) in _reach(b, r, tokens or _looks(b, r)[0] + _text(e)).items():
         mixed = p == "language"
         weights = parts[p] - (idle*sum(_experts(b).values()) if mixed else 0)
         own, extra = weights if learn[p] else 0, 0
@@ -155,12 +168,12 @@ def counts_of(
     tokens:int=None, # Of a row; by default the visual ones and about forty
 )->Counts:
     "What a training of an experiment has to hold and to do."
-    return _counts(e, backbones[e.backbone], e.recipe, tokens)
+    r = e.recipe; asked_for(benchmarks[e.benchmark], observed(r.head, r.proprio, r.views))
+    return _counts(e, backbones[e.backbone], r, tokens)
 
 @lru_cache # a plan asks for many devices and settings
 def _counts(e:Experiment, b:Backbone, r:Recipe, tokens)->Counts:
-    parts = _parts(b, r); learn, visual = _trained(b, r, parts), visual_tokens(b, r.model_size or r.image_size)
-    tokens, patches = tokens or visual + _TEXT, _patches(b, visual)
+    parts, (visual, patches) = _parts(b, r), _looks(b, r); learn, tokens = _trained(b, r, parts), tokens or visual + _text(e)
     forward, back = operations(e, tokens); seen = patches if learn["vision"] else 0
     layers = _layer(real_config(b).get_text_config())[2]
     made = 4*_folded(b, r)[0]/min(b.micro_batch, r.batch_size) # bytes, a sample's share

@@ -33,6 +33,7 @@ from ..training.origin import Origin
 from ..training.state import non_finite_weight
 from ..heads.registry import heads, make_head
 from .query import ActionQuery, query_states
+from .proprio import StateStats, StateToken, observed
 from ..heads.compute import LastTokenOnly, SharedPrefix, prefix_ids
 from ..heads.context import Context, check_context, leave_unread, read_context
 import vlm4vla.heads.parallel, vlm4vla.heads.flow, vlm4vla.heads.words, vlm4vla.heads.codes, vlm4vla.policy.pi0 # register their heads
@@ -43,6 +44,17 @@ def _sized(encoder:Encoder, model_size:int)->Encoder:
     if model_size and encoder.facts["size"] != model_size:
         raise UserError(f"{encoder.b.label} reads images of {encoder.facts['size']} pixels, not of {model_size}; leave model_size at 0.")
     return encoder
+
+# %% ../../nbs/policy/04_policy.ipynb #18d09e73
+_FACTS = ("chunk_size", "init", "prompt", "loss", "precision", "image_size", "model_size", "freeze", "lora_rank", "lora_targets", "augment",
+          "text_mask", "query_scale")
+_LATER = dict(head="mlp", cotrain="", proprio="none", views=1) # what came later, with what it was before: there the facts stay as they were
+
+def _facts_said(said:dict)->dict:
+    "What a policy was made with, by the arguments that it got."
+    plain = lambda v: list(v) if isinstance(v, (list, tuple)) else v
+    later = {k: said[k] for k,was in _LATER.items() if said[k] != was}
+    return dict(backbone=said["backbone"].name) | {k: plain(said[k]) for k in _FACTS} | later
 
 # %% ../../nbs/policy/04_policy.ipynb #e382ab5b
 class Policy(nn.Module):
@@ -65,14 +77,13 @@ class Policy(nn.Module):
         text_mask:str="causal", # What text may see: one of `Family.masks`
         cotrain:str="", # Question set that the VLM goes on answering: its output layer is kept
         query_scale:str="none", # How the query's length is set at the start: `none`, or as `ActionQuery` has it
+        proprio:str="none", # How the robot's state is told: `none`, in the `text`, or as a `token` beside the query
+        views:int=1, # Images of a row: the primary one, or that and the wrist camera's
     ):
         super().__init__()
-        self.facts = dict(backbone=backbone.name, chunk_size=chunk_size, init=init, prompt=prompt, loss=loss, precision=precision,
-                          image_size=image_size, model_size=model_size, freeze=list(freeze), lora_rank=lora_rank,
-                          lora_targets=list(lora_targets), augment=augment, text_mask=text_mask, query_scale=query_scale)
-        self.facts |= {k: v for k,v in dict(head=head, cotrain=cotrain).items() if v not in ("mlp", "")} # as before these were there
+        self.facts = _facts_said(locals())
         self.dtype = getattr(torch, precision)
-        self.encoder = _sized(Encoder(backbone, model_size or image_size, text_mask), model_size)
+        self.encoder = _sized(Encoder(backbone, model_size or image_size, text_mask, views), model_size)
         words = heads[head].reads == "words" or cotrain
         self.vlm, self.lm_head = load_with_words(backbone, init) if words else (load_model(backbone, init), None)
         if lora_rank: self._check_adapters(adapter_targets(self.vlm, lora_targets))
@@ -80,7 +91,9 @@ class Policy(nn.Module):
         if heads[head].reads != "query": check_context(self.vlm, f"The head {head!r}")
         self.query = ActionQuery(self.vlm, self.encoder.query_id, scale=query_scale) if heads[head].reads == "query" else None
         self.head = make_head(head, self.vlm.get_input_embeddings().weight.shape[1], chunk_size, self.vlm.config.get_text_config())
-        self.stats, self.multiple, self.origin = None, 1, Origin()
+        self.proprio = StateToken(self.vlm, self.encoder.query_id + 1) if proprio == "token" else None
+        self.stats, self.states, self.multiple, self.origin = None, None, 1, Origin()
+        self.extra = {} # what the call under way observes besides: state, raw; further images
         self.prefix, self.shared, self.last = None, None, {} # what is not computed, in acting and in training
         if freeze or lora_rank or getattr(self.head, "keys_alone", False): self.freeze(*freeze)
 
@@ -100,6 +113,41 @@ def device(self:Policy):
     "Where the policy is."
     return next(self.vlm.parameters()).device
 
+# %% ../../nbs/policy/04_policy.ipynb #1b647ccb
+@patch(as_prop=True)
+def observes(self:Policy)->tuple:
+    "What a policy reads besides image and instruction: `state`, `wrist`, both or nothing."
+    return observed(**{k: self.facts.get(k, _LATER[k]) for k in ("head", "proprio", "views")})
+
+@patch
+@contextmanager
+def _observing(self:Policy, extra):
+    "In here rows are read with what else is seen."
+    if lacks := [k for k in self.observes if k not in (extra or {})]:
+        what = "the robot's state" if lacks[0] == "state" else f"images of the {lacks[0]} camera"
+        raise UserError(f"The images come without {what}, which this policy reads",
+                        f"hand it on as `extra`, as samples and rollouts do where data and simulator have {lacks[0]!r}")
+    self.extra = extra or {}
+    try: yield
+    finally: self.extra = {}
+
+@patch
+def _range(self:Policy)->StateStats:
+    if self.states is None: raise UserError("The policy has no range of states; load a trained one, or set `policy.states`.")
+    return self.states
+
+# %% ../../nbs/policy/04_policy.ipynb #789109ff
+@patch
+def _seen(self:Policy, extra:dict, n:int)->dict:
+    "What else `act` is given, looked at: a state and further images for each image."
+    found = {k: extra[k] for k in self.observes if k in (extra or {})}
+    if np.ndim(found.get("state")) == 2 and len(found["state"]) != n: # of what is no table, its range says more
+        raise UserError(f"There are {n} images and {len(found['state'])} states; give one state for each image.")
+    for k in (k for k in found if k != "state"):
+        if len(found[k]) != n: raise UserError(f"There are {n} images and {len(found[k])} of the {k} camera; give as many of both.")
+        found[k] = torch.from_numpy(np.ascontiguousarray(self.look(found[k])))
+    return found
+
 # %% ../../nbs/policy/04_policy.ipynb #3f8c7856
 @patch
 def forward(
@@ -108,9 +156,10 @@ def forward(
     instructions:list[str], # One per image
     multiple:int=1, # Rows are padded to a multiple of so many tokens
     given:dict=None, # In training, what is to be learnt: encoded `actions` (B, K, 7), their `mask`, `keys` of the samples
+    extra:dict=None, # What it `observes` besides: `state` (B, n) raw, further images as `images_BHWC`
 )->tuple: # what the head gives: of the MLP arm (B, K, 6) and gripper logits (B, K), float32
     "Actions in encoded units for images of the model's size; with questions given, what their answers cost, too."
-    out = self._predict(images_BHWC, instructions, multiple, given)
+    with self._observing(extra): out = self._predict(images_BHWC, instructions, multiple, given)
     return (out, self._answers(given["questions"])) if given and "questions" in given else out
 
 @patch
@@ -154,7 +203,8 @@ def loss(
     mask = torch.as_tensor(batch["mask"], device=self.device)
     given = {k: batch[k] for k in ("keys", "codes", "questions") if k in batch}
     if not self.query: given |= dict(actions=target, mask=mask)
-    out = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple, given)
+    extra = {k: batch[k] if k == "state" else torch.as_tensor(batch[k]) for k in self.observes if k in batch}
+    out = (net or self)(torch.as_tensor(batch["images"]), batch["instructions"], self.multiple, given, extra)
     if "questions" not in given: return self.head.loss(out, target, mask, self.facts["loss"], n)
     prediction, answers = out; loss, parts = self.head.loss(prediction, target, mask, self.facts["loss"], n)
     cost = given["questions"]["weight"]*answers
@@ -167,7 +217,7 @@ def _answers(
     asked:dict, # Of `questions_at`: rows, targets, images, the share of a whole batch that this is
 )->torch.Tensor:
     "What true answers cost, in the mean over their words, times the share."
-    images = asked["images"].to(self.device, non_blocking=True); inputs = self.encoder(asked["rows"], images)
+    images = asked["images"].to(self.device, non_blocking=True); inputs = self.encoder.with_views(1)(asked["rows"], images)
     T = inputs["input_ids"].shape[1]; goal = torch.tensor([[-100]*(T-len(t)) + t for t in asked["targets"]], device=self.device)[:,1:]
     with self.computing():
         h = self.vlm(**inputs, use_cache=False).last_hidden_state[:,:-1][goal >= 0]
@@ -178,14 +228,22 @@ def _answers(
 @contextmanager
 def _read(self:Policy, images_BHWC, instructions:list, multiple:int):
     "The VLM's inputs, the action query last where the head reads one; in here it computes as the recipe says."
-    rows = self._rows(instructions)
-    inputs = self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
+    inputs = self._inputs(images_BHWC, instructions, multiple)
     with self.computing():
         with self._less(inputs) as inputs: yield inputs
 
 @patch
+def _inputs(self:Policy, images_BHWC, instructions:list, multiple:int)->dict:
+    rows = self._rows(instructions)
+    if self.encoder.views > 1: images_BHWC = torch.stack([images_BHWC, self.extra["wrist"]], 1).flatten(0, 1)
+    if self.proprio: self.proprio.put(self._range().numbers(self.extra["state"]), self.device)
+    return self.encoder(rows, images_BHWC.to(self.device, non_blocking=True), multiple)
+
+@patch
 def _rows(self:Policy, instructions)->list:
-    rows = [self.encoder.prompt(i, self.facts["prompt"]) for i in instructions]
+    how = self.facts.get("proprio"); states = self._range().texts(self.extra["state"]) if how == "text" else [""]*len(instructions)
+    rows = [self.encoder.prompt(i, self.facts["prompt"], s) for i,s in zip(instructions, states)]
+    if how == "token": rows = [[*r[:-1], self.proprio.id, r[-1]] for r in rows]
     return rows if self.query else [r[:-1] for r in rows]
 
 @patch
@@ -208,9 +266,10 @@ def _agrees(self:Policy)->bool:
     enc, was = self.encoder, self.training; s = enc.facts["size"]
     state = lambda x: query_states(self.vlm, x, enc.query_id) if self.query else read_context(self.vlm, x).last
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2,s,s,3), dtype=np.uint8)).to(self.device)
-    x = enc(self._rows(["go", "pick up the cube"]), images)
-    self.eval(); whole = state(x)
-    with self.last[True](): less = state(self.shared(x) if self.shared else x)
+    self.eval(); seen = dict(state=self.states and np.array([self.states.lo, self.states.hi]), wrist=images.flip(0))
+    with self._observing(seen):
+        x = self._inputs(images, ["go", "pick up the cube"], 1); whole = state(x)
+        with self.last[True](): less = state(self.shared(x) if self.shared else x)
     self.train(was)
     return bool((less - whole).norm() <= 1e-3*whole.norm())
 
@@ -276,14 +335,16 @@ def act(
     self:Policy,
     images:np.ndarray, # (B, H, W, 3) uint8, as the simulator gives them
     instructions:list[str], # One per image
+    extra:dict=None, # What the policy `observes` besides: `state` (B, n), raw; further images as `images`
 )->np.ndarray: # (B, K, 7) float32 in raw units
     "A chunk of actions for each image."
-    images = _images(images); instructions = _asked(images, instructions)
+    images = _images(images); instructions = _asked(images, instructions); extra = self._seen(extra, len(images))
     if self.stats is None:
         raise UserError("The policy has no range of actions, so its numbers mean no movement; load a trained one, or set `policy.stats`.")
     seen = torch.from_numpy(np.ascontiguousarray(self.look(images)))
-    if hasattr(self.head, "answer"): encoded = self.head.answer(self, seen, instructions, 32)
-    else: encoded = self.head.actions(self(seen, instructions, multiple=32)) # rows of one length, whoever shares the batch
+    if hasattr(self.head, "answer"):
+        with self._observing(extra): encoded = self.head.answer(self, seen, instructions, 32)
+    else: encoded = self.head.actions(self(seen, instructions, 32, None, extra)) # rows of one length, whoever shares the batch
     return decode(encoded.cpu().numpy(), self.stats)
 
 # %% ../../nbs/policy/04_policy.ipynb #529f4aa4
@@ -362,25 +423,27 @@ def compile_layers(
 _SAID = (Entry("backbone", "text"), Entry("chunk_size", "whole", least=1), Entry("stats", "object"),
          Entry("weights", "text", must=False, otherwise=""), Entry("origin", "object", must=False, otherwise={}),
          Entry("head", "text", must=False, otherwise="mlp"), Entry("head_facts", "object", must=False, otherwise={}),
-         Entry("cotrain", "text", must=False, otherwise=""),
+         Entry("cotrain", "text", must=False, otherwise=""), Entry("proprio", "text", must=False, otherwise="none"),
+         Entry("views", "whole", False, 1, 1), Entry("states", "object", must=False, otherwise={}), # range of the robot's state
          Entry("vlm", "text", must=False, otherwise=""), # the checkpoint whose weights its VLM has; the file beside it holds the rest
          Entry("image_size", "whole", False, 1, 224), *(Entry(k, "whole", False, 0, 0) for k in ("model_size", "lora_rank")),
          *(Entry(k, "list", False, otherwise=[]) for k in ("freeze", "lora_targets")))
 
-def _facts(cls, folder)->tuple: # arguments of a policy; its statistics; what it was made from
+def _facts(cls, folder)->tuple: # arguments of a policy; its statistics, of actions and of states; what it was made from
     "What `policy.json` says, looked at."
     path = folder/"policy.json"; found = check_entries(read_json(path), _SAID, str(path))
-    stats, origin, want, made, vlm = (found.pop(k) for k in ("stats", "origin", "weights", "head_facts", "vlm"))
+    stats, states, origin, want, made, vlm = (found.pop(k) for k in ("stats", "states", "origin", "weights", "head_facts", "vlm"))
     for k in (k for k in choices if k in found and found[k] not in choices[k]):
         refuse(f"{path} says {found[k]!r} for {k}{near_miss(found[k], choices[k])}")
     new = [k for k in found if k not in inspect.signature(cls).parameters]
     if new: refuse(f"{path} says {new[0]!r}, which this version does not know; it was written by a newer one: update the package.")
-    try: stats = ActionStats.from_dict(stats)
-    except (TypeError, ValueError, UserError) as e: refuse(f"The action statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
+    try: stats, states = ActionStats.from_dict(stats), StateStats(**states) if states else None
+    except (TypeError, ValueError, UserError) as e:
+        refuse(f"The {'action' if isinstance(stats, dict) else 'state'} statistics in {path} are none ({str(e).rstrip('.')}); {_RETRAIN}.")
     if want and want != file_hash(folder/"model.safetensors"):
         refuse(f"{folder/'model.safetensors'} is not the file that policy.json was written with (its hash differs); put the two of one "
               f"training together, or {_RETRAIN}.")
-    return found, stats, Origin(dict(origin.get("facts") or {}), list(origin.get("code") or [])), made, vlm
+    return found, (stats, states), Origin(dict(origin.get("facts") or {}), list(origin.get("code") or [])), made, vlm
 
 # %% ../../nbs/policy/04_policy.ipynb #97cf7ea0
 def _put(policy:Policy, folder, but_vlm:bool):
@@ -432,6 +495,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True); path = folder/"model.safetensors"
     with replacing(path) as tmp: save_file({k: v.contiguous() for k,v in weights.items()}, tmp)
     made = dict(head_facts=self.head.facts()) if hasattr(self.head, "facts") else {}
+    if self.states: made["states"] = self.states.to_dict()
     write_json(folder/"policy.json", dict(self.facts, stats=self.stats and self.stats.to_dict(), weights=file_hash(path),
                                           origin=self.origin, **made))
 
@@ -449,5 +513,5 @@ def load(
         refuse(f"The VLM of the policy in {folder} is not the one that {b.source} holds now; roll it out from its own folder again.")
     self = cls(b, **facts | ({} if vlm else dict(init="scratch"))); self.facts["init"] = facts.get("init", "pretrained")
     _set_facts(self, made, folder/"policy.json")
-    _put(self, folder, bool(vlm)); self.stats, self.origin = stats, origin
+    _put(self, folder, bool(vlm)); (self.stats, self.states), self.origin = stats, origin
     return self.eval()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, torch
 from ..data.actions import ActionStats, encode
 from ..catalog.backbones import backbones
-from ..catalog.benchmarks import benchmarks
+from ..catalog.benchmarks import asked_for, benchmarks
 from ..core import cache_dir, file_hash, to_jsonable, seed_everything, setting, stable_seed
 from ..catalog.experiments import Experiment, Recipe, experiments, with_settings
 from ..vlm.loading import checkpoint_hash
@@ -27,17 +27,19 @@ from ..training.loggers import check_loggers, open_loggers
 from ..data.samples import Samples, prefetch, augment
 from ..catalog.sets import demo_sets, question_sets
 from .policy import Policy, is_pretrained
+from .proprio import StateStats, observed
 from ..vlm.sft import conversation
 from ..training.processes import World, init_process_group, barrier, model_state, wrap
 from ..training.loop import epoch_indices, fit, set_threads
 from ..training.origin import Origin
 
-
 # %% ../../nbs/policy/07_train.ipynb #c9720640
 def demonstrations(
     name:str, # An entry of `demo_sets`, or of the folders a user has declared
+    extra=(), # What else they must hold, such as "state"; then one of ours gives way to its twin that has it
 )->Path: # there, and whole
     "The folder of a demonstration set; one of ours is recorded if it is not there."
+    if extra and f"{name}-extra" in demo_sets: name = f"{name}-extra"
     return demo_sets[name].record(cache_dir()/"data"/name) if name in demo_sets else data_folder(name)
 
 def _groups(policy:Policy, r:Recipe):
@@ -55,14 +57,18 @@ def with_text(
 )->dict: # the batch of `Samples.batch`, with instructions as words and images a tensor
     "A batch of samples with its instructions as words; its images wait where a GPU can fetch them while it computes."
     b = samples.batch(indices); images = torch.from_numpy(augment(b["images"], kind, [(*seed, i) for i in indices]))
+    more = {k: torch.from_numpy(augment(v, kind, [(*seed, i, n) for i in indices])) # further images, each changed in its own way
+            for n,(k,v) in enumerate(b.items(), 1) if k != "images" and v.dtype == np.uint8 and v.ndim == 4}
+    pinned = lambda x: x.pin_memory() if device != "cpu" else x
     return b | dict(instructions=[samples.instructions[i] for i in b["instruction_ids"]], keys=[(*seed, int(i)) for i in indices],
-                    images=images.pin_memory() if device != "cpu" else images)
+                    **{k: pinned(x) for k,x in dict(images=images, **more).items()})
 
 # %% ../../nbs/policy/07_train.ipynb #0e2b9774
-def _samples(e:Experiment, folder, size:int)->Samples:
+def _samples(e:Experiment, folder, size:int, extra=())->Samples:
     "The demonstrations as samples, the gripper in the simulator's values: its range's upper end is open."
     r, b = e.recipe, benchmarks[e.benchmark]
-    return Samples(folder, size=size, chunk_size=r.chunk_size, via=r.image_size, suite=b.suite, gripper=(b.action_hi[6], b.action_lo[6]))
+    return Samples(folder, size=size, chunk_size=r.chunk_size, via=r.image_size, suite=b.suite, gripper=(b.action_hi[6], b.action_lo[6]),
+                   extra=extra)
 
 def _action_stats(samples:Samples, e:Experiment):
     "The range of the arm's numbers, as the recipe wants it."
@@ -126,23 +132,27 @@ def _speed_up(policy:Policy, mode:str):
 # %% ../../nbs/policy/07_train.ipynb #39724416
 _APART = {"steps", "lr", "warmup_steps", "schedule", "weight_decay", "grad_clip", # what the loop notes by itself,
           "ema", "n_action_steps", "eval_episodes", "checkpoint_every", "milestone_every", "demos"} # and what no weight depends on
+# fields that came later, each with what it was before: there the hash stays what it was
 _LATER = dict(head="mlp", held_every=1, lr_vlm_mult=1., lora_steps=0, cotrain="", cotrain_weight=1.,
-              cotrain_share=.5) # fields that came later, each with what it was before: there the hash stays what it was
+              cotrain_share=.5, proprio="none", views=1)
 
 def _made_from(e:Experiment, samples:Samples, policy:Policy)->Origin:
     "What the training of an experiment is made from; the policy carries it."
     facts = dict(data=samples.hash, range=policy.stats.hash, start=checkpoint_hash(backbones[e.backbone], e.recipe.init),
                  backbone=e.backbone, benchmark=e.benchmark, seed=e.seed)
     if hasattr(policy.head, "facts"): facts["head_facts"] = Origin(policy.head.facts()).hash[:16]
+    if policy.states: facts["states"] = policy.states.hash
     policy.origin = Origin(facts | {k: v for k,v in to_jsonable(e.recipe).items() if k not in _APART and _LATER.get(k) != v})
     return policy.origin
 
 # %% ../../nbs/policy/07_train.ipynb #56694ed1
 def _begin(e:Experiment, folder:Path, world:World)->tuple: # policy, samples, numbers of those learnt from, origin
     "What a training begins with."
-    r = e.recipe; data = demonstrations(r.demos); set_threads(); seed_everything(stable_seed("train", e.seed))
+    r = e.recipe; extra = observed(r.head, r.proprio, r.views); asked_for(benchmarks[e.benchmark], extra)
+    data = demonstrations(r.demos, extra); set_threads(); seed_everything(stable_seed("train", e.seed))
     policy = Policy.new(e).to(world.device)
-    samples = _samples(e, data, policy.encoder.facts["size"]); policy.stats = _action_stats(samples, e)
+    samples = _samples(e, data, policy.encoder.facts["size"], extra); policy.stats = _action_stats(samples, e)
+    if "state" in samples.extra: policy.states = StateStats.from_quantiles(samples.extra["state"])
     if hasattr(policy.head, "prepare"): policy.head.prepare(policy, samples)
     if r.lora_steps: policy.load_state_dict(_adapters_first(e, folder))
     return policy, samples, _learnt_from(samples, policy.stats, r.held_every), _made_from(e, samples, policy)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 import numpy as np
 from fastcore.basics import patch
-from ..catalog.benchmarks import CHUNK_MODES, Benchmark, chunk_steps
+from ..catalog.benchmarks import CHUNK_MODES, Benchmark, asked_for, chunk_steps
 from ..core import UserError, check_int, to_jsonable, progress, same_message
 from .pool import WorkerPool, WorkerHandle
 
@@ -33,7 +33,7 @@ class EpisodeJob:
     tries:int=0 # How often it was begun
     began:float=0. # When
     sent:int=0 # Actions given so far
-    obs:tuple=None # Latest image and instruction
+    obs:tuple=None # Latest image and instruction, and a dict of what else was asked for
     frames:list=field(default_factory=list) # What was recorded
     marks:list=field(default_factory=list) # How many actions had run at each frame
     chunks:list=field(default_factory=list) # Actions it was sent, (n, 7) each
@@ -48,8 +48,16 @@ def ready_batch(
     waiting = sum(h.state == "waiting" for h in hands)
     return list(rows.values()) if rows and (not busy or len(rows) >= (busy + waiting)/2) else []
 
+def _beside(policy, seen:list)->dict: # argument of `act`; nothing for a policy that asks for nothing
+    "What a policy observes beside images and instructions."
+    names = getattr(policy, "observes", ())
+    if lacks := [k for k in names if k not in seen[0][2]]:
+        raise UserError(f"The simulator was asked for {' and '.join(names)} and its observation has no {lacks[0]}; have its `make` "
+                        "take `extra` and its observations hold what that names.")
+    return dict(extra={k: np.stack([o[2][k] for o in seen]) for k in names}) if names else {}
+
 def call(
-    policy, # Anything with `act(images, instructions)`
+    policy, # Anything with `act(images, instructions)`; one that `observes` more is given that, too
     jobs:list[EpisodeJob], # Whoever is waiting
     size:int, # Rows in the batch
     n:int, # Actions to execute
@@ -59,7 +67,7 @@ def call(
     if len(sides := {o[0].shape for o in rows.values()}) > 1:
         raise UserError(f"The simulator's images differ in size ({sides}); let it show all tasks in one.")
     filled = [rows.get(r, jobs[0].obs) for r in range(size)]
-    actions = np.asarray(policy.act(np.stack([o[0] for o in filled]), [o[1] for o in filled]))
+    actions = np.asarray(policy.act(np.stack([o[0] for o in filled]), [o[1] for o in filled], **_beside(policy, filled)))
     if actions.dtype.kind not in "fiu": raise UserError(f"The policy returned actions of type {actions.dtype}, not numbers.")
     if actions.ndim != 3 or len(actions) != size or actions.shape[1] < n or actions.shape[2] != 7:
         raise UserError(f"The policy returned actions of shape {actions.shape} where ({size}, at least {n}, 7) is needed"
@@ -233,17 +241,18 @@ def on_ready(
 def on_obs(
     self:Run,
     hand:WorkerHandle, # Whose message it is
-    body, # Image, instruction, done, info, new frames: as the worker packs them
+    body, # Image, instruction, done, info, new frames: as the worker packs them; then what else was asked for
 ):
     "A worker has something to see: go on, or write the row."
-    image, instruction, done, info, frames = body
-    job = hand.job; job.obs = (unpack_image(image), instruction)
+    image, instruction, done, info, frames, *more = body
+    job = hand.job; job.obs = (unpack_image(image), instruction, {k: unpack_image(x) for k,x in (more or [{}])[0].items()})
     if job.record_video:
         first = len(job.marks)
         job.frames += [unpack_image(f) for f in frames] if first else [job.obs[0]]
         job.marks += range(first, len(job.frames))
     blank = _is_blank(job.obs[0]) and f"the image is of one colour {tuple(job.obs[0][0, 0].tolist())}: nothing was drawn"
-    wrong = blank or (done and (_untold(info, self.benchmark) if job.sent else "over before the policy acted"))
+    lost = not np.isfinite(job.obs[2].get("state", 0)).all() and "the robot's state is not finite"
+    wrong = blank or lost or (done and (_untold(info, self.benchmark) if job.sent else "over before the policy acted"))
     if not done and job.sent >= 2*self.benchmark.limit(job.task) + self.n: # a chunk may be cut short, so more are sent than run
         wrong = f"not over after {job.sent} actions"
     if wrong: self.fail(hand, wrong, again=False)
@@ -357,7 +366,7 @@ def _tell(run:Run, on_failure):
 
 # %% ../../nbs/sim/03_rollout.ipynb #9f03f657
 def rollout(
-    policy, # Anything with `act(images uint8 (B, H, W, 3), instructions) → (B, K, 7)` in raw units
+    policy, # Anything with `act(images uint8 (B, H, W, 3), instructions) → (B, K, 7)` in raw units; what it `observes` comes as `extra`
     benchmark, # Entry of `benchmarks`
     split:str, # One of its splits
     episodes, # Episode numbers, or how many
@@ -381,7 +390,8 @@ def rollout(
     workers, video = check_int("workers", workers), video or {}
     for j in jobs: j.record_video = j.episode in video or on_film is not None
     if not jobs: return []
-    with WorkerPool(benchmark.python, benchmark.module, dict(split=split, **(env or {})), time_limit, start_limit) as crew, \
+    env = dict(split=split, **(env or {}), **asked_for(benchmark, getattr(policy, "observes", ())))
+    with WorkerPool(benchmark.python, benchmark.module, env, time_limit, start_limit) as crew, \
          progress(total=len(jobs), desc=f"{benchmark.name} {split}") as bar:
         run = Run(crew, policy, jobs, known, benchmark, workers=workers, n=n, size=batch_size,
                   on_row=on_row, on_failure=on_failure, on_film=on_film, video=video, bar=bar)

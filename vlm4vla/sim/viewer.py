@@ -93,7 +93,8 @@ class Viewer:
 @patch
 def _draw_actions(self:Viewer, axes:list, steps:list):
     "The numbers of all actions, the steps that are shown, and what the policy would do at each."
-    acts, said, sees = self.episode.actions, self.episode.instruction, hasattr(self.policy, "act")
+    acts, said = self.episode.actions, self.episode.instruction
+    sees = hasattr(self.policy, "act") and not getattr(self.policy, "observes", ()) # an episode that was kept holds images alone
     ahead = {s: np.asarray(self.policy.act(self.episode.at(s)[None], [said]))[0] for s in steps} if sees else {}
     for ax, (what, columns) in zip(axes, self._groups()):
         for c in columns:

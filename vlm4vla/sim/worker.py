@@ -22,6 +22,7 @@ class Observation:
     instruction:str # What the robot is told to do
     done:bool=False # Is the episode over?
     info:dict=field(default_factory=dict) # What came of it: success, n_steps and the benchmark's own facts
+    extra:dict=field(default_factory=dict) # What else was asked for: `state`, a few numbers; images by their names, such as `wrist`
 
 # %% ../../nbs/sim/01_worker.ipynb #3e83c6c1
 def check_action(
@@ -57,17 +58,26 @@ class ChunkEnv:
         return self.observe(self.shown if self.done and self.shown is not None else self.render())
 
 # %% ../../nbs/sim/01_worker.ipynb #807e2e38
+def _check_image(x, module:str, name:str=""):
+    "A `UserError` when something is no image."
+    x = np.asarray(x)
+    if x.dtype != np.uint8 or x.ndim != 3 or x.shape[2] != 3 or not x.size:
+        raise UserError(f"The simulator {module} showed an image{f' {name!r}' if name else ''} of type {x.dtype} and shape {x.shape}; "
+                        "a policy sees uint8 numbers, height × width × 3.")
+
 def _check_shown(
     obs:Observation, # After a reset or a step
     module:str, # Whose it is
 ):
     "A `UserError` when an observation holds another kind of image, or no words."
-    x = np.asarray(obs.image)
-    if x.dtype != np.uint8 or x.ndim != 3 or x.shape[2] != 3 or not x.size:
-        raise UserError(f"The simulator {module} showed an image of type {x.dtype} and shape {x.shape}; "
-                      "a policy sees uint8 numbers, height × width × 3.")
+    _check_image(obs.image, module)
     if not isinstance(obs.instruction, str) or not obs.instruction.strip():
         raise UserError(f"The simulator {module} gave the instruction {obs.instruction!r}; it has to say what the robot is to do.")
+    for name, x in obs.extra.items():
+        if name != "state": _check_image(x, module, name); continue
+        x = np.asarray(x)
+        if x.dtype.kind not in "fiu" or x.ndim != 1 or not x.size:
+            raise UserError(f"The simulator {module} told a state of type {x.dtype} and shape {x.shape}; a policy reads a row of numbers.")
 
 # %% ../../nbs/sim/01_worker.ipynb #98fb92de
 def pack_image(
@@ -117,7 +127,9 @@ class _Session:
         self.sent += len(new)
         _check_shown(obs, self.make.__module__)
         if getattr(self.env, "ends_unseen", False) and not self.film: self.env.shown = obs.image
-        return pack_image(obs.image), str(obs.instruction), bool(obs.done), _to_python(obs.info), [pack_image(f) for f in new]
+        extra = {k: pack_image(np.asarray(x, np.float32) if k == "state" else x) for k,x in obs.extra.items()}
+        return (pack_image(obs.image), str(obs.instruction), bool(obs.done), _to_python(obs.info), [pack_image(f) for f in new],
+                *([extra] if extra else []))
 
 # %% ../../nbs/sim/01_worker.ipynb #788659d9
 def serve(

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/vlm/loading.html.md"""
 __all__ = ['load_config', 'load_model', 'load_with_words', 'load_tokenizer', 'image_facts', 'checkpoint_hash', 'Encoder']
 
 # %% ../../nbs/vlm/07_loading.ipynb #578b18f1
-import hashlib, json, os
+import copy, hashlib, json, os
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..catalog.backbones import Backbone, backbones, commit_of
 from ..catalog.tunings import check_tuned
 from ..core import UserError, file_hash, near_miss
-from .family import Family, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
+from .family import Family, check_views, families, marks_of, mimetic_init, part_of, small_tokenizer, token_ids
 from .qwen import fuse_ops
 from .paligemma import attention
 import vlm4vla.vlm.kosmos, vlm4vla.vlm.internvl, vlm4vla.vlm.more_families, vlm4vla.vlm.openvla # registers their families
@@ -212,13 +212,15 @@ class Encoder:
         backbone:Backbone|str, # An entry of `backbones`, or its name
         size:int=224, # Side of its images in pixels, where it takes any
         text_mask:str="causal", # What its text may see: one of `Family.masks`
+        views:int=1, # Images of a row
     ):
         self.b = backbones[backbone] if isinstance(backbone, str) else backbone
         self.family, self.facts = families[self.b.family], image_facts(self.b, size)
         if text_mask not in self.family.masks:
             raise UserError(f"The text of {self.b.name!r} has no mask {text_mask!r}; its family knows {', '.join(self.family.masks)}: set "
                           f"text_mask to that.")
-        self.tok, self.text_mask = load_tokenizer(self.b), text_mask
+        check_views(self.family, self.b.label, views)
+        self.tok, self.text_mask, self.views = load_tokenizer(self.b), text_mask, views
         self.tok_id = lambda t: self.tok.convert_tokens_to_ids(t)
         self.image_id, self.pad_id = self.tok_id(self.family.image_token), self.tok.pad_token_id or 0
         self.query_id = max(self.tok.get_vocab().values())+1 # the first id that is no token
@@ -229,13 +231,13 @@ class Encoder:
     def __call__(
         self,
         rows:list[list[int]], # Token ids of each sample, of any length
-        images_BHWC:torch.Tensor, # uint8, one per row, of the size in `facts`
+        images_BHWC:torch.Tensor, # uint8, `views` of each row, one row after the other, of the size in `facts`
         multiple:int=1, # Rows are padded on the left to a multiple of so many tokens
     )->dict: # input_ids and attention_mask (B, T), pixel_values, and what the family adds
         "The model's inputs for rows of token ids and their images, padded to a `multiple` of tokens."
-        if not rows or len(rows) != len(images_BHWC):
-            raise UserError(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give one of each for each other, at least "
-                          f"one.")
+        if not rows or len(rows)*self.views != len(images_BHWC):
+            each = "one of each for each other" if self.views == 1 else f"{self.views} images for each row"
+            raise UserError(f"There are {len(rows)} rows of text and {len(images_BHWC)} images; give {each}, at least one.")
         T = -(-max(map(len, rows))//multiple)*multiple; dev = images_BHWC.device
         ids = torch.tensor([[self.pad_id]*(T-len(r))+r for r in rows], device=dev)
         mask = torch.tensor([[0]*(T-len(r))+[1]*len(r) for r in rows], device=dev)
@@ -262,9 +264,24 @@ def prompt(
     self:Encoder,
     instruction:str, # What the robot is told to do
     kind:str="long", # Which of the family's prompts
+    state:str="", # The robot's state in words, said behind the instruction
 )->list[int]: # the query is the last one, so that it sees all before it
     "Token ids of an instruction, the action query last."
     if kind not in self.family.prompts:
         raise UserError(f"There is no {kind!r} prompt for {self.b.name!r}, whose sequences are: {', '.join(self.family.prompts)}.")
     if self.family.lower and isinstance(instruction, str): instruction = instruction.lower()
-    return self.ids(self.family.prompts[kind], instruction=instruction) + [self.query_id]
+    text, frame = self.family.prompts[kind], self.family.frame
+    if self.views > 1: text = text.replace(frame, frame*self.views)
+    if not state: return self.ids(text, instruction=instruction) + [self.query_id]
+    text = text.replace("{instruction}", "{instruction}, State: {state}") # each is met once, so it is not remembered
+    return token_ids(self.tok, text, self.family.image_token*self.n_visual, self.marks, instruction=instruction, state=state) + [
+        self.query_id]
+
+@patch
+def with_views(
+    self:Encoder,
+    views:int, # Images of a row
+)->Encoder:
+    "The same for rows of another number of images."
+    other = copy.copy(self); other.views = views
+    return other

@@ -104,6 +104,7 @@ families.add(replace(_qwen2_5, name="glm4v", model_type="glm4v", config=_glm4v_c
                      image_token="<|image|>", specials=_GLM, eos="<|user|>",
     parts=dict(vision=("visual.",), projector=("visual.merger.", "visual.downsample."), language=("language_model.",),
                embedding=("language_model.embed_tokens.",)),
+    frame="<|begin_of_image|>{image}<|end_of_image|>",
     **_chat("[gMASK]<sop><|user|>\n<|begin_of_image|>{image}<|end_of_image|>{text}<|assistant|>\n", "\n{text}<|assistant|>\n", ("\n",))));
 
 # %% ../../nbs/vlm/06_more_families.ipynb #79cbd91c
@@ -125,6 +126,7 @@ families.add(Family(name="gemma3", model_type="gemma3", config=_gemma3_config, i
                     pad="<pad>", eos="<end_of_turn>",
     image_facts=_one_size(lambda c: c.mm_tokens_per_image), extra_inputs=lambda ids, enc: dict(token_type_ids=(ids==enc.image_id).long()),
     text_attn=("sdpa", "eager", "flex_attention"), **_square,
+    frame="\n\n<start_of_image>{image}<end_of_image>\n\n",
     **_chat("<bos><start_of_turn>user\n\n\n<start_of_image>{image}<end_of_image>\n\n{text}<end_of_turn>\n<start_of_turn>model\n",
             "\n<start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n",
             ("user\n", "\n", "model\n"))));
@@ -141,8 +143,8 @@ families.add(Family(name="llava_onevision", model_type="llava_onevision", config
                     specials=(*QWEN, "<image>"), pad="<|endoftext|>", eos="<|im_end|>",
     image_facts=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size)**2 + 1), with_image_features=_listed,
     unused=("vision_tower.post_layernorm",),
-    extra_inputs=lambda ids, enc: dict(image_sizes=torch.full((len(ids),2), enc.facts["size"], device=ids.device),
-                                batch_num_images=[max(len(ids), 2)]),
+    extra_inputs=lambda ids, enc: dict(image_sizes=torch.full((len(ids)*enc.views,2), enc.facts["size"], device=ids.device),
+                                batch_num_images=[max(len(ids)*enc.views, 2)]),
     features=lambda model, x: model.get_image_features(x["pixel_values"], x["image_sizes"], batch_num_images=x["batch_num_images"]),
     **dict(_square, parts=dict(_square["parts"], projector=("multi_modal_projector.", "image_newline"))),
     **_chat("<|im_start|>user {image}\n{text}<|im_end|><|im_start|>assistant\n",
@@ -170,13 +172,14 @@ def _whole(f, size, patch):
 # %% ../../nbs/vlm/06_more_families.ipynb #7eed6157
 def _idefics(bos:str, pad:str)->dict:
     "What SmolVLM and Idefics3 share, given the token that begins a sequence and the one that fills it up."
-    frame = "<fake_token_around_image>"
-    return dict(image_token="<image>", specials=(pad, bos, *_IDEFICS[2:]), pad=pad, eos="<end_of_utterance>", processor=_whole,
+    mark = "<fake_token_around_image>"
+    return dict(frame=f"{mark}<global-img>{{image}}{mark}", image_token="<image>", specials=(pad, bos, *_IDEFICS[2:]), pad=pad,
+        eos="<end_of_utterance>", processor=_whole,
         pixels=lambda images, facts: normalise(images, facts)[:,None],
         image_facts=_one_size(lambda c: (c.vision_config.image_size//c.vision_config.patch_size//c.scale_factor)**2),
         parts=dict(vision=("vision_model.",), projector=("connector.",), language=("text_model.",),
                    embedding=("text_model.embed_tokens.",)),
-        **_chat(f"{bos}User:{frame}<global-img>{{image}}{frame}{{text}}<end_of_utterance>\nAssistant:",
+        **_chat(f"{bos}User:{mark}<global-img>{{image}}{mark}{{text}}<end_of_utterance>\nAssistant:",
                 "\nUser: {text}<end_of_utterance>\nAssistant:", ("User:", "\nAssistant:")))
 
 families.add(Family(name="smolvlm", model_type="smolvlm", config=_smolvlm_config, **_idefics("<|im_start|>", "<|im_end|>")))
@@ -212,8 +215,9 @@ def _flat_patches(images_BHWC:torch.Tensor, # uint8, already of the model's size
 def _grid(ids, enc)->dict:
     "The grid of patches, all of them real."
     g = enc.facts["size"]//enc.facts["patch"]
-    return dict(spatial_shapes=torch.full((len(ids),2), g, device=ids.device),
-                pixel_attention_mask=torch.ones(len(ids), g*g, device=ids.device, dtype=torch.long))
+    n = len(ids)*enc.views
+    return dict(spatial_shapes=torch.full((n,2), g, device=ids.device),
+                pixel_attention_mask=torch.ones(n, g*g, device=ids.device, dtype=torch.long))
 
 families.add(Family(name="lfm2_vl", model_type="lfm2_vl", config=_lfm2_vl_config, image_token="<image>", specials=_LFM, pad="<|pad|>",
                     eos="<|im_end|>", image_facts=_lfm_sizes, extra_inputs=_grid, with_image_features=_listed,
@@ -221,5 +225,6 @@ families.add(Family(name="lfm2_vl", model_type="lfm2_vl", config=_lfm2_vl_config
     **dict(_square, pixels=_flat_patches, processor=lambda f, size,
            patch: transformers.Siglip2ImageProcessorPil(patch_size=patch, max_num_patches=(size//patch)**2, image_mean=list(f.mean),
                                                         image_std=list(f.std))),
+    frame="<|image_start|>{image}<|image_end|>",
     **_chat("<|startoftext|><|im_start|>user\n<|image_start|>{image}<|image_end|>{text}<|im_end|>\n<|im_start|>assistant\n",
             "\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n", ("user\n", "\n", "assistant\n"))))

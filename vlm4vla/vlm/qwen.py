@@ -37,9 +37,9 @@ def _with_image_features(tokens, deep)->dict:
     return dict(mm_encoder_outputs=dict(image=SimpleNamespace(pooler_output=list(tokens), deepstack_features=[list(d) for d in deep])))
 
 def _extra_inputs(ids, enc)->dict:
-    "Where the image lies, and its grid."
+    "Where images lie, and the grid of each."
     g = enc.facts["size"]//enc.facts["patch"]
-    return dict(image_grid_thw=torch.tensor([[1,g,g]]*len(ids), device=ids.device), mm_token_type_ids=(ids==enc.image_id).int())
+    return dict(image_grid_thw=torch.tensor([[1,g,g]]*len(ids)*enc.views, device=ids.device), mm_token_type_ids=(ids==enc.image_id).int())
 
 # %% ../../nbs/vlm/02_qwen.ipynb #5ba9de26
 TOKENS = {f"{k}_token_id": SPECIALS.index(f"<|{t}|>") for k,t in

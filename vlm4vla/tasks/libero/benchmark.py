@@ -20,12 +20,14 @@ def _libero_tasks(suite):
     with open(assets_dir()/"libero"/"tasks.csv", newline="", encoding="utf-8") as f:
         return tuple(r["task"] for r in csv.DictReader(f) if r["suite"] == suite)
 
+_STATE = (*(f"{a} (m)" for a in "xyz"), *(f"turn about {a} (rad)" for a in "xyz"), "left finger (m)", "right finger (m)")
+
 for part, limit in {"10": 520, "spatial": 220, "object": 280, "goal": 300, "90": 400}.items(): # the study's first
     benchmarks.add(Benchmark(
         name=f"libero-{part}", label=f"LIBERO-{part.capitalize()}", suite="libero", module="vlm4vla.tasks.libero.simulator",
         splits=(f"libero_{part}",), tasks=_libero_tasks(f"libero_{part}"), episodes=50, max_steps=limit, chunk_size=4, n_action_steps=4,
         action_lo=(-1.,)*6 + (0.,), action_hi=(1.,)*7, metric=Metric(name="success", column="success", label="success rate"),
-        batch_size=512, lr=5e-5, steps=50000, demos=f"libero-{part}",
+        state=_STATE, views=("wrist",), batch_size=512, lr=5e-5, steps=50000, demos=f"libero-{part}",
         exceptions=(*PAPER_EXCEPTIONS, *RELEASE_EXCEPTIONS), place=3))
 
 # %% ../../../nbs/tasks/libero/00_benchmark.ipynb #e32722c4

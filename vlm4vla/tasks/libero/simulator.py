@@ -109,7 +109,7 @@ def open_package()->Path:
     return package
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #41fe1164
-_CAMERA = "agentview"
+_CAMERA, _WRIST = "agentview", "robot0_eye_in_hand"
 
 @contextmanager
 def _files(task:str):
@@ -150,13 +150,30 @@ def _expose(env): # physics
     inner._observables[name].set_sensor(shutter)
     return copy
 
-def _develop(env, copy, size:int)->np.ndarray: # (size, size, 3) uint8
+def _develop(env, copy, size:int, camera:str=_CAMERA)->np.ndarray: # (size, size, 3) uint8
     "The image of a copy of the physics, upright."
     context = env.sim._render_context_offscreen
     context.data, data = SimpleNamespace(_data=copy), context.data
-    try: image = env.sim.render(camera_name=_CAMERA, width=size, height=size)
+    try: image = env.sim.render(camera_name=camera, width=size, height=size)
     finally: context.data = data
     return np.ascontiguousarray(image[::-1, ::-1])
+
+# %% ../../../nbs/tasks/libero/01_simulator.ipynb #9844efa5
+def _axis_angle(wxyz)->np.ndarray: # (3,) radians
+    "A turn as its axis, as long as its angle, as robosuite has it."
+    w = np.clip(wxyz[0], -1., 1.); long = np.sqrt(1. - w*w)
+    return np.zeros(3) if np.isclose(long, 0.) else np.asarray(wxyz[1:])*2.*np.arccos(w)/long
+
+def _state(env, copy)->np.ndarray: # (8,) float32
+    "Place and turn of the hand, and its fingers, in a copy of the physics."
+    robot, model = env.env.robots[0], env.sim.model; body = model.body_name2id(robot.robot_model.eef_name)
+    return np.r_[copy.site_xpos[robot.eef_site_id], _axis_angle(copy.xquat[body]),
+                 copy.qpos[list(robot._ref_gripper_joint_pos_indexes)]].astype(np.float32)
+
+def _besides(scene, extra)->dict:
+    "What was asked for besides the image, by name."
+    make = dict(state=lambda: _state(scene.env, scene.exposure), wrist=lambda: _develop(scene.env, scene.exposure, scene.size, _WRIST))
+    return {k: make[k]() for k in extra}
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #4152a76c
 class Scene:
@@ -229,6 +246,7 @@ class Tasks:
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #02a0e168
 class Episode(Tasks):
     "Settling, actions, limit."
+    extra = () # what observations hold besides
     def begin(
         self,
         episode:int, # Number of the initial state, from 0
@@ -262,7 +280,8 @@ class Episode(Tasks):
         "The image, the instruction, and, once the episode is over, what came of it."
         task = self.scene.task
         info = dict(success=self.success, n_steps=self.n, solved_before=self.before) if self.done else {}
-        return Observation(image, self.words.get(task, words_of(task)), self.done, info)
+        extra = {} if self.done else _besides(self.scene, self.extra)
+        return Observation(image, self.words.get(task, words_of(task)), self.done, info, extra)
 
 # %% ../../../nbs/tasks/libero/01_simulator.ipynb #738a98e3
 class Libero(Episode, ChunkEnv):
@@ -274,10 +293,12 @@ class Libero(Episode, ChunkEnv):
                  settle:str="wait",    # "wait" before the policy acts, or "alternate" with it, as the released code does
                  render_every_step:bool=False, # Keep an image after each action, for videos
                  limit:int=None,       # Actions of the policy; by default the suite's
-                 instructions:dict=None): # Task → what to say instead of the benchmark's own words
+                 instructions:dict=None, # Task → what to say instead of the benchmark's own words
+                 extra=()):            # What observations hold besides: "state", "wrist"
         self.suite, self.split, self.size, self.settle, self.every = suite_of(split), split, check_int("size",
             size), settle, render_every_step
         if settle not in _WAYS: raise UserError(f"LIBERO cannot settle {settle!r}; choose one of {', '.join(_WAYS)}.")
+        self.extra = tuple(extra)
         self.limit, self.words, self.scene, self.done = check_int("limit", limit or self.suite.max_steps), _words(instructions), None, True
         open_package()
 

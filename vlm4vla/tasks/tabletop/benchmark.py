@@ -30,6 +30,7 @@ benchmarks.add(Benchmark(
     metric=Metric(name="success", column="success", label="success rate"),
     others=(Metric(name="execution", column="execution", label="placement rate"),
             Metric(name="recognition", column="recognition", label="grounding accuracy", chance=1/3, given="execution")),
+    state=("x (m)", "y (m)", "z (m)", "roll (rad)", "pitch (rad)", "yaw (rad)", "gripper (m)"), views=("wrist",),
     batch_size=16, lr=3e-4, steps=4000, demos="grinningface", exceptions=_exceptions, place=0))
 
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #611afe00

@@ -118,9 +118,10 @@ class Tabletop(ChunkEnv):
     def __init__(self, split:str="id",  # whose episodes `reset` counts
                  size:int=224,          # side of the image, in pixels
                  render_every_step:bool=False, # render after each action, as peers do (for videos and comparison)
-                 limit:int=LIMIT):      # actions per episode
+                 limit:int=LIMIT,       # actions per episode
+                 extra=()):             # what observations hold besides: "state", "wrist"
         self.p, self.data = _bullet()
-        self.split, self.size, self.every, self.limit = split, size, render_every_step, limit
+        self.split, self.size, self.every, self.limit, self.extra = split, size, render_every_step, limit, tuple(extra)
         self.client = self.p.connect(self.p.DIRECT)
         self.kw = dict(physicsClientId=self.client)
     def close(self):
@@ -238,10 +239,13 @@ EYE, TARGET, FOV, _LIGHT = np.array([1.02,0,.80]), [.505,0,.05], 40, [.15,0,1.5]
 @patch
 def render(self:Tabletop)->np.ndarray: # (size, size, 3) uint8
     "The camera image."
+    return self._seen_from(self.p.computeViewMatrix(EYE.tolist(), TARGET, [0,0,1]), FOV, .1)
+
+@patch
+def _seen_from(self:Tabletop, view, fov:float, near:float)->np.ndarray: # (size, size, 3) uint8
     p, s = self.p, self.size
-    view, proj = p.computeViewMatrix(EYE.tolist(), TARGET, [0,0,1]), p.computeProjectionMatrixFOV(FOV, 1, .1, 3)
-    rgb = p.getCameraImage(s, s, view, proj, shadow=1, renderer=p.ER_TINY_RENDERER, lightDirection=_LIGHT, lightDistance=2,
-        lightAmbientCoeff=.55, lightDiffuseCoeff=.5, lightSpecularCoeff=.05, **self.kw)[2]
+    rgb = p.getCameraImage(s, s, view, p.computeProjectionMatrixFOV(fov, 1, near, 3), shadow=1, renderer=p.ER_TINY_RENDERER,
+        lightDirection=_LIGHT, lightDistance=2, lightAmbientCoeff=.55, lightDiffuseCoeff=.5, lightSpecularCoeff=.05, **self.kw)[2]
     return np.ascontiguousarray(np.asarray(rgb, np.uint8).reshape(s, s, 4)[...,:3])
 
 @patch
@@ -254,7 +258,36 @@ def observe(
     info = dict(success=self.success, n_steps=self.n, execution=placed, recognition=self.success if placed else None, cards=l.names,
         named=l.names[l.named], chosen=l.names[self.chosen] if placed else None,
         unseen_triple=frozenset(l.cards) not in seen_triples()) if self.done else {}
-    return Observation(image=image, instruction=l.instruction, done=self.done, info=info)
+    return Observation(image=image, instruction=l.instruction, done=self.done, info=info, extra=self.more())
+
+# %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #187a1353
+_WRIST_BACK, _WRIST_SIDE, _WRIST_AHEAD, _WRIST_FOV = .09, .07, .03, 80 # of the camera: metres behind the fingertips and beside them,
+# and beside them where it looks; degrees
+
+@patch
+def _tip_frame(self:Tabletop)->tuple: # (3,) metres, (3, 3) axes as columns: the last one is where the fingers point
+    at, quat = self.p.getLinkState(self.robot, _TIP, **self.kw)[:2]
+    return np.array(at), np.array(self.p.getMatrixFromQuaternion(quat)).reshape(3, 3)
+
+@patch
+def state(self:Tabletop)->np.ndarray: # (7,) float32
+    "What the arm measures: x, y, z of the fingertips, roll, pitch, yaw against pointing down, the fingers' distance."
+    at, axes = self._tip_frame(); m = axes*[1, -1, -1] # turned by half a turn about x: upright where the hand points down
+    rpy = np.arctan2(m[2,1], m[2,2]), np.arctan2(-m[2,0], np.hypot(m[2,1], m[2,2])), np.arctan2(m[1,0], m[0,0])
+    apart = sum(self.p.getJointState(self.robot, f, **self.kw)[0] for f in _FINGERS)
+    return np.r_[at, rpy, apart].astype(np.float32)
+
+@patch
+def wrist(self:Tabletop)->np.ndarray: # (size, size, 3) uint8
+    "The image of the camera behind the fingers."
+    at, axes = self._tip_frame(); eye = at - _WRIST_BACK*axes[:,2] + _WRIST_SIDE*axes[:,0]
+    target, up = at + _WRIST_AHEAD*axes[:,0], axes[:,0]
+    return self._seen_from(self.p.computeViewMatrix(eye.tolist(), target.tolist(), up.tolist()), _WRIST_FOV, .01)
+
+@patch
+def more(self:Tabletop)->dict:
+    "What was asked for besides; nothing once an episode is over, when nobody looks."
+    return {} if self.done else {n: dict(state=self.state, wrist=self.wrist)[n]() for n in self.extra}
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #6da4e052
 def make(
