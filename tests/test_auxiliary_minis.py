@@ -126,7 +126,7 @@ def test_actions_come_back_from_their_words(tmp_path):
 KILLED = """
 import os, sys
 from vlm4vla.tasks.tabletop import auxiliary
-def half(folder, *a): (folder/"images").mkdir(); (folder/"images"/"a.png").write_bytes(b"x"); os._exit(9)
+def half(*a): folder = a[-1]; (folder/"images").mkdir(); (folder/"images"/"a.png").write_bytes(b"x"); os._exit(9)
 auxiliary._fill = half
 auxiliary.make_set("robopoint", sys.argv[1], 3)
 """

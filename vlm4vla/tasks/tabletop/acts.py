@@ -11,7 +11,8 @@ __all__ = ['ask_motion', 'ask_brain', 'ask_affordance']
 from itertools import permutations
 import numpy as np
 from PIL import Image, ImageDraw
-from .spatial import Asked, _choice, _pick, inner_points, named_things
+from ...auxiliary.minis import Asked, inner_points, letter_choice
+from .spatial import _pick, named_things
 from .views import PHASES, Camera, emoji
 
 # %% ../../../nbs/tasks/tabletop/08_acts.ipynb #c8d86646
@@ -26,7 +27,7 @@ def _frame(state, images, j:int)->dict:
 
 def _yes(question:str, yes:bool, topic:str, r, words=("Yes", "No"))->Asked:
     right, wrong = words if yes else words[::-1]
-    return _choice(question, right, [wrong], topic, r)
+    return letter_choice(question, right, [wrong], topic, r)
 
 def _open(r, state, f):
     if f["seen"] and not .3 < f["opening"] < .7:
@@ -50,7 +51,7 @@ def _done_next(state, f)->str:
 def _next_phase(r, state, f):
     if not (phase := _done_next(state, f)): return None
     wrong = [PHASES[str(p)] for p in r.permutation([p for p in PHASES if p != phase])[:4]]
-    return _choice(f"The robot shall {state['instruction']}. What does it do next?", PHASES[phase], wrong, "next phase", r)
+    return letter_choice(f"The robot shall {state['instruction']}. What does it do next?", PHASES[phase], wrong, "next phase", r)
 
 def _clear_end(state, s)->bool:
     "Does the block lie wholly on one card, or on none?"
@@ -64,7 +65,7 @@ def _success(r, state, f):
 def _goal(r, state, f):
     sides = ("left card", "middle card", "right card")
     if f["at"] > 0: return None
-    return _choice(f"The robot shall {state['instruction']}. Where will the block be at the end?", sides[state["named"]],
+    return letter_choice(f"The robot shall {state['instruction']}. Where will the block be at the end?", sides[state["named"]],
                    [s for i, s in enumerate(sides) if i != state["named"]], "goal", r)
 
 # %% ../../../nbs/tasks/tabletop/08_acts.ipynb #087252b9
@@ -90,7 +91,7 @@ def _arrows(r, state, f):
     angles = np.arctan2(way[1], way[0]) + np.pi/2*np.arange(4); colors = [str(c) for c in r.permutation(list(_ARROWS))]
     for a, c in list(zip(angles, colors))[::-1]: _draw_arrow(draw, f["px"]*n, float(a), _ARROWS[c], n)
     ask = f"The robot shall {state['instruction']}. Which arrow shows where the gripper moves next?"
-    return np.asarray(image), _choice(ask, colors[0], colors[1:], "direction", r)
+    return np.asarray(image), letter_choice(ask, colors[0], colors[1:], "direction", r)
 
 # %% ../../../nbs/tasks/tabletop/08_acts.ipynb #21cbebb0
 _PLACES = ("top left", "top right", "bottom left")
@@ -108,7 +109,7 @@ def _temporal(r, state, images):
     image = _sheet([images[at[turn.index(k)]] for k in range(3)])
     order = lambda p: ", ".join(_PLACES[k] for k in p)
     wrong = [order(p) for p in permutations(range(3)) if list(p) != turn]
-    return image, _choice("In which order were these three taken?", order(turn), r.permutation(wrong)[:3], "temporal order", r)
+    return image, letter_choice("In which order were these three taken?", order(turn), r.permutation(wrong)[:3], "temporal order", r)
 
 # %% ../../../nbs/tasks/tabletop/08_acts.ipynb #c3c74130
 def ask_motion(

@@ -7,67 +7,45 @@ Docs: https://vlm4vla.github.io/vlm4vla/tasks/tabletop/auxiliary.html.md"""
 # %% auto #0
 __all__ = ['make_set']
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #bf228b12
-import json, os, shutil
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #7047c516
 from functools import partial
 from itertools import chain
 from pathlib import Path
 import numpy as np
 from ...auxiliary.answers import answer_kinds
+from ...auxiliary.minis import Asked, as_turn, choose, draw_asked, letter_choice, point_at, talk, write_set
 from ...auxiliary.records import Record, Turn, write_records
 from ...catalog.auxiliary import AuxData, aux_data, auxiliary_tasks
 from ...catalog.sets import demo_sets
-from ...core import UserError, cache_dir, check_int, locked, near_miss, stable_seed, write_json
+from ...core import UserError, cache_dir, check_int, near_miss, stable_seed, write_json
 from .acts import ask_affordance, ask_brain, ask_motion
 from .questions import COLORS
 from .simulator import SCENE_VERSION
-from .spatial import (Asked, _choice, _compared, _drawn, _LETTERS, _measured, _pick, ask_clip, ask_pointing,
-                                             ask_templates, named_things)
+from .spatial import _compared, _measured, _pick, ask_clip, ask_pointing, ask_templates, named_things
 from .views import LABELS, PICTURE_SPLITS, _BLOCK, _VIEWS_VERSION, emoji, picture_set
 
 # %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #b5cfdf01
 _SIDE = 96 # pixels: what a small VLM sees
-_SIZE = (_SIDE, _SIDE)
-
-def _turn(a:Asked, places:str="", options:bool=True)->Turn:
-    "A question and its answer as text."
-    listed = "".join(f"\n{l}. {c}" for l, c in zip(_LETTERS, a.choices)) if options else ""
-    return Turn(a.question + listed, answer_kinds[a.kind].text(a.value, places, _SIZE), a.kind, a.topic)
 
 def _rng(task:str, split:str, i:int, seed:int): return np.random.default_rng(stable_seed("auxiliary", task, split, i, seed))
 
-def _chosen(name:str, image, a:Asked)->tuple: # record, images
-    "A multiple-choice question."
-    about = dict(choices=list(a.choices), asked=a.question)
-    return Record(name, (f"{name}.png",), (_turn(a, options=False),), about), {f"{name}.png": image}
-
-def _masked(name:str, picture:str, image, a:Asked, places:str)->tuple:
-    "A question that wants points, with the mask they must hit."
-    return Record(name, (picture,), (_turn(a, places),), dict(mask=f"{name}.png", size=_SIZE)), {picture: image, f"{name}.png": a.mask}
-
-def _talk(name:str, picture:str, image, asked, places:str="")->tuple:
-    "A conversation about an image."
-    size = dict(size=_SIZE) if places == "pixels" else {}
-    return Record(name, (picture,), tuple(_turn(a, places) for a in asked), size), {picture: image}
-
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #d3a34219
 def _pointing(i, name, image, depth, labels, state, r, test):
     asked = ask_pointing(state, labels, r)
-    if not test: return [_talk(name, f"{name}.png", image, asked, "fractions")] if asked else []
-    alone = [_masked(f"{name}-{k}", f"{name}.png", image, a, "fractions") for k, a in enumerate(asked) if a.mask is not None]
+    if not test: return [talk(name, f"{name}.png", image, asked, "fractions")] if asked else []
+    alone = [point_at(f"{name}-{k}", f"{name}.png", image, a, "fractions") for k, a in enumerate(asked) if a.mask is not None]
     rest = [a for a in asked if a.mask is None]
-    return alone + ([_talk(name, f"{name}.png", image, rest, "fractions")] if rest else [])
+    return alone + ([talk(name, f"{name}.png", image, rest, "fractions")] if rest else [])
 
 def _rooms(i, name, frames, state, r, test):
     asked = ask_clip(state, r)
-    return [(Record(name, (), tuple(map(_turn, asked)), dict(video=name)), {name: list(frames)})] if asked else []
+    return [(Record(name, (), tuple(map(as_turn, asked)), dict(video=name)), {name: list(frames)})] if asked else []
 
 def _templates(i, name, image, depth, labels, state, r, test):
     asked = ask_templates(state, r)
-    return [_talk(name, f"{name}.png", image, asked)] if asked else []
+    return [talk(name, f"{name}.png", image, asked)] if asked else []
 
 def _choices(i, name, frames, state, r, test):
-    return [_chosen(f"{name}-{k}", image, a) for k, (image, a) in enumerate(ask_motion(state, frames, r))]
+    return [choose(f"{name}-{k}", image, a) for k, (image, a) in enumerate(ask_motion(state, frames, r))]
 
 def _drawing(i, name, image, depth, labels, state, r, test):
     maps = dict(depth=depth/10_000, segmentation=np.minimum(labels, _BLOCK)) # metres; all blocks are one label
@@ -76,19 +54,19 @@ def _drawing(i, name, image, depth, labels, state, r, test):
     about = files | dict(labels=dict(enumerate(LABELS)))
     return [(Record(name, (f"{name}.png",), turns, about), {f"{name}.png": image} | {f: maps[k] for k, f in files.items()})]
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #ae0c91b3
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #f9cac875
 def _brain_motion(i, name, frames, state, r, test):
     seen = enumerate(ask_brain(state, frames, r))
-    return [_talk(f"{name}-{k}", f"{name}-{k}.png", image, asked, "pixels") for k, (image, asked) in seen]
+    return [talk(f"{name}-{k}", f"{name}-{k}.png", image, asked, "pixels") for k, (image, asked) in seen]
 
 def _brain_still(i, name, image, depth, labels, state, r, test):
     if not (asked := ask_affordance(state, labels, r)): return []
     box, point = asked
-    second = _masked(f"{name}-point", f"{name}.png", image, point, "pixels") if test else \
-        _talk(f"{name}-point", f"{name}.png", image, [point], "pixels")
-    return [_talk(f"{name}-box", f"{name}.png", image, [box], "pixels"), second]
+    second = point_at(f"{name}-point", f"{name}.png", image, point, "pixels") if test else \
+        talk(f"{name}-point", f"{name}.png", image, [point], "pixels")
+    return [talk(f"{name}-box", f"{name}.png", image, [box], "pixels"), second]
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #bd6aadaa
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #a99c1541
 def _cards_of(state): return [t for t in named_things(state) if t["kind"] == "card"]
 
 def _say(question:str, value, kind="text"): return Asked(question, value, kind, "general")
@@ -115,23 +93,23 @@ def _color(r, state):
 def _number(r, state):
     if all(b["shown"] >= .45 for b in state["blocks"]): return _say("How many blocks are there?", len(state["blocks"]), "number")
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #70dfa49b
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #b479c885
 def _general(i, name, image, depth, labels, state, r, test):
-    asked = _drawn(r, [lambda r, f=f: f(r, state) for f in (_name, _side, _group, _color, _number)], 4)
-    return [_talk(f"general-{name}", f"{name}.png", image, asked)] if asked else []
+    asked = draw_asked(r, [lambda r, f=f: f(r, state) for f in (_name, _side, _group, _color, _number)], 4)
+    return [talk(f"general-{name}", f"{name}.png", image, asked)] if asked else []
 
 def _relations(i, name, image, depth, labels, state, r, test):
     found = next((f for _ in range(8) if (f := _compared(r, _measured(state)))), None)
     if not found: return []
     question, right, wrong, _ = found
-    return [_chosen(f"relation-{name}", image, _choice(f"{question}?", right, [wrong], "relation", r))]
+    return [choose(f"relation-{name}", image, letter_choice(f"{question}?", right, [wrong], "relation", r))]
 
 def _places(i, name, image, depth, labels, state, r, test):
     asked = ask_pointing(state, labels, r, 3, ("object", "free space"))
-    if test: return [_masked(f"{name}-{k}", f"{name}.png", image, a, "fractions") for k, a in enumerate(asked)]
-    return [_talk(name, f"{name}.png", image, asked, "fractions")] if asked else []
+    if test: return [point_at(f"{name}-{k}", f"{name}.png", image, a, "fractions") for k, a in enumerate(asked)]
+    return [talk(name, f"{name}.png", image, asked, "fractions")] if asked else []
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #8899b4a2
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #5c10588a
 _ROUND = 100 # views
 _MADE = { # task → parts: (share, kind of view, records that one gives at least, function)
     "robopoint":       [(1., "stills", 1, _pointing)],
@@ -165,7 +143,7 @@ def _records(task:str, n:int, split:str, seed:int)->tuple: # records; name → i
     if len(parts) > 1: made = [made[i] for i in np.random.default_rng(stable_seed("auxiliary", task, split, seed)).permutation(len(made))]
     return [r for r, _ in made], {k: v for _, images in made for k, v in images.items()}
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #437278d6
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #511572d3
 _FAST_WORDS, _CHUNK, _HELD_OUT = 256, 10, 10 # size of the vocabulary; actions of an answer; one episode of so many is held out
 
 def _demo_chunks(demos:str)->tuple: # samples, encoded chunks (N, K, 7), whether whole, whether held out
@@ -193,25 +171,17 @@ def _action_words(n:int, split:str, seed:int, demos:str)->tuple: # records; name
         records.append(Record(name, (f"{name}.png",), (Turn(ask, answer_kinds["tokens"].text(words), "tokens", "next actions"),)))
     return records, images, lambda folder: (fast.save(folder/"tokenizer"), write_json(folder/"tokenizer"/"stats.json", stats.to_dict()))
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #c0033c44
-_SET_VERSION, _MARK = 1, ".made.json" # raise it when questions change
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #480b0a5f
+_SET_VERSION = 1 # raise it when questions change
 _RECORDS = dict(train=3000, test=400, unseen=400) # of a set, where nothing is said
 _LICENCE = "Apache-2.0" # of what is written; the emoji: see assets/emoji
 
-def _whole(folder, facts:dict)->bool:
-    "Is exactly this set there? Refuse a folder that holds something else."
-    there = json.loads((folder/_MARK).read_text()) if (folder/_MARK).is_file() else None
-    if there is None and folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds something that is no miniature of ours; name a folder that is empty or not there.")
-    return there == facts
-
-def _fill(folder:Path, task, n, split, seed, demos):
+def _fill(task, n, split, seed, demos, folder):
     "Write a set into an empty folder."
     records, images, *more = _action_words(n, split, seed, demos) if task == "fast" else _records(task, n, split, seed)
     write_records(folder, task, records, images, split="train" if split == "train" else "test", licence=_LICENCE)
     for write in more: write(folder)
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #e2e21ec0
 def make_set(
     task:str, # Entry of `auxiliary_tasks`
     folder=None, # Where it goes; by default into the cache, with its split, its size and its seed as name
@@ -221,23 +191,14 @@ def make_set(
     demos:str="grinningface", # Demonstrations that actions are taken from
 )->Path: # the set's folder
     "Write the miniature of an auxiliary task in the format of the published set, or leave alone the one that is there."
-    known = set(PICTURE_SPLITS) - ({"unseen"} if task == "fast" else set()); auxiliary_tasks[task]
+    known = [s for s in PICTURE_SPLITS if task != "fast" or s != "unseen"]; auxiliary_tasks[task]
     if split not in known: raise UserError(f"The miniature of {task} has no split {split!r}{near_miss(split, known)}")
     n = check_int("The number of records", n) if n else _RECORDS[split]
     folder = Path(folder or cache_dir()/"auxiliary"/f"tabletop-{task}"/f"{split}-{n}-{seed}")
     facts = dict(task=task, n=n, split=split, seed=seed, side=_SIDE, versions=[_SET_VERSION, _VIEWS_VERSION, SCENE_VERSION], demos=demos)
-    with locked(folder.parent):
-        for left in folder.parent.glob(f".{folder.name}.*"): shutil.rmtree(left, ignore_errors=True)
-        if _whole(folder, facts): return folder
-        half = folder.with_name(f".{folder.name}.{os.getpid()}"); half.mkdir()
-        try:
-            _fill(half, task, n, split, seed, demos); write_json(half/_MARK, facts)
-            if folder.exists(): shutil.rmtree(folder)
-            half.rename(folder)
-        finally: shutil.rmtree(half, ignore_errors=True)
-    return folder
+    return write_set(folder, facts, partial(_fill, task, n, split, seed, demos))
 
-# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #54668102
+# %% ../../../nbs/tasks/tabletop/09_auxiliary.ipynb #355d10d9
 for _task in (*_MADE, "fast"):
     aux_data.add(AuxData(name=f"tabletop-{_task}", task=_task, suite="grinningface", make=partial(make_set, _task),
                          splits=("train", "test") if _task == "fast" else tuple(PICTURE_SPLITS)))

@@ -378,7 +378,8 @@ def picture_set(
     "Images with everything that is known of them, rendered once."
     if kind not in _KINDS_OF_VIEW: raise UserError(f"There is no kind of view {kind!r}{near_miss(kind, _KINDS_OF_VIEW)}")
     folder = Path(folder or cache_dir()/"auxiliary"/"views"); folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        paths = [_view_block(folder, kind, split, i, min(_PER_FILE, n - i), size) for i in range(0, n, _PER_FILE)]
+    paths = []
+    for i in range(0, n, _PER_FILE): # others may have their turn between two files
+        with locked(folder): paths.append(_view_block(folder, kind, split, i, min(_PER_FILE, n - i), size))
     *maps, states = zip(*map(_read_block, paths))
     return *map(np.concatenate, maps), [s for part in states for s in part]
