@@ -62,7 +62,11 @@ class Part:
     coordinates:str # Entry of `coordinate_systems`, or empty
     split:str # "train", "test" or empty
 
-    def where(self, i:int)->str: return f"Entry {i} of {self.rows.path}"
+    def where(self,
+        i:int, # Number of the entry
+    )->str:
+        "The name of an entry in a sentence."
+        return f"Entry {i} of {self.rows.path}"
 
 # %% ../../nbs/auxiliary/02b_containers.ipynb #a198000011
 def _listed(value)->list: return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
