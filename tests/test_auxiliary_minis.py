@@ -149,3 +149,26 @@ def test_affordances_are_boxes_around_their_masks(seen):
             box = np.rint(np.asarray(a.value)*96).astype(int)
         x0, y0, x1, y1 = box; y, x = np.nonzero(mask)
         assert (x.min(), y.min(), x.max()+1, y.max()+1) == (x0, y0, x1, y1)
+
+def story(task="carrot"):
+    "An episode of Bridge by its commands alone: to the thing, down, close, up and over to the target, open."
+    from vlm4vla.tasks.bridge.questions import _story
+    way = [(.01, .005, -.005, 1)]*8 + [(0, 0, -.01, 1)]*4 + [(0, 0, 0, 0)]*2 + [(0, 0, .015, 0)]*4 + [(0, .015, 0, 0)]*8 + [(0, 0, 0, 1)]*3
+    return _story([[x, y, z, 0, 0, 0, g] for x, y, z, g in way], task, "put carrot on plate")
+
+def test_bridge_asks_what_its_commands_know():
+    from vlm4vla.tasks.bridge import auxiliary as b
+    told = story(); r = np.random.default_rng(0); release = b._release(told)
+    assert not told[release+1]["held"] and b._plan(told, 0)[1].value == "move to the carrot" and b._plan(told, release+1) == []
+    assert b._plan(told, 20)[0].value == "move to the plate, release it" and not b._affordance(told, 20)
+    path = b._path(told, 0)[0].value
+    assert len(path) == 6 and np.allclose(path[0], told[0]["marks"]["gripper"]) and np.allclose(path[-1], told[release]["marks"]["gripper"])
+    pointed = [a for i in range(len(told)) for a in [b._pointed(r, told, i, 96)] if a]
+    assert pointed and all(a.mask[tuple((96*a.value[0]).astype(int)[::-1])] for a in pointed)
+    for a in filter(None, (b._apart(r, told, i, 96) for i in range(len(told)))): assert .03 < a.value < .5
+    for k in range(40):
+        a = b._yes_no(np.random.default_rng(k), told, 0, 96); at = b._places(told[0])
+        if a is None or "higher" not in a.question: continue
+        one, other = a.question[len("Is the "):-1].split(" higher than the ")
+        assert a.value == (at[one][0][2] > at[other][0][2])
+    with pytest.raises(UserError, match="no miniature of 'robopint' about Bridge; did you mean 'robopoint'"): b.make_bridge_set("robopint")
