@@ -14,7 +14,7 @@ from .features import Features
 from ..results.stats import round_steady, wilson
 
 # %% ../../nbs/probing/02_linear.ipynb #b0x50006
-_PENALTIES = 10.**np.arange(-3, 3) # as multiples of the mean squared singular value
+_PENALTIES = 10.**np.arange(-3, 5) # as multiples of the mean squared singular value; with the largest only the mean is left
 
 def _folds(groups, k:int, seed:int)->np.ndarray: # number of the fold of each row
     "Whole groups in folds of like size."
