@@ -9,6 +9,7 @@ MINUTES=${1:?minutes}; OUT=${2:?folder}; shift 2
 PYTHON=${PYTHON:-python3}; PACK="$PYTHON vlm4vla-pack.pyz --"; CORES=$(nproc); UNTIL=$(( $(date +%s) + 60*MINUTES ))
 export OMP_NUM_THREADS=1 VLM4VLA_CACHE="${VLM4VLA_CACHE:-$PWD/.cache/node}"
 left() { echo $(( UNTIL - $(date +%s) - 20 )); }
+[ -f vlm4vla-pack.pyz ] || { echo "vlm4vla-pack.pyz is not here; bring it (vlm4vla pack node.txt) into the checkout's folder." >&2; exit 2; }
 mkdir -p "$OUT/results"
 {
   $PACK "$PYTHON" -m vlm4vla.cli doctor
