@@ -11,6 +11,7 @@ __all__ = ['LABELS', 'PICTURE_SPLITS', 'FRAMES', 'PHASES', 'MOTION_FRAMES', 'Cam
 # %% ../../../nbs/tasks/tabletop/06_views.ipynb #785fc30d
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from ...core import UserError, cache_dir, locked, near_miss, replacing, stable_seed
@@ -20,7 +21,12 @@ from .questions import COLORS
 from .simulator import (EYE, FOV, HALF_CUBE, SCENE_VERSION, TARGET, Tabletop, _CARDS_AT, _HALF_CARD, _LIGHT, _box,
                                               _card, emoji, expert, layout)
 
-# %% ../../../nbs/tasks/tabletop/06_views.ipynb #507d705f
+# %% ../../../nbs/tasks/tabletop/06_views.ipynb #7d5973ba
+@lru_cache(64)
+def _axes_of(c): # unit vectors forward, right, up; half the image's width at distance one
+    f = np.subtract(c.target, c.eye); f = f/np.linalg.norm(f); r = np.cross(f, [0, 0, 1]); r /= np.linalg.norm(r)
+    return f, r, np.cross(r, f), np.tan(np.radians(c.fov/2))
+
 @dataclass(frozen=True)
 class Camera:
     "A pinhole camera with a square image."
@@ -29,9 +35,7 @@ class Camera:
     fov:float=FOV # Opening angle, in degrees
 
     @property
-    def _axes(self): # unit vectors forward, right, up; half the image's width at distance one
-        f = np.subtract(self.target, self.eye); f = f/np.linalg.norm(f); r = np.cross(f, [0, 0, 1]); r /= np.linalg.norm(r)
-        return f, r, np.cross(r, f), np.tan(np.radians(self.fov/2))
+    def _axes(self): return _axes_of(self)
 
     def depth(
         self,
