@@ -35,7 +35,7 @@ def _matching(pattern:str)->dict: # run_id → experiment
     from fnmatch import fnmatchcase
     from vlm4vla.catalog.experiments import experiments
     if pattern.count("__") != 3: raise UserError(f"The pattern {pattern!r} has to have four parts, as in 'mini-*__grinningface__base__s0'.")
-    found = {r: e for r, e in experiments.items() if fnmatchcase(r, pattern)}
+    found = {r: e for r, e in experiments.items() if fnmatchcase(r, pattern)} | _taught_matching(*pattern.split("__"))
     if not found:
         raise UserError(f"No experiment is called like {pattern!r}{_nearer(pattern.split('__'), [r.split('__') for r in experiments])}")
     return found
@@ -49,6 +49,16 @@ def _nearer(parts:list, known:list)->str: # the end of a sentence
     means = lambda p: any(all(map(fnmatchcase, k, p)) for k in known)
     wider = next((p for i in range(4) if means(p := [*parts[:i], "*", *parts[i + 1:]])), ["*"]*4)
     return f"; try a wider one, such as {shlex.quote('__'.join(wider))}."
+
+# %% ../nbs/90_cli.ipynb #8a7ded35
+def _taught_matching(backbone:str, *rest)->dict: # run_id → experiment
+    "The experiments with taught backbones that a pattern such as 'mini-*+robopoint__…' means: behind the + nothing is left open."
+    from fnmatch import fnmatchcase
+    from vlm4vla.catalog.experiments import backbones, experiments
+    base, plus, said = backbone.partition("+")
+    names = [f"{b}+{said}" for b in backbones if fnmatchcase(b, base)] if plus else []
+    ends = dict.fromkeys(r.partition("__")[2] for r in experiments if fnmatchcase(r.partition("__")[2], "__".join(rest))) if names else ()
+    return {e.run_id: e for n in names for r in ends for e in [experiments[f"{n}__{r}"]]}
 
 # %% ../nbs/90_cli.ipynb #1d05312e
 def _doctor(args)->int:
@@ -228,7 +238,8 @@ def _told(args):
     from vlm4vla.results.tables import load
     _plugins(args)
     if args.backbone: _backbones(args)
-    if odd := [r for r in load("runs", _out_of(args)).run_id.unique() if r not in experiments]:
+    from vlm4vla.launch.tunings import SFT
+    if odd := [r for r in load("runs", _out_of(args)).query("kind != @SFT").run_id.unique() if r not in experiments]:
         say(f"{len(odd)} of the runs here are left out, such as {odd[0]}: name what they are made of with --backbone and --plugin.", "")
 
 def _chosen(args)->list:
@@ -245,6 +256,7 @@ def _plan_lines(rows, out, args)->list:
     from vlm4vla.launch.sweep import plan_sweep
     state, lines = plan_sweep(rows, out, args.chunk_mode or "").reset_index().to_dict("records"), []
     for r, e in zip(state, rows): lines.append(dict(r, **_foretold(e, r, out, args)))
+    lines = [*_taught_lines([e for r, e in zip(state, rows) if r["train"] != "done"], out, args), *lines]
     hours = sum(h for l in lines for h in (l.pop("train_h"), l.pop("evaluate_h")))
     return [table(lines, ["run_id", "train", "evaluate", "episodes", "on", "takes"]), "",
             f"In all {_duration(hours)}, one run after the other; on paper, see the page on cost." if hours
@@ -254,7 +266,7 @@ def _foretold(e, r:dict, out, args)->dict: # columns of the plan
     "Where an experiment would run, and how long what is still to do takes there."
     from vlm4vla.catalog.backbones import backbones
     from vlm4vla.paper.cost import hours, training
-    small, gpus = backbones[e.backbone].kind != "hub", _gpus_of(args); device = "cpu" if small else args.gpu
+    small, gpus = backbones[e.backbone].root.kind != "hub", _gpus_of(args); device = "cpu" if small else args.gpu
     if r["train"] == r["evaluate"] == "done": return dict(on="", takes="", train_h=0., evaluate_h=0.)
     try: h = hours(e, device, gpus, workers=args.workers or (cores() if small else 8))
     except UserError: h = dict(training(e, device, gpus), eval_hours=None) # nobody has timed its simulator
@@ -270,6 +282,20 @@ def _can_show(rows, out)->list: # lines
     from vlm4vla.results.power import measured_spread, what_can_show
     by = {b: [e for e in rows if e.benchmark == b] for b in dict.fromkeys(e.benchmark for e in rows)}
     return [f"{b}: {said}" for b, es in by.items() if (said := what_can_show(es, spread=measured_spread(b, out)))]
+
+# %% ../nbs/90_cli.ipynb #68080352
+def _taught_lines(rows, out, args)->list: # of columns of the plan
+    "The backbones that would be taught before."
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.launch.tunings import SFT, plan_tunings
+    from vlm4vla.paper.cost import teaching
+    lines = []
+    for name, state in plan_tunings(rows, out)[SFT].items():
+        if state == "done": continue
+        small = backbones[name].root.kind != "hub"; t = teaching(name, "cpu" if small else args.gpu, _gpus_of(args)); h = t["train_hours"]
+        lines.append(dict(run_id=name, train="to teach", evaluate="", episodes="", on="a core" if small else f"{t['gpus']} × {args.gpu}",
+                          takes=f"teach {_duration(h)}", train_h=h, evaluate_h=0.))
+    return lines
 
 # %% ../nbs/90_cli.ipynb #ef605727
 def _cost_lines(c)->list: # a `plan.Cost`

@@ -59,6 +59,7 @@ class Painter(nn.Module):
         out = self.grow(seen.transpose(1, 2).unflatten(2, (self.side, self.side)))
         return out[:,0].clamp(-6, 6).exp(), out[:,1:]
 
+# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0007
 def draw_loss(
     drawn:tuple, # Of a `Painter`
     depth:torch.Tensor, # (B, H, W) metres, 0 where nothing is known
@@ -69,7 +70,7 @@ def draw_loss(
     said = F.cross_entropy(drawn[1], labels)
     return off + said, dict(depth=off.detach(), labels=said.detach())
 
-# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0008
+# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0009
 def _hidden(model, inputs)->torch.Tensor: # (B, T, D)
     "What the output layer of a headed model is given; of its words one is scored, for form's sake."
     seen = []
@@ -99,7 +100,7 @@ def _labels_of(s:RecordSet)->int:
     named = [int(k) for k in (s[0].about.get("labels") or {})]
     return 1 + max(named, default=max(int(s.target(i)["segmentation"].max()) for i in range(min(20, len(s)))))
 
-# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0009
+# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0010
 def _targets(s:RecordSet, i:int, side:int)->tuple: # depth, labels
     t = s.target(i)
     if lacks := {"depth", "segmentation"} - {*t}:
@@ -137,7 +138,7 @@ def teach_drawing(
     (remove_adapters(model) if how == "lora" and kwargs.get("stop_at") is None else model).requires_grad_(True)
     return artist.painter, log
 
-# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0010
+# %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0011
 @torch.no_grad()
 def ask_drawings(
     model, # The VLM, headed

@@ -50,6 +50,7 @@ def _beside(b:Backbone)->dict: # name → tensor
     path = b.place/BESIDE if b.kind == "tuned" else None
     return load_file(path) if path and path.is_file() else {}
 
+# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0007
 @patch(cls_method=True)
 def new(
     cls:Pupil,
@@ -70,7 +71,7 @@ def new(
     if own: p.painter.load_state_dict(own)
     return p
 
-# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0007
+# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0008
 @patch
 def learn(
     self:Pupil,
@@ -102,7 +103,7 @@ def examine(
     rows = ask_records(self.model, self.enc, s, n, first=self.first)
     return competence(rows + (say_actions(self.model, self.enc, s, rows, self.first) if tokens else []))
 
-# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0009
+# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0010
 def test_sets(
     said:str, # What is taught, as `read_mixture` takes it
     n:int=400, # Records of a miniature's test
@@ -114,7 +115,7 @@ def test_sets(
     more = [d.name for d in aux_data.values() if d.suite in suites and d.name not in own]
     return {name: _opened(name, n, "test", 0) for name in [*own, *(more if others else [])]}
 
-# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0011
+# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0012
 def _kept_as(b:Backbone)->torch.dtype:
     "The precision that a base's weights are kept in."
     if b.root.kind == "mini": return torch.float16
@@ -142,7 +143,7 @@ def _copy_facts(b:Backbone, model, folder):
     known = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(b.source, revision=b.revision)[0]
     write_json(Path(folder)/"preprocessor_config.json", known)
 
-# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0012
+# %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0013
 @patch
 def keep(
     self:Pupil,

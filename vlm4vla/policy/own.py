@@ -208,8 +208,10 @@ def _given_openvla(said)->tuple: # backbone's name, variant, seed
 def _add(b:Backbone):
     "Register a backbone, or say how it gets a name of its own."
     there = backbones.get(b.name)
+    if there and there.kind == "tuned" and Path(b.repo_id).expanduser().resolve() == there.place.resolve(): return there # its own folder
     if there and (there.repo_id, there.revision) != (b.repo_id, b.revision):
-        raise UserError(f"There is a backbone {b.name!r} already ({there.repo_id or 'it comes with the package'})",
+        own = f"it is {there.base}, taught" if there.kind == "tuned" else "it comes with the package"
+        raise UserError(f"There is a backbone {b.name!r} already ({there.repo_id or own})",
                         f"give the one in {b.repo_id} another name, --backbone {shlex.quote(f'NAME={b.repo_id}')}")
     return there or backbones.add(b)
 
