@@ -1,7 +1,7 @@
 "Probes with known answers: a planted direction, noise, a turned space, an untouched backbone, a looked-at corner."
 import numpy as np, pytest, torch
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.catalog.sets import ProbeInstruction, ProbeScene, ProbeSet, QuestionSet, question_sets
+from vlm4vla.catalog.sets import PROBE_PARTS, ProbeInstruction, ProbeScene, ProbeSet, QuestionSet, question_sets
 from vlm4vla.core import UserError
 from vlm4vla.policy.policy import Policy
 from vlm4vla.probing import drift, features, left, linear, predictors, retention
@@ -157,7 +157,7 @@ def test_a_part_is_charged_to_everybody_who_reads_it(toy):
 
 def test_every_part_fills_the_table_of_probes(toy):
     s = features.open_subject(tiny()); before = features.Subject(name="tiny-qwen3-vl", vlm=s.vlm, enc=s.enc)
-    rows = frame("probes", left.probe_rows(s, toy, n=6, before=before)); assert set(rows.part) == set(left.PROBE_PARTS)
+    rows = frame("probes", left.probe_rows(s, toy, n=6, before=before)); assert set(rows.part) == set(PROBE_PARTS)
     assert not rows.duplicated(["part", "place", "layer", "kind", "metric"]).any()
     assert np.allclose(rows[(rows.part == "cka") & (rows.place == "image")].value, 1, atol=1e-6)
     assert set(left.probe_rows(before, toy, ("cka", "weights"), n=6) or ["none"]) == {"none"} # a backbone has not drifted
