@@ -44,6 +44,10 @@ for name, label, about in (
     paper_tables.add(PaperTable(name=name, label=label, about=about))
 paper_tables.add(PaperTable(name="headtohead", label="Main results", about="the later version's table, with one more backbone",
                             source="OpenReview tc2UsBeODW, summary page"))
+paper_tables.add(PaperTable(name="initialisation", label="Initialisation", source="arXiv 2605.25802, README",
+                            about="a sibling: Qwen3-VL taught seven capabilities, two heads, three suites"))
+paper_tables.add(PaperTable(name="vlaser", label="WidowX", source="arXiv 2510.11027",
+                            about="a sibling: questions of any kind and of the same simulator"))
 
 # %% ../../nbs/paper/01_tables.ipynb #692f9713
 CAPABILITY = ("MMBench v1.1 (en)", "MMStar", "BLINK", "HallusionBench", "AI2D", "OCRBench", "MVBench", "VideoMME", "MMMU", "MathVista",
