@@ -17,7 +17,8 @@ def adaptable(
     vlm, # As `load_model` gives it
 )->dict: # name → parameters of an adapter of rank 1
     "What of a VLM an adapter can stand beside: its linear layers, and the experts of a mixture (a weight of three dimensions)."
-    linear = {n: m.in_features + m.out_features for n,m in vlm.named_modules() if isinstance(m, nn.Linear)}
+    words = vlm.get_output_embeddings() if hasattr(vlm, "get_output_embeddings") else None
+    linear = {n: m.in_features + m.out_features for n,m in vlm.named_modules() if isinstance(m, nn.Linear) and m is not words}
     fused = {n: len(p)*sum(p.shape[1:]) for n,p in vlm.named_parameters() if p.dim() == 3 and "experts" in n.split(".")}
     return linear | fused
 
@@ -58,8 +59,7 @@ def merged_weights(
     from peft.tuners.tuners_utils import BaseTunerLayer
     for m in module.modules():
         if isinstance(m, BaseTunerLayer): m.merge()
-    plain = lambda n: ".".join(p for p in n.split(".") if p != "base_layer") # of two in a row, too, around fused experts
-    return {plain(n): w for n,w in module.state_dict().items() if "lora_" not in n}
+    return {n.replace(".base_layer.", "."): w for n,w in module.state_dict().items() if "lora_" not in n}
 
 def remove_adapters(
     module:nn.Module, # Changed in place
