@@ -100,6 +100,22 @@ def _branch(b)->str:
     if Path(b.repo_id).is_dir() or (now := commit_of(b.repo_id, b.revision)) == b.revision: return ""
     return f"; its revision {b.revision!r} is a branch, which moves{f', here at {now[:12]}' if now else ''}"
 
+# %% ../../nbs/launch/06_doctor.ipynb #cb7a6082
+def _check_taught()->list:
+    "Backbones that were taught a task and lie in the cache, as far as they still are what their names say."
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.catalog.tunings import check_tuned
+    rows = []
+    for p in sorted(p for p in (cache_dir()/"backbones").glob("[!.]*") if p.is_dir()):
+        if p.name not in backbones:
+            rows.append(_finding(f"backbone {p.name}", False, f"{p} is of no backbone that is known here", "name its base with --backbone"))
+            continue
+        try: said, why, how = check_tuned(backbones[p.name]), "its making was cut off", "run an experiment with it: it goes on from there"
+        except UserError as e: said, why, how = {}, e.said, e.remedy
+        rows.append(_finding(f"backbone {p.name}", bool(said), f"taught {said['recipe']['data']} for {said['recipe']['steps']} steps" if said
+                             else why, how))
+    return rows
+
 # %% ../../nbs/launch/06_doctor.ipynb #fd5ff6f7
 def _check_simulator(
     s, # Entry of `simulators`
@@ -175,7 +191,7 @@ def check_up(
 )->list:
     "All findings."
     looks = (check_variables, _check_python, _check_packages, kernel_state, partial(_check_run, out), _check_assets, _check_machine,
-             _check_commit, check_gpu, _check_hub, check_simulators)
+             _check_commit, check_gpu, _check_hub, _check_taught, check_simulators)
     rows, told = [], set()
     for look in looks:
         try: found = look()

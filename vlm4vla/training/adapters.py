@@ -59,7 +59,8 @@ def merged_weights(
     from peft.tuners.tuners_utils import BaseTunerLayer
     for m in module.modules():
         if isinstance(m, BaseTunerLayer): m.merge()
-    return {n.replace(".base_layer.", "."): w for n,w in module.state_dict().items() if "lora_" not in n}
+    plain = lambda n: ".".join(p for p in n.split(".") if p != "base_layer") # of two in a row, too, around fused experts
+    return {plain(n): w for n,w in module.state_dict().items() if "lora_" not in n}
 
 def remove_adapters(
     module:nn.Module, # Changed in place
