@@ -1,6 +1,6 @@
 "A VLM that is taught a task: to the bit after a kill, merged as it was, frozen where it says so, made before what needs it."
-import json, os, signal, subprocess, sys, time
-from dataclasses import asdict, replace
+import json, signal, subprocess, sys, time
+from functools import partial
 from pathlib import Path
 import numpy as np, pytest
 torch = pytest.importorskip("torch")
@@ -12,7 +12,7 @@ from vlm4vla.auxiliary.tuned import BESIDE, Pupil, finish_tuned
 from vlm4vla.catalog.auxiliary import AuxData, aux_data
 from vlm4vla.catalog.backbones import TUNED, backbones
 from vlm4vla.catalog.experiments import Experiment, experiments
-from vlm4vla.catalog.tunings import Tuning, check_tuned, is_tuned, tuning
+from vlm4vla.catalog.tunings import check_tuned, is_tuned, tuning
 from vlm4vla.core import UserError
 from vlm4vla.launch.sweep import sweep
 from vlm4vla.results.tables import load
@@ -84,7 +84,8 @@ def test_a_way_holds_still_what_it_says(toy, name):
 def test_parts_of_a_batch_add_up_to_it(toy):
     ends = []
     for micro in (0, 1):
-        model, enc = tiny(); teach(model, enc, toy, steps=2, batch_size=3, lr=1e-3, micro_batch=micro, grad_clip=1.); ends.append(weights(model))
+        model, enc = tiny(); teach(model, enc, toy, steps=2, batch_size=3, lr=1e-3, micro_batch=micro, grad_clip=1.)
+        ends.append(weights(model))
     assert max(float((ends[0][n] - ends[1][n]).abs().max()) for n in ends[0]) < 1e-4
 
 @pytest.mark.parametrize("name", TINY)
@@ -126,7 +127,7 @@ def cache(tmp_path, monkeypatch, toy):
     "A cache of its own, and a miniature that is there at once."
     monkeypatch.setenv("VLM4VLA_CACHE", str(tmp_path/"cache"))
     for task, tokens in (("robopoint", False), ("fast", True)):
-        make = lambda folder, n, split, seed, task=task, tokens=tokens: folder if Path(folder).is_dir() else toy_set(folder, task, 6, tokens)
+        make = lambda folder, *_, made=partial(toy_set, task=task, tokens=tokens): folder if Path(folder).is_dir() else made(folder)
         monkeypatch.setitem(aux_data, f"tabletop-{task}", AuxData(name=f"tabletop-{task}", task=task, suite="grinningface", make=make))
     return tmp_path/"cache"
 

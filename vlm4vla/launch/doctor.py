@@ -112,8 +112,8 @@ def _check_taught()->list:
             continue
         try: said, why, how = check_tuned(backbones[p.name]), "its making was cut off", "run an experiment with it: it goes on from there"
         except UserError as e: said, why, how = {}, e.said, e.remedy
-        rows.append(_finding(f"backbone {p.name}", bool(said), f"taught {said['recipe']['data']} for {said['recipe']['steps']} steps" if said
-                             else why, how))
+        recipe = said.get("recipe") or {}; made = recipe and f"taught {recipe['data']} for {recipe['steps']} steps"
+        rows.append(_finding(f"backbone {p.name}", bool(said), made or why, how))
     return rows
 
 # %% ../../nbs/launch/06_doctor.ipynb #fd5ff6f7
