@@ -30,6 +30,7 @@ def arm_of(
     root = backbones[e.backbone].root.name; taught = e.backbone.removeprefix(root).lstrip("+")
     return root, f"{taught}: {e.variant}" if taught else e.variant
 
+# %% ../../nbs/results/10_arms.ipynb #a4m50001
 @dataclass(frozen=True)
 class StudyArms:
     "The episodes of a study, told apart by arm and backbone."
@@ -145,7 +146,8 @@ def seed_rates(
     d = a.measured[(a.measured.split == split) & a.measured.arm.isin(a.names if arms is None else arms)]
     d = d.assign(value=metric_values(d, first)).groupby(["backbone", "arm", "seed"], sort=False).value.mean().reset_index()
     d = d.assign(at=[a.names.index(x) for x in d.arm]).sort_values(["backbone", "at", "seed"])
-    return pd.DataFrame(dict(panel=[backbones[b].label for b in d.backbone], group=[arm_label(x) for x in d.arm], seed=d.seed, value=d.value))
+    labels = dict(panel=[backbones[b].label for b in d.backbone], group=[arm_label(x) for x in d.arm])
+    return pd.DataFrame(dict(labels, seed=d.seed, value=d.value))
 
 # %% ../../nbs/results/10_arms.ipynb #ec05c15e
 from fastcore.basics import patch
