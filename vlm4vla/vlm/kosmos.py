@@ -63,7 +63,7 @@ def _compare(a, latents, tell, sure):
 families.add(Family(
     name="kosmos2", model_type="kosmos-2", prompts=dict(long="<s><image>{image}</image><phrase>{instruction}\n</phrase>"),
     image_token="<patch_index_0000>",
-    one_image="Kosmos-2 was trained with one image for a text, and its own processor marks the places of one",
+    one_image="it was trained with one image for a text, and its own processor marks the places of one",
     question="<s><image>{image}</image><grounding>Question: {question} Answer:", follow_up="\nQuestion: {question} Answer:",
     training_text=("Question:", " Answer:", "\n"),
     mini=dict(heads=2, patch=16, vision=192, latents=36), settle=_look_in_place, processor=_processor, specials=_SPECIALS, pad="<pad>",

@@ -285,7 +285,7 @@ def _processor(f, size, patch):
 # %% ../../nbs/vlm/13_openvla.ipynb #054c3cee
 _ASK = "In: What action should the robot take to {instruction}?\nOut: "
 families.add(Family(
-    name="openvla", one_image="OpenVLA was trained with one image, in the place behind <s>", model_type="openvla",
+    name="openvla", one_image="it was trained with one, in the place behind <s>", model_type="openvla",
     prompts=dict(long="<s>{image}" + _ASK, short="<s>{image}In: {instruction}\nOut: "),
     question="<s>{image}In: {question}\nOut:", follow_up="In: {question}\nOut:", training_text=("In:", "\nOut:"), image_token="<image>",
     specials=_SPECIALS, adds=("<image>",), kept_words=2, lower=True, pad="<PAD>", eos="</s>", config=_openvla_config,
