@@ -19,7 +19,7 @@ from .generation import Painter, _Artist, _labels_of, ask_drawings, teach_drawin
 from .records import RecordSet
 from .scoring import ask_records, competence, say_actions
 from .teaching import _opened, add_action_words, count_action_words, take_action_words, teach
-from ..catalog.auxiliary import aux_data
+from ..catalog.auxiliary import aux_data, auxiliary_tasks
 from ..catalog.backbones import TUNED, Backbone, backbones
 from ..catalog.tunings import Tuning
 from ..training.origin import code_version
@@ -112,7 +112,8 @@ def test_sets(
     "What a pupil is asked about, before and after."
     own = [p.rpartition(":")[0] if p.rpartition(":")[2].replace(".", "").isdigit() else p for p in map(str.strip, said.split(","))]
     suites = {aux_data[o].suite for o in own if o in aux_data}
-    more = [d.name for d in aux_data.values() if d.suite in suites and d.name not in own]
+    words = lambda d: not {"tokens", "image"} & {*auxiliary_tasks[d.task].answers} # what everybody can be asked
+    more = [d.name for d in aux_data.values() if d.suite in suites and d.name not in own and words(d)]
     return {name: _opened(name, n, "test", 0) for name in [*own, *(more if others else [])]}
 
 # %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0012
