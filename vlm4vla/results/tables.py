@@ -59,10 +59,10 @@ class _FailureRow:
 class RunRow:
     "One finished piece of work on an experiment."
     run_id:str # Experiment
-    kind:str # "train", "eval" or "pretrain"
+    kind:str # "train", "eval", "pretrain", or "vlm_sft": the teaching of a backbone
     backbone:str # Entry of `backbones`
-    benchmark:str # Entry of `benchmarks`, empty for a pretraining
-    variant:str # Entry of `variants`, empty for a pretraining
+    benchmark:str # Entry of `benchmarks`, empty for a pretraining or a teaching
+    variant:str # Entry of `variants`, empty for a pretraining or a teaching
     seed:int # Of the experiment
     step:int # Optimiser steps of the weights
     checkpoint:str # Hash of the weights
