@@ -167,7 +167,8 @@ def test_refspatial(tmp_path):
 @pytest.fixture
 def sharerobot(tmp_path):
     meta = dict(original_dataset="bridge", original_width=W, original_height=H)
-    dump(tmp_path/"planning"/"jsons"/"planning_task.json", [dict(id="/data/x/rt_frames/62_robo_set#episode_1", task="Future_Prediction_Task",
+    dump(tmp_path/"planning"/"jsons"/"planning_task.json", [dict(
+        id="/data/x/rt_frames/62_robo_set#episode_1", task="Future_Prediction_Task",
         selected_step=3, conversations=said("<image 0-1> After <move the banana>, what's most probable next?", "<place it into the mug>"),
         image=["/data/x/rt_frames/a/0.png", "/data/x/rt_frames/a/1.png"])])
     dump(tmp_path/"affordance"/"affordance.json", [dict(id=2486, meta_data=meta, instruction="place the red fork to the left",
