@@ -39,7 +39,7 @@ class Tuning:
 
 # %% ../../nbs/catalog/07_tunings.ipynb #t19tun0008
 _KEPT = dict(vision=.1, projector=.1, embedding=.1) # what was aligned with words in pretraining must not drift
-_SMALL = dict(records=3000, steps=600, batch_size=16, lr=1e-3, lr_mult=_KEPT)
+_SMALL = dict(records=3000, steps=600, batch_size=16, lr=3e-4, lr_mult=_KEPT)
 _TINY = dict(records=8, steps=2, batch_size=2, lr=1e-3, warmup_steps=0, tests=2)
 _HUB = dict(batch_size=128, lr=2e-5, precision="bfloat16", tests=500)
 _LESSONS = {} # task → what of a small backbone's teaching differs
