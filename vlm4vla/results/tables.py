@@ -102,7 +102,7 @@ class VqaMeasuredRow:
     "Question answering of a backbone, measured by us."
     run_id:str # Run whose weights answered
     backbone:str # Entry of `backbones`
-    vqa_benchmark:str # Set of questions
+    vqa_benchmark:str # Set of questions: of ours, an entry of `vqa_benchmarks`, or a task of a user's own
     split:str # Which emoji or images the questions are about: of the training (seen) or not (unseen)
     kind:str # Question type, or "all"
     metric:str # Such as "accuracy"
@@ -110,6 +110,8 @@ class VqaMeasuredRow:
     ci_low:float # Lower end of the 95 % interval
     ci_high:float # Upper end
     n:int # Questions
+    harness:str="vlm4vla" # What asked and scored: "vlm4vla", or "lmms-eval"
+    version:str="" # Its version; of ours the account says the commit
 
 # %% ../../nbs/results/02_tables.ipynb #bd9d65e0
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
           Table(name="scores", file="scores.csv", row=ScoreRow, key=("run_id", "benchmark", "split", "task", "metric", "method"),
                 derived=True),
           Table(name="vqa_measured", file="vqa_measured.csv", row=VqaMeasuredRow,
-                key=("run_id", "vqa_benchmark", "split", "kind", "metric")),
+                key=("run_id", "vqa_benchmark", "split", "kind", "metric", "harness")),
           Table(name="reported", file="reported.csv", row=ReportedRow, key=("source", "table", "row_label", "benchmark", "task", "metric"),
                 ordered=True),
           Table(name="vqa_scores", file="vqa_scores.csv", row=VqaScoreRow,
