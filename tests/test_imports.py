@@ -15,9 +15,9 @@ def rooms():
 ROOMS = rooms()
 MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py")) if not p.stem.startswith("_")
            and "assets" not in p.parts}
-WITH_TORCH = ("training", "vlm", "heads", "auxiliary", "policy", "probing", "tasks") # rooms in which a module may import torch at its top
+WITH_TORCH = ("training", "vlm", "heads", "auxiliary", "policy", "probing", "ladder", "tasks") # rooms in which a module may import torch at its top
 WITHOUT = {"training.loggers", "auxiliary.answers", "auxiliary.metrics", "auxiliary.rows", "auxiliary.containers",
-           "auxiliary.records", "auxiliary.checks"} # modules of these that other rooms lean on without it
+           "auxiliary.records", "auxiliary.checks", "ladder.predictions"} # modules of these that other rooms lean on without it
 TASKS = sorted({m.split(".")[1] for m in MODULES if m.startswith("tasks.")})
 
 def room(module): return module.split(".")[0]
@@ -74,6 +74,7 @@ MAY_NAME = { # module outside `tasks/` and `paper/` → why it may name a task
     "catalog.experiments": "points where the released code differs from the paper, the workbook's studies, the data of `smoke` and `demo`",
     "cli": "examples in help and messages",
     "results.scores": "the key under which published scores of the tabletop stand",
+    "outside.forms": "what others call the cameras and numbers of a suite",
     "renamed": "names of one release ago"}
 
 def said(name):

@@ -9,7 +9,8 @@ from vlm4vla.core import UserError
 from vlm4vla.catalog.experiments import Experiment, Variant, smoke, variants, with_settings
 from vlm4vla.vlm.family import families, part_of
 from vlm4vla.policy.plan import counts_of
-from vlm4vla.policy.policy import Policy, adaptable
+from vlm4vla.policy.policy import Policy
+from vlm4vla.training.adapters import adaptable
 from vlm4vla.training.processes import launch
 from vlm4vla.policy.train import train
 

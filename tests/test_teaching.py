@@ -211,7 +211,7 @@ def test_a_backbone_is_taught_once_before_what_needs_it_and_a_failure_stops_that
     out, plain = tmp_path/"out", "tiny-qwen2.5-vl__grinningface__smoke__s0"; out.mkdir(); (out/"broken").touch()
     report = sweep([*IDS, plain], out, jobs=2, notebooks=runs).set_index(["run_id", "notebook"])
     assert report.loc[(NAME, "vlm_sft")].status == "failed" and "cannot be taught" in report.loc[(NAME, "vlm_sft")].error
-    for e in IDS: assert report.loc[(e, "train")].error == f"the fine-tuning of {NAME} did not succeed"
+    for e in IDS: assert report.loc[(e, "train")].error == f"the making of {NAME} did not succeed"
     assert (report.loc[plain].status == "done").all() and starts(out) == [f"{k} {plain}" for k in ("train", "eval")]
     (out/"broken").unlink(); assert (sweep(IDS, out, jobs=2, notebooks=runs).status == "done").all()
     assert [s for s in starts(out) if s.startswith("vlm_sft")] == [f"vlm_sft {NAME}"] and not len(sweep(IDS, out, notebooks=runs))

@@ -8,14 +8,12 @@ Docs: https://vlm4vla.github.io/vlm4vla/auxiliary/checks.html.md"""
 __all__ = ['check_records', 'check_folder']
 
 # %% ../../nbs/auxiliary/03a_checks.ipynb #a19f000004
-import os, re
+import re
 from collections import Counter
-from functools import partial
 from pathlib import Path
 import numpy as np
-from fastcore.basics import patch
 from .answers import answer_kinds, coordinate_systems
-from .records import RecordSet, is_records, record_card, record_parts
+from .records import RecordSet, is_records, record_card, record_parts, spread_evenly
 from .rows import ROW_FILES, Cell
 from ..catalog.auxiliary import auxiliary_tasks
 from ..core import UserError, progress, same_message
@@ -133,8 +131,6 @@ def _facts(rs:RecordSet, kinds, topics, splits, seen, sizes, looked:int)->dict:
                 licence=_licence(rs.root, t), missing="" if "task" in record_card(rs.root) else t.missing)
 
 # %% ../../nbs/auxiliary/03a_checks.ipynb #a19f000016
-def _spread(n:int, most:int)->list: return list(range(n)) if n <= most else np.linspace(0, n - 1, most).round().astype(int).tolist()
-
 def _check_rows(rs:RecordSet, rows:list, look:set, faults)->tuple: # counts of kinds, topics, splits, files; sizes
     kinds, topics, splits, seen, sizes, encodings = Counter(), Counter(), Counter(), Counter(), set(), {}
     for i in progress(rows, desc="reading questions", disable=len(rows) < 5000):
@@ -164,7 +160,7 @@ def check_records(
     parts = [p for p in parts if len(p.rows) or faults.add(f"{p.rows.path} has no entries; bring it anew from its source.")]
     if not parts: return Report(faults=faults.sentences() or [f"Nothing of {folder} can be read; bring it anew from its source."])
     rs = RecordSet(folder, parts, task); n = len(rs)
-    rows = _spread(n, n if every else 20_000); look = set(rows if every else [rows[k] for k in _spread(len(rows), 100)])
+    rows = spread_evenly(n, n if every else 20_000); look = set(rows if every else [rows[k] for k in spread_evenly(len(rows), 100)])
     counts = _check_rows(rs, rows, look, faults)
     return Report(_facts(rs, *counts, looked=len(rows)) | dict(hash=rs.hash[:16]), [], faults.sentences())
 

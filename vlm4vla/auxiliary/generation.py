@@ -12,10 +12,9 @@ from functools import lru_cache, partial
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn
 from .metrics import metrics
-from .records import RecordSet
-from .teaching import _groups, draw_records, hold_still
+from .records import RecordSet, spread_evenly
+from .teaching import _groups, _learning, draw_records
 from ..core import UserError
-from ..training.adapters import add_adapters, remove_adapters
 from ..training.loop import fit
 from ..training.origin import Origin
 from ..training.state import weights_hash
@@ -127,15 +126,14 @@ def teach_drawing(
     facts = dict(data=records.hash, start=weights_hash(model), batch_size=batch_size, how=how, freeze_vision=freeze_vision, seed=seed,
                  lora_rank=lora_rank*(how == "lora"))
     torch.manual_seed(seed); artist = _Artist(model, enc, _labels_of(records)).to(next(model.parameters()).device)
-    if how == "lora": add_adapters(model, lora_rank)
-    hold_still(model, enc.family, how, freeze_vision); _, number = draw_records([len(records)], [1.], steps*batch_size, seed)
+    _, number = draw_records([len(records)], [1.], steps*batch_size, seed)
     look = lru_cache(maxsize=4096)(lambda i: (records.image(i, enc.facts["size"]), *_targets(records, i, 4*artist.painter.side)))
     def loss_at(step):
         images, *true = map(np.stack, zip(*(look(int(i)) for i in number[step*batch_size:(step+1)*batch_size])))
         return [lambda: draw_loss(drawn := artist(images), *(torch.from_numpy(t).to(drawn[0].device) for t in true))]
-    groups = [*_groups(model, enc.family, lr_mult), dict(params=list(artist.painter.parameters()))]
-    log = fit(artist, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, origin=Origin(facts), **kwargs)
-    (remove_adapters(model) if how == "lora" and kwargs.get("stop_at") is None else model).requires_grad_(True)
+    with _learning(model, enc.family, how, freeze_vision, lora_rank, kwargs.get("stop_at")):
+        groups = [*_groups(model, enc.family, lr_mult), dict(params=list(artist.painter.parameters()))]
+        log = fit(artist, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, origin=Origin(facts), **kwargs)
     return artist.painter, log
 
 # %% ../../nbs/auxiliary/06_generation.ipynb #a19gen0011
@@ -149,7 +147,7 @@ def ask_drawings(
 )->list: # of dicts: record, topic, kind, metric, score, and what was drawn
     "Let a VLM draw, and score each image."
     artist = _Artist(model, enc, 1); artist.painter = painter; artist.eval(); out = []
-    for i in np.unique(np.linspace(0, len(records)-1, min(n, len(records))).round().astype(int)).tolist():
+    for i in spread_evenly(len(records), n):
         depth, labels = _targets(records, i, 4*painter.side); said, scores = artist(records.image(i, enc.facts["size"])[None])
         said, named = said[0].float().cpu().numpy(), scores[0].argmax(0).cpu().numpy(); about = dict(record=i, kind="image")
         out += [dict(about, topic="depth", metric=m, score=metrics[m].score(said, depth), drawn=said) for m in ("depth-delta1", "depth-l1")]

@@ -12,13 +12,14 @@ from collections import Counter
 import numpy as np, pandas as pd, torch
 from .answers import answer_kinds
 from .metrics import metrics, decoded_rmse, score_answer
-from .records import RecordSet
+from .records import RecordSet, spread_evenly
 from .teaching import _answer_ids, _part, record_row
 from ..catalog.auxiliary import auxiliary_tasks
 from ..heads.tokens import FastTokens
 from ..results.stats import _mean_interval, wilson
 from ..vlm.loading import Encoder
 from ..vlm.sft import _answer_loss
+from ..vlm.vqa import generate_ids
 
 # %% ../../nbs/auxiliary/05_scoring.ipynb #a19sco0006
 _USUAL = dict(text="exact", letter="letter", number="mra", length="within-25", points="points-in-mask", box="box-iou", trajectory="frechet",
@@ -36,7 +37,7 @@ def metric_of(
 def _questions(s:RecordSet, n:int)->list: # of (record, turn, what is known of it)
     "What is asked of records spread evenly over a set."
     found = []
-    for i in np.unique(np.linspace(0, len(s)-1, min(n, len(s))).round().astype(int)).tolist():
+    for i in spread_evenly(len(s), n):
         r = s[i]; mask = s.mask(i)
         about = dict(coordinates=r.about.get("coordinates", ""), size=r.about.get("size"), mask=mask)
         for k, t in enumerate(r.turns):
@@ -57,12 +58,6 @@ def _spoken(enc:Encoder, ids:list, first:int)->str:
     return answer_kinds["tokens"].text([t - first for t in ids if t >= first])
 
 # %% ../../nbs/auxiliary/05_scoring.ipynb #a19sco0009
-@torch.no_grad()
-def _answered(model, enc:Encoder, rows, images, most:int, first:int)->list: # of texts
-    device = next(model.parameters()).device; inputs = enc(rows, torch.from_numpy(np.stack(images)).to(device))
-    new = model.generate(**inputs, max_new_tokens=most, do_sample=False, pad_token_id=enc.pad_id, eos_token_id=enc.tok_id(enc.family.eos))
-    return [_spoken(enc, t, first) for t in new[:, inputs["input_ids"].shape[1]:].tolist()]
-
 def ask_records(
     model, # The VLM, as `load_model` gives it, with its output layer
     enc:Encoder, # Its encoder
@@ -79,7 +74,8 @@ def ask_records(
         part = asked[b:b+batch_size]
         for i in {a[0] for a in part} - {*look}: look[i] = records.image(i, enc.facts["size"])
         rows = [_row(enc, records[i].turns, k, first) for i, k, *_ in part]
-        said = _answered(model, enc, rows, [look[a[0]] for a in part], max(map(length, part)) + 8, first)
+        new = generate_ids(model, enc, rows, np.stack([look[a[0]] for a in part]), max(map(length, part)) + 8)
+        said = [_spoken(enc, ids, first) for ids in new.tolist()]
         out += [dict(record=i, topic=t.topic, kind=t.kind, metric=m, question=t.question, said=x, truth=t.answer,
                      score=score_answer(m, x, t.answer, **about)) for (i, k, t, m, about), x in zip(part, said)]
     return out

@@ -188,6 +188,14 @@ def _share(model, enc, rows, images, total:int, dtype):
     return loss*(sum(t >= 0 for _, r in rows for t in r[1:])/total), {}
 
 # %% ../../nbs/auxiliary/04_teaching.ipynb #a19tch0019
+@contextmanager
+def _learning(model, family, how:str, freeze_vision:bool, lora_rank:int, stop_at=None):
+    "Let learn what a way of teaching lets; at the end adapters are merged, unless the training is only interrupted."
+    if how == "lora": add_adapters(model, lora_rank)
+    hold_still(model, family, how, freeze_vision)
+    yield
+    (remove_adapters(model) if how == "lora" and stop_at is None else model).requires_grad_(True)
+
 def _groups(model, family, lr_mult)->list: # parameter groups
     "What learns, each part at its multiple of the rate."
     found = {}
@@ -235,10 +243,8 @@ def teach(
     facts = dict(data=[[s.hash, w] for s, w in zip(sets, weights)], start=weights_hash(model), batch_size=batch_size, how=how, turns=turns,
                  freeze_vision=freeze_vision, lora_rank=lora_rank*(how == "lora"), seed=seed, precision=precision)
     torch.manual_seed(seed)
-    if how == "lora": add_adapters(model, lora_rank)
-    hold_still(model, enc.family, how, freeze_vision)
-    loss_at = _batches(model, enc, sets, weights, steps, batch_size, micro_batch or batch_size, seed, turns, first,
-                       getattr(torch, precision))
-    log = fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=_groups(model, enc.family, lr_mult), origin=Origin(facts), **kwargs)
-    (remove_adapters(model) if how == "lora" and kwargs.get("stop_at") is None else model).requires_grad_(True)
-    return log
+    with _learning(model, enc.family, how, freeze_vision, lora_rank, kwargs.get("stop_at")):
+        loss_at = _batches(model, enc, sets, weights, steps, batch_size, micro_batch or batch_size, seed, turns, first,
+                           getattr(torch, precision))
+        groups = _groups(model, enc.family, lr_mult)
+        return fit(model, loss_at, steps=steps, lr=lr, folder=folder, groups=groups, origin=Origin(facts), **kwargs)

@@ -8,14 +8,14 @@ Docs: https://vlm4vla.github.io/vlm4vla/auxiliary/tuned.html.md"""
 __all__ = ['BESIDE', 'Pupil', 'test_sets', 'taught_files', 'finish_tuned']
 
 # %% ../../nbs/auxiliary/07_tuned.ipynb #a19tun0003
-import hashlib, json, shutil, time
-from dataclasses import asdict, dataclass, field
+import hashlib, shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 import pandas as pd, torch, transformers
 from fastcore.basics import patch
 from safetensors.torch import load_file, save_file
 from ..core import UserError, file_hash, make_folder, replacing, seed_everything, stable_seed, write_json
-from .generation import Painter, _Artist, _labels_of, ask_drawings, teach_drawing
+from .generation import Painter, _labels_of, ask_drawings, teach_drawing
 from .records import RecordSet
 from .scoring import ask_records, competence, say_actions
 from .teaching import _opened, add_action_words, count_action_words, take_action_words, teach
@@ -168,10 +168,11 @@ def finish_tuned(
     t:Tuning, # How
     sets, # The mixture
     rows:list, # Of results/vqa_measured.csv
+    init:str="pretrained", # What of the base it began with: its weights, or "scratch": random ones
     **more, # Anything else: log, seconds
 )->dict: # what the file says
     "Make a folder whole: write what it was made from, and what was measured."
-    said = dict(name=name, base=base.name, start=checkpoint_hash(base), recipe=asdict(t), data=[[s.hash, w] for s, w in sets],
+    said = dict(name=name, base=base.name, start=checkpoint_hash(base, init), recipe=asdict(t), data=[[s.hash, w] for s, w in sets],
                 weights=taught_files(folder), code=code_version(), rows=rows, **more)
     write_json(Path(folder)/TUNED, said)
     return said

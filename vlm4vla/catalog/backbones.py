@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/catalog/backbones.html.md"""
 
 # %% auto #0
 __all__ = ['backbones', 'qwen3_vl', 'moe', 'qwen2_5_vl', 'paligemma', 'paligemma2', 'kosmos2', 'internvl', 'newer', 'openvla',
-           'WAYS', 'TUNED', 'Backbone', 'hub_folder', 'commit_of', 'Backbones', 'TunedBackbone']
+           'WAYS', 'TUNED', 'RUNGS', 'Backbone', 'hub_folder', 'commit_of', 'Backbones', 'TunedBackbone', 'Rung']
 
 # %% ../../nbs/catalog/01_backbones.ipynb #264c9e3c
 import os, re
@@ -66,13 +66,15 @@ def commit_of(
 
 # %% ../../nbs/catalog/01_backbones.ipynb #6cc891bb
 class Backbones(Registry):
-    "Backbones by name; `base+task` is `base` after it was taught a task, `base+task-lora` the same by adapters."
+    "Backbones by name; `base+task` is `base` after it was taught a task, `mini@500` a small one on the way through its pretraining."
     def __missing__(self, name):
         base, _, said = str(name).rpartition("+")
-        return _taught(self[base], str(name), said) if base else super().__missing__(name)
+        if base: return _taught(self[base], str(name), said)
+        base, _, said = str(name).rpartition("@")
+        return _on_the_way(self[base], str(name), said) if base else super().__missing__(name)
 
     def __contains__(self, name):
-        if super().__contains__(name) or "+" not in str(name): return super().__contains__(name)
+        if super().__contains__(name) or not {"+", "@"} & {*str(name)}: return super().__contains__(name)
         try: return bool(self[name])
         except UserError: return False
 
@@ -179,8 +181,13 @@ class TunedBackbone(Backbone):
     def source(self)->str:
         if not (self.place/TUNED).is_file():
             raise UserError(f"The backbone {self.name!r} is not in {self.place.parent} yet; `vlm4vla run` makes it before the first policy "
-                            f"that needs it, and nbs/runs/vlm_sft.ipynb makes it with `-r tuned {self.name}`.")
+                            f"that needs it, and nbs/runs/{self.notebook}.ipynb makes it with `-r tuned {self.name}`.")
         return str(self.place)
+
+    @property
+    def notebook(self)->str:
+        "The run notebook that makes it."
+        return "vlm_sft"
 
 TUNED = "tuned.json" # in its folder, written last: what it was made from, and what it can
 
@@ -211,3 +218,28 @@ def _taught(base:Backbone, name:str, said:str)->TunedBackbone:
     return TunedBackbone(name=name, label=f"{base.label} + {task.label}{f' ({chr(44).join(more)})' if more else ''}", family=base.family,
                          base=base.name, taught=taught, how=how, freeze_vision=still, params_b=base.params_b, color=base.color,
                          micro_batch=base.micro_batch)
+
+# %% ../../nbs/catalog/01_backbones.ipynb #c9d2514c
+RUNGS = ("align", "bind", "250", "500", "1000", "2000") # where a small VLM is kept on its way: after a stage, or so many steps of the last
+
+@dataclass(frozen=True, kw_only=True)
+class Rung(TunedBackbone):
+    "A small VLM as it was on the way through its pretraining."
+    taught:str="tabletop" # Entry of `question_sets`
+    stage:str # One of `RUNGS`
+    seed:int=0 # Of its first weights, and of what it saw when
+
+    @property
+    def notebook(self)->str: return "pretrain_mini"
+
+def _on_the_way(base:Backbone, name:str, said:str)->Rung:
+    "The backbone that a name with an @ means, or a `UserError` that says which part is wrong."
+    stage, mark, seed = said.partition("-s")
+    if base.kind not in ("mini", "tiny"):
+        raise UserError(f"There is no backbone {name!r}: only small VLMs are made here and kept on their way, and {base.name!r} is none; "
+                        "begin the name with mini-.")
+    if stage not in RUNGS: raise UserError(f"There is no backbone {name!r}: nothing is kept at {stage!r}{near_miss(stage, RUNGS)}")
+    if mark and not (seed.isdigit() and seed == str(int(seed)) != "0"):
+        raise UserError(f"There is no backbone {name!r}: behind -s stands another seed than 0, as in {base.name}@{stage}-s1.")
+    return Rung(name=name, label=f"{base.label} @ {said}", family=base.family, base=base.name, stage=stage, seed=int(seed or 0),
+                params_b=base.params_b, color=base.color, micro_batch=base.micro_batch)

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from ..core import UserError, Registry, check_int, near_miss
 from .auxiliary import auxiliary_tasks
-from .backbones import backbones
+from .backbones import RUNGS, backbones
 from .benchmarks import Benchmark, Override, benchmarks
 
 # %% ../../nbs/catalog/03_experiments.ipynb #b7877132
@@ -460,6 +460,9 @@ studies.add(Study("auxiliary", "Does a VLM that was taught an embodied task firs
                   tuple(grid([b + t for b in _pair for t in ["", *_taught]], ["grinningface"], ["adapt-full"], range(3))
                         + grid([b + t for b in _pair for t in ("", "+fast", "+fast-freeze-vision")], ["grinningface"],
                                ["adapt-frozen-vision"], range(3)))))
+_rungs = [f"{b}@{r}" for b in _one_each for r in RUNGS]
+studies.add(Study("ladder", "Which cheap number of a backbone tells how good the policy made from it will be?",
+                  tuple(grid(_rungs, ["grinningface"], ["adapt-full"], [0]) + grid(_rungs[::3], ["grinningface"], ["adapt-full"], [1]))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
                   tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
 studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",

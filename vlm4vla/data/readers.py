@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..catalog.sets import Convention, conventions
+from ..catalog.sets import conventions
 from ..core import UserError, cache_dir, cores, file_hash, progress, replacing, write_json
 from .declarations import AXES, Declaration, upright
 from .metadata import clean_text

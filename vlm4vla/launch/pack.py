@@ -9,7 +9,7 @@ __all__ = ['PROGRAM', 'Node', 'read_node', 'packages_for', 'write_pack']
 
 # %% ../../nbs/launch/07_pack.ipynb #533e0dde
 import io, json, re, shutil, subprocess, sys, sysconfig, tarfile, tempfile, zipfile
-from configparser import ConfigParser
+import importlib.metadata as metadata
 from dataclasses import dataclass
 from pathlib import Path
 from ..core import UserError, cache_dir, home, locked, make_folder, replacing, run_command
@@ -50,9 +50,8 @@ def read_node(
 _ASIDE = {"av", "debugpy", "ipywidgets", "submitit", "pybullet"} # PyBullet is brought stripped, see below
 _NODES_OWN = {"torch"} # with all that it needs
 
-def _requirements()->list: # of the package, as its settings have them
-    said = ConfigParser(delimiters=["="]); said.read(home()/"settings.ini", encoding="utf-8")
-    asked = filter(None, map(str.strip, said["DEFAULT"]["requirements"].splitlines()))
+def _requirements()->list: # of the package as it is installed here
+    asked = [r for r in metadata.requires("vlm4vla") if "extra ==" not in r]
     return [r for r in asked if _plain(re.split(r"[^\w.-]", r)[0]) not in _ASIDE]
 
 def _resolved(node:Node, more=())->dict: # package → (version, what it requires)

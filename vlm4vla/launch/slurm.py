@@ -492,7 +492,7 @@ def slurm_sweep(
 )->pd.DataFrame: # As `sweep` returns it
     "Hand over to Slurm whatever is not done yet, and wait for it."
     out, only, rows = Path(out or results_dir()).resolve(), (only,) if isinstance(only, str) else only, _rows(experiments)
-    _check_slurm(out); check_needs(out, (*only, *([SFT] if tunings_for(rows) else [])), notebooks)
+    _check_slurm(out); check_needs(out, {*only, *(TuningRun(n).notebook for n in tunings_for(rows))}, notebooks)
     for p in pages: find_page(p)
     submit(rows, out, r, retries, given, only, notebooks, pages)
     if not watch: return pd.DataFrame(columns=REPORT)

@@ -202,7 +202,7 @@ def start(
     notebooks, # Folder of the run notebooks; none: ours
 ):
     "Start the next notebook of a task."
-    path = find_notebook(t.todo[0], notebooks)
+    path = find_notebook(t.e.notebook if t.todo[0] == SFT else t.todo[0], notebooks)
     given = known_names(dict(given, out=str(out), **_named(t)), parameters_of(path))
     given = {k: v for k, v in given.items() if v not in (None, "")}
     cmd = [sys.executable, "-m", "papermill", doubled(path), doubled(executed(t, out)), "--no-progress-bar", "-k", "python3",
@@ -227,7 +227,7 @@ def _row(e, out, chunk_mode:str)->dict: # notebook → "done" or what is to do
 def _after_teaching(tasks:list, out, notebooks)->list:
     "The same tasks, and before them the teaching of the backbones that they need and that are not there."
     plan = plan_tunings([t.e for t in tasks if "train" in t.todo], out); plan = plan[plan[SFT] != "done"]
-    if len(plan): check_needs(out, [SFT], notebooks)
+    if len(plan): check_needs(out, {TuningRun(n).notebook for n in plan.index}, notebooks)
     for t in tasks:
         if "train" in t.todo: t.after = tuple(n for n in plan_tunings([t.e], out).index if n in plan.index)
     return [*(Task(TuningRun(n), [SFT], after=tuple(p for p in r.after if p in plan.index)) for n, r in plan.iterrows()), *tasks]
@@ -324,7 +324,7 @@ def ready(self:Sweep):
     "The next task that waits for nothing, with its lock; what waits for a backbone that could not be made is dropped."
     for t in [t for t in self.queue if self.lost & {*t.after}]:
         lost = next(n for n in t.after if n in self.lost)
-        self.queue.remove(t); self.drop(t, "skipped", error=f"the fine-tuning of {lost} did not succeed")
+        self.queue.remove(t); self.drop(t, "skipped", error=f"the making of {lost} did not succeed")
     waited = {t.e.run_id for t in [*self.queue, *self.running] if SFT in t.todo}
     for t in [t for t in self.queue if not waited & {*t.after}]:
         t.lock = _hold(t.e, self.out)

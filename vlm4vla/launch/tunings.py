@@ -17,7 +17,7 @@ from ..catalog.tunings import check_tuned, tuning_chain
 from ..results.tables import load
 
 # %% ../../nbs/launch/02a_tunings.ipynb #t19lau0005
-SFT = "vlm_sft" # run notebook that makes a taught backbone, and the kind of row it leaves in runs.csv
+SFT = "vlm_sft" # run notebook that teaches a backbone, and the kind of row that the making of one leaves in runs.csv
 
 @dataclass(frozen=True)
 class TuningRun:
@@ -27,6 +27,11 @@ class TuningRun:
     seed:int=0 # Of its recipe
 
     def __post_init__(self): backbones[self.backbone]
+
+    @property
+    def notebook(self)->str:
+        "Run notebook that makes it."
+        return backbones[self.backbone].notebook
 
     @property
     def run_id(self)->str:

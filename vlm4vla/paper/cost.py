@@ -15,12 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 import pandas as pd
 from ..catalog.backbones import backbones
-from ..catalog.tunings import tuning
+from ..catalog.tunings import own_steps, tuning
 from ..catalog.benchmarks import Benchmark, benchmarks, chunk_steps
 from ..core import UserError, Registry, workbook_file
 from ..catalog.devices import SHARE, Counts, devices, fitting, memory_gb, step_seconds
 from ..catalog.experiments import Experiment, experiments, variants
-from .tables import paper_tables, reported
+from .tables import reported
 from ..results.tables import load, tables
 
 # %% ../../nbs/paper/04_cost.ipynb #ff338d8c
@@ -89,7 +89,7 @@ def teaching(
     "What it takes to teach a backbone its task, once for all policies that are made from it."
     from vlm4vla.policy.plan import teaching_counts
     b = backbones[name]; t = tuning(b)
-    return _taken(teaching_counts(b), t.batch_size, t.steps, name, hardware, gpus, share, out)
+    return _taken(teaching_counts(b), t.batch_size, own_steps(b), name, hardware, gpus, share, out)
 
 # %% ../../nbs/paper/04_cost.ipynb #0d0a5a6e
 def _measured(b:Benchmark, out)->pd.Series: # subject → actions per second

@@ -28,7 +28,7 @@ from ..catalog.experiments import Experiment, choices
 from ..vlm.loading import Encoder, checkpoint_hash, load_model, load_with_words
 from ..vlm.family import frozen_parts, part_of
 from ..data.metadata import Entry, check_entries, read_json, clean_text, refuse
-from ..training.adapters import adaptable, adapter_targets, add_adapters, merged_weights
+from ..training.adapters import adapter_targets, add_adapters, merged_weights
 from ..training.origin import Origin
 from ..training.state import non_finite_weight
 from ..heads.registry import heads, make_head

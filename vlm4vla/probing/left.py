@@ -12,9 +12,8 @@ import math
 import numpy as np, pandas as pd
 from ..catalog.sets import PROBE_PARTS, ProbeSet, probe_parts, probe_sets, question_sets
 from ..core import UserError
-from ..results.stats import round_steady
 from .features import Subject, asked_rows, hidden_states, open_subject, told_rows
-from .linear import probe_layers
+from .linear import _number, probe_layers
 from .drift import attention_layers, cka_layers, weight_drift
 from .retention import answers_of, retention
 
@@ -22,9 +21,8 @@ from .retention import answers_of, retention
 _FEW = 8 # different answers that a probe tells apart
 
 def _probe(place, layer, kind, metric, value, ends, baseline, n, shuffled=None)->dict:
-    number = lambda v: None if v is None or not math.isfinite(v) else float(round_steady(float(v), 6))
-    return dict(place=place, layer=int(layer), kind=kind, metric=metric, value=number(value), ci_low=number(ends[0]),
-                ci_high=number(ends[1]), baseline=number(baseline), shuffled=number(shuffled), n=int(n))
+    return dict(place=place, layer=int(layer), kind=kind, metric=metric, value=_number(value), ci_low=_number(ends[0]),
+                ci_high=_number(ends[1]), baseline=_number(baseline), shuffled=_number(shuffled), n=int(n))
 
 def _of_frame(df, metric, kind="")->list:
     said = lambda r: (r["place"], r["layer"], r.get("fact", r.get("kind", kind)), r.get("metric", metric), r["value"])

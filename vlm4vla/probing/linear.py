@@ -14,6 +14,8 @@ from .features import Features
 from ..results.stats import round_steady, wilson
 
 # %% ../../nbs/probing/02_linear.ipynb #b0x50006
+def _number(v): return None if v is None or not np.isfinite(v) else float(round_steady(float(v), 6)) # as a table keeps it
+
 _PENALTIES = 10.**np.arange(-3, 5) # as multiples of the mean squared singular value; with the largest only the mean is left
 
 def _folds(groups, k:int, seed:int)->np.ndarray: # number of the fold of each row

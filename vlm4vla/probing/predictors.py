@@ -9,18 +9,17 @@ __all__ = ['predictors', 'Material', 'Predictor', 'point_inside', 'effective_ran
            'jackknife', 'measure_predictors']
 
 # %% ../../nbs/probing/05_predictors.ipynb #b0x90003
-import math, time
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import numpy as np, torch
-from ..catalog.backbones import Backbone
 from ..catalog.sets import ProbeSet, probe_sets, question_sets
 from ..core import Registry, UserError, near_miss
 from ..data.samples import augment
-from ..results.stats import round_steady, wilson
+from ..results.stats import wilson
 from ..vlm.vqa import generate_answer
 from .features import Features, Subject, hidden_states, open_subject, told_rows
-from .linear import linear_probe
+from .linear import _number, linear_probe
 from .retention import answers_of, with_output_layer
 
 # %% ../../nbs/probing/05_predictors.ipynb #b0x90006
@@ -99,8 +98,7 @@ class Predictor:
 predictors = Registry("predictor")
 
 def _row(kind, metric, value, ends, n, groups)->dict:
-    number = lambda v: None if v is None or not math.isfinite(v) else float(round_steady(v, 6))
-    return dict(kind=kind, metric=metric, value=number(value), ci_low=number(ends[0]), ci_high=number(ends[1]), n=n, groups=groups)
+    return dict(kind=kind, metric=metric, value=_number(value), ci_low=_number(ends[0]), ci_high=_number(ends[1]), n=n, groups=groups)
 
 def _of_probe(kind, found)->dict: # of `linear_probe`
     return _row(kind, found["metric"], found["value"], (found["ci_low"], found["ci_high"]), found["n"], found["groups"])

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from statsmodels.stats.multitest import multipletests
 from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
-from ..catalog.experiments import studies, variants
+from ..catalog.experiments import studies
 from ..core import UserError, near_miss
 from .figures import style
 from .scores import attempted

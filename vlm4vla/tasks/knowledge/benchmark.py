@@ -9,7 +9,7 @@ __all__ = []
 
 # %% ../../../nbs/tasks/knowledge/00_benchmark.ipynb #51f9249d
 from dataclasses import replace
-from ...catalog.benchmarks import Metric, benchmarks
+from ...catalog.benchmarks import benchmarks
 from .facts import topics
 from ..tabletop import benchmark as _tabletop # whose entry is changed below
 

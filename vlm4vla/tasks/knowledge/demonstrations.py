@@ -38,34 +38,27 @@ def _make_knowledge(s, block:int)->list:
     if isinstance(s, CarrySet): return knowledge_block([("demo", s.first + i) for i in range(s.episodes)[part]], carry=True)
     return knowledge_block(s.episodes[part])
 
-def _record_knowledge(s, folder, workers)->Path:
-    folder = Path(folder or cache_dir()/"data"/s.name)
-    record(folder, s.n_blocks, partial(_make_knowledge, s), workers=workers, fps=240/SUBSTEPS,
-           settings=dict(asdict(s), scene=SCENE_VERSION, teaching=_TEACHING, table=TABLE_VERSION))
-    return folder
+class _OfKnowledge:
+    "What both kinds of set have."
+    def record(
+        self,
+        folder=None, # Where the set goes; by default data/NAME in the cache
+        workers:int=2, # Processes that record at once
+    )->Path: # the dataset's folder
+        "Record the set, or go on recording it; one that is there and sound is left alone."
+        folder = Path(folder or cache_dir()/"data"/self.name)
+        record(folder, self.n_blocks, partial(_make_knowledge, self), workers=workers, fps=240/SUBSTEPS,
+               settings=dict(asdict(self), scene=SCENE_VERSION, teaching=_TEACHING, table=TABLE_VERSION))
+        return folder
 
 # %% ../../../nbs/tasks/knowledge/05_demonstrations.ipynb #26c5e6e2
 @dataclass(frozen=True)
-class KnowledgeSet(DemoSet):
+class KnowledgeSet(_OfKnowledge, DemoSet):
     "A set of demonstrations of the knowledge tabletop."
-    def record(
-        self,
-        folder=None, # Where the set goes; by default data/NAME in the cache
-        workers:int=2, # Processes that record at once
-    )->Path: # the dataset's folder
-        "Record the set, or go on recording it; one that is there and sound is left alone."
-        return _record_knowledge(self, folder, workers)
 
 @dataclass(frozen=True)
-class KnowledgeCarrySet(CarrySet):
+class KnowledgeCarrySet(_OfKnowledge, CarrySet):
     "A set of such demonstrations that begin with the block in the hand."
-    def record(
-        self,
-        folder=None, # Where the set goes; by default data/NAME in the cache
-        workers:int=2, # Processes that record at once
-    )->Path: # the dataset's folder
-        "Record the set, or go on recording it; one that is there and sound is left alone."
-        return _record_knowledge(self, folder, workers)
 
 # %% ../../../nbs/tasks/knowledge/05_demonstrations.ipynb #f18a1ee2
 for _s in (KnowledgeSet("knowledge", 500, 100, 400), KnowledgeSet("knowledge-smoke", 2, 1, 1, block=2),

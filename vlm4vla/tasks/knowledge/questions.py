@@ -13,12 +13,12 @@ import re
 from pathlib import Path
 import numpy as np
 from ...catalog.sets import QuestionSet, question_sets
-from ...core import UserError, cache_dir, locked, near_miss, replacing, stable_seed
+from ...core import stable_seed
 from ...data.samples import resize_images
 from ...sim.elsewhere import in_simulator
 from .facts import fact_cards, topics
 from .simulator import TABLE_VERSION, KnowledgeTable, knowledge_layout
-from ..tabletop.questions import COLORS, _at, _offset, _pixel, _pose, load_pictures
+from ..tabletop.questions import COLORS, _at, _offset, _pixel, _pose, keep_pictures, kept_pictures
 from ..tabletop.simulator import SCENE_VERSION
 
 # %% ../../../nbs/tasks/knowledge/06_questions.ipynb #3e6cf70d
@@ -111,7 +111,6 @@ question_sets.add(QuestionSet(name="knowledge", ask=questions, weights=_WEIGHTS,
                               tolerance=dict(point=5, block=5, gripper=5, height=2, offset=2)))
 
 # %% ../../../nbs/tasks/knowledge/06_questions.ipynb #c97536df
-_BLOCK = 500
 def knowledge_picture_block(
     folder:Path, # Of all blocks
     split:str, # `vqa` or `vqa_test`
@@ -120,10 +119,7 @@ def knowledge_picture_block(
 )->Path: # the block's file
     "Render block number `block` unless its file is there."
     path = Path(folder)/f"knowledge{TABLE_VERSION}-scene{SCENE_VERSION}-{split}-{size}-{block:04d}.npz"
-    if not path.exists():
-        images, states = knowledge_scenes(split, block*_BLOCK, _BLOCK, size)
-        with replacing(path) as tmp, open(tmp, "wb") as f: np.savez(f, images=images, states=np.array(states, dtype=object))
-    return path
+    return keep_pictures(path, lambda start, n: knowledge_scenes(split, start, n, size), block)
 
 def knowledge_pictures(
     n:int, # How many
@@ -131,10 +127,7 @@ def knowledge_pictures(
     split:str="vqa", # Or `vqa_test`, for measuring
 )->tuple[np.ndarray, list[dict]]: # images (n, size, size, 3) uint8, what each shows
     "Images to ask about, in a pretraining or beside a policy's training, rendered once."
-    folder = cache_dir()/"pictures"; folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        images, states = load_pictures([knowledge_picture_block(folder, split, b, size) for b in range(-(-n//_BLOCK))])
-    return images[:n], states[:n]
+    return kept_pictures(n, lambda folder, b: knowledge_picture_block(folder, split, b, size))
 
 # %% ../../../nbs/tasks/knowledge/06_questions.ipynb #1a52e490
 @in_simulator("grinningface", "vlm4vla.tasks.knowledge.questions")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import permutations
 import numpy as np
 from ...auxiliary.minis import CHOICE_LETTERS, Asked, draw_asked, inner_points, letter_choice
-from .views import Camera, FRAMES, LABELS, _BLOCK, _CARD, emoji, picture_set
+from .views import Camera, LABELS, _BLOCK, _CARD, emoji
 
 # %% ../../../nbs/tasks/tabletop/07_spatial.ipynb #25d28a7e
 _SHOWN = dict(card=.6, block=.45) # least share of a thing that is seen if it is named

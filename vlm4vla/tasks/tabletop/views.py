@@ -18,7 +18,7 @@ from ...core import UserError, cache_dir, locked, near_miss, replacing, stable_s
 from ...sim.elsewhere import in_simulator
 from ...data.samples import resize_images
 from .questions import COLORS
-from .simulator import (EYE, FOV, HALF_CUBE, SCENE_VERSION, TARGET, Tabletop, _CARDS_AT, _HALF_CARD, _LIGHT, _box,
+from .simulator import (EYE, FOV, HALF_CUBE, SCENE_VERSION, TARGET, Tabletop, _HALF_CARD, _LIGHT, _box,
                                               _card, emoji, expert, layout)
 
 # %% ../../../nbs/tasks/tabletop/06_views.ipynb #7d5973ba
