@@ -11,7 +11,7 @@ __all__ = ['select_experiments', 'Parser', 'parser', 'main']
 import argparse, os, re, select, shlex, sys
 from pathlib import Path
 from .catalog.benchmarks import CHUNK_MODES
-from .core import FULL, UserError, as_folder, check_int, cores, near_miss, results_dir, display_path, typed
+from .core import FULL, UserError, as_folder, assets_dir, check_int, cores, near_miss, results_dir, display_path, typed
 from .launch.doctor import check_simulators, check_up
 from .renamed import is_now
 from .results.printing import FORMATS, formatted, say, table
@@ -168,7 +168,8 @@ def _policies(args)->list: # folders
     "Take the folders of policies out of the names."
     from vlm4vla.catalog.experiments import experiments, studies
     there = lambda n: Path(n).is_dir() or Path(n.rpartition("#")[0] or n).is_dir() # an OpenVLA's statistics may stand behind it
-    folder = lambda n: there(n) and n not in studies and bool(args.benchmark or n not in experiments)
+    ships = lambda n: bool(args.benchmark) and (assets_dir()/"policies"/n/"policy.json").is_file()
+    folder = lambda n: ships(n) or there(n) and n not in studies and bool(args.benchmark or n not in experiments)
     found = [n for n in args.names if "/" in n or n.startswith("~") or folder(n)]
     if found and args.command != "evaluate":
         raise UserError(f"{found[0]} is a place, and vlm4vla {args.command} takes names of experiments; name a VLM's folder with "
@@ -186,6 +187,17 @@ def _place(folder, e, out):
     if is_openvla(folder): place_openvla(folder, path, e.benchmark)
     elif not path.exists(): path.symlink_to(Path(folder).expanduser().resolve(), target_is_directory=True)
 
+# %% ../nbs/90_cli.ipynb #5ha90001
+def _from_hub(said:str)->str: # a folder
+    "Where a policy is that ships, or that is named by its repository on the hub, user/name@revision; any other name stays."
+    from vlm4vla.policy import own
+    from vlm4vla.sharing.hub import backbone_beside, fetch_policy, is_repo
+    if (assets_dir()/"policies"/said/"policy.json").is_file() and not Path(said).is_dir(): return str(assets_dir()/"policies"/said)
+    if not is_repo(said): return said
+    folder = fetch_policy(said)
+    if beside := backbone_beside(folder): _tell("VLM4VLA_BACKBONES", [beside]); own.register()
+    return str(folder)
+
 # %% ../nbs/90_cli.ipynb #93f9f8fd
 def _backbones(args)->list: # names
     "Register the backbones that are named by where they are."
@@ -201,6 +213,7 @@ def _own_policies(args, folders:list)->list: # experiments
     "What policies from anywhere are rolled out as, each standing where checkpoints are."
     from vlm4vla.catalog.experiments import Experiment, with_settings
     from vlm4vla.policy import own
+    folders = [_from_hub(f) for f in folders]
     late = [s for said in args.set or [] for s in re.findall(r"(\w+)\s*=", said) if s not in _ONLY_ROLLED]
     if folders and late: raise UserError(f"{folders[0]} is trained, so {late[0]} cannot be set; only {' and '.join(_ONLY_ROLLED)} can.")
     _tell("VLM4VLA_POLICIES", [str(Path(f).expanduser().resolve()) for f in folders])
@@ -324,8 +337,50 @@ def _train(args)->int:
     return _planned(args) if args.plan else _run(_chosen(args), args, _out_of(args), only="train", given=_together(args))
 
 def _evaluate(args)->int:
-    "Roll out trained experiments."
-    return _run(_chosen(args), args, _out_of(args), only="evaluate")
+    "Roll out trained experiments, and policies that answer somewhere else."
+    if _elsewhere(args) and not args.names and not args.backbone: return 0
+    from vlm4vla.sharing.recordings import check_rollout_loggers, log_rollouts
+    logger, args.logger = args.logger, None; check_rollout_loggers(logger)
+    rows, out = _chosen(args), _out_of(args); status = _run(rows, args, out, only="evaluate")
+    if logger and not status:
+        for e in rows: log_rollouts(logger, e, out)
+    return status
+
+# %% ../nbs/90_cli.ipynb #0c220002
+def _elsewhere(args)->bool: # was there one?
+    "Roll out the policies that are named by an address, and take them out of the names."
+    there = [n for n in args.names if "://" in n]; args.names = [n for n in args.names if n not in there]
+    if not there: return False
+    from vlm4vla.outside.remote import evaluate_remote
+    if not args.benchmark: raise UserError(f"{there[0]} is named, but no benchmark; add --benchmark, such as grinningface.")
+    try: limit = float(args.timeout)
+    except ValueError: raise UserError(f"--timeout is {args.timeout!r}; give a number of seconds.") from None
+    _plugins(args)
+    for n in there:
+        r = evaluate_remote(n, args.benchmark, _out_of(args), *(args.set or []), workers=args.workers or 8,
+                            chunk_mode=args.chunk_mode or "", timeout=limit)
+        asked = f"asked {r['asked']} times, {r['median_ms']:g} ms in the median, {r['p95_ms']:g} ms at most in 95 % of them"
+        say(f"{r['run_id']}: {r['episodes']} episodes; its policy was {asked if r['asked'] else 'not asked: every row is there'}.",
+            f"`{typed('report', r['run_id'], out=_out_of(args))}` says how it did.")
+    return True
+
+def _serve(args)->int:
+    "Have a policy of ours answer at an address."
+    from vlm4vla.outside.serve import PolicyServer, load_policy, serve_until_stopped
+    _plugins(args)
+    port, rows = check_int("--port", args.port, 0), check_int("--batch-size", args.batch_size)
+    policy, name = load_policy(args.policy, args.benchmark, _out_of(args))
+    n = check_int("--n-action-steps", args.n_action_steps, 0)
+    serve_until_stopped(PolicyServer(policy, args.benchmark, n, rows, name=name), args.host, port, say)
+    return 0
+
+def _import(args)->int:
+    "Take rows from what vla-eval has measured."
+    from vlm4vla.outside.imported import import_results
+    for r, n in import_results(args.path, _out_of(args), args.name).items():
+        lost = f", {n['failures']} that broke and count for nothing" if n["failures"] else ""
+        say(f"{r}: {n['episodes']} episodes{lost}; `{typed('report', r, out=_out_of(args))}` says how it did.")
+    return 0
 
 # %% ../nbs/90_cli.ipynb #27c2bc3a
 def _comparison(study:str, out):
@@ -453,14 +508,53 @@ def _power(args)->int:
     for o in ("rate", "power"):
         if not 0 < (v := getattr(args, o)) < 1: raise UserError(f"--{o} is {v:g}; give a share above 0 and below 1, such as 0.8.")
     for n in args.names:
-        for b in dict.fromkeys(e.benchmark for e in select_experiments([n])):
-            rows = [e for e in select_experiments([n]) if e.benchmark == b]
+        asked = select_experiments([n])
+        for b in dict.fromkeys(e.benchmark for e in asked):
+            rows = [e for e in asked if e.benchmark == b]
             say(f"{n}, {b}: {what_can_show(rows, args.rate, measured_spread(b, out), args.power) or 'one arm alone compares nothing.'}")
     if args.names: return 0
     spread = measured_spread(name, out)
     say(*power_report(args.rate, args.power, spread, args.difference, args.correlation),
         f"Of the variance of {name}'s episodes a scene brings {spread.scene:.0%} and a training seed {spread.seed:.0%}.")
     return 0
+
+# %% ../nbs/90_cli.ipynb #4f2c5ca1
+def _one_backbone(said:str):
+    "A backbone by its name, folder or hub id."
+    from vlm4vla.catalog.backbones import backbones
+    from vlm4vla.policy.own import given_backbone
+    if said in backbones: return backbones[said]
+    if Path(said).is_dir() or said.count("/") == 1: return given_backbone(said)
+    return backbones[said] # whose error names the nearest
+
+def _predict(args)->int:
+    "Say what a backbone's cheap numbers promise of its policy."
+    import pandas as pd
+    _plugins(args)
+    from vlm4vla.catalog.sets import probe_sets
+    from vlm4vla.ladder.predictions import ladder_points, placed_on_ladder
+    from vlm4vla.probing.predictors import measure_predictors
+    name = probe_sets[args.probe_set].name; points = ladder_points(name, out=_out_of(args))
+    rows = measure_predictors(_one_backbone(args.backbone_said), name, args.images, args.episodes)
+    said = placed_on_ladder(rows, points); share = lambda v: "" if pd.isna(v) else f"{v:.0%}"
+    shown = pd.DataFrame({"value": [f"{r.value:.3g} [{r.ci_low:.3g}, {r.ci_high:.3g}]" for r in said.itertuples()],
+                          "seconds": said.seconds.to_numpy(), "above": ["" if pd.isna(r.above) else f"{r.above:.0f} of {r.of:.0f}"
+                                                                        for r in said.itertuples()],
+                          "success": [share(r.rate) and f"{share(r.rate)} [{share(r.low)}, {share(r.high)}]" for r in said.itertuples()],
+                          "error": [share(v) for v in said.error]}, index=said.index)
+    say(formatted(shown.reset_index(), args.format)); (_aside if args.format == "csv" else say)(*_promise(said, points))
+    return 0
+
+# %% ../nbs/90_cli.ipynb #de126406
+def _promise(said, points)->list: # lines
+    "What the numbers come to, in words."
+    if len(points) < 8:
+        return [f"{len(points)} backbones have both these numbers and a policy, too few to predict from; `vlm4vla run ladder` makes more."]
+    best = said.iloc[0]
+    beyond = " It lies beyond all of the ladder, so the line is stretched." if best.outside else ""
+    return [f"Of {len(points)} backbones, “{said.index[0]}” has misled least about families that were left out ({best.error:.0%} off in the "
+            f"mean). By it, a policy made by the ladder's recipe solves {best.rate:.0%} of unseen scenes [{best.low:.0%}, {best.high:.0%}]."
+            + beyond]
 
 # %% ../nbs/90_cli.ipynb #9ac40002
 def _pack(args)->int:
@@ -472,6 +566,46 @@ def _pack(args)->int:
         f"{'' if args.no_simulator else ' and the tabletop'}; there, in the checkout:",
         f"  python3 {path.name} -- python3 -m vlm4vla.cli doctor")
     return 0
+
+# %% ../nbs/90_cli.ipynb #5ha90004
+def _pushed(args)->Path: # a folder
+    "The policy that `push` is given: a folder, a name of the zoo, or an experiment whose checkpoint is in the tables' folder."
+    from vlm4vla.sharing.hub import policy_folder
+    _plugins(args)
+    if args.backbone: _backbones(args)
+    return policy_folder(args.policy, _out_of(args))
+
+def _push(args)->int:
+    "Send a policy to the hub as one whole folder, or write that folder."
+    from vlm4vla.sharing.card import licence_of, policy_facts
+    from vlm4vla.sharing.hub import check_repo, push_policy, said_of, write_folder
+    check_repo(args.repo); folder, out = _pushed(args), _out_of(args)
+    if not args.to: say(f"Sent: {push_policy(folder, args.repo, args.public, args.licence, out, say)}"); return 0
+    files = write_folder(folder, args.to, args.repo, args.licence, out)
+    say(*said_of(files, "", args.public, args.licence or licence_of(policy_facts(folder, out).backbone)),
+        f"Written to {display_path(args.to)}, and sent nowhere; `hf upload {args.repo} {display_path(args.to)}` sends it.")
+    return 0
+
+def _zoo(args)->int:
+    "List the zoo."
+    from vlm4vla.sharing.zoo import zoo_table
+    say(formatted(zoo_table(_out_of(args)).reset_index(), args.format)); return 0
+
+# %% ../nbs/90_cli.ipynb #5ha90005
+def _lerobot(args)->int:
+    "Write the plug-in for lerobot, or try it under lerobot's own Python."
+    from vlm4vla.sharing.lerobot import check_lerobot, compare_lerobot, write_plugin
+    if args.action == "plugin":
+        path = write_plugin(args.to or ".")
+        say(f"{display_path(path)}; in lerobot's environment: pip install {display_path(path)}"); return 0
+    if not args.policy or not args.benchmark:
+        raise UserError("Name the policy to try, and the benchmark it is for: vlm4vla lerobot check POLICY --benchmark NAME.")
+    from vlm4vla.sharing.hub import policy_folder, write_folder
+    import tempfile
+    with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
+        write_folder(policy_folder(args.policy), f"{d}/policy")
+        found = compare_lerobot(f"{d}/policy", args.benchmark, args.data or None, check_int("--episodes", args.episodes, 0))
+    say(table(found, ["what", "found"])); return int(any(r["wrong"] for r in found))
 
 # %% ../nbs/90_cli.ipynb #1222ee3b
 def _simulators(args)->int:
@@ -559,12 +693,21 @@ def _data(args)->int:
             path = declare(folder)
             say(f"{path} declares what is known; what is null there is for you to fill in.", path.read_text(encoding="utf-8"))
         report = check_folder(folder, args.all, args.suite)
+        if getattr(args, "logger", ""): _recorded(folder, args.logger)
     except UserError as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)
     if report.facts: say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
     if report.ranges: say("", table(report.ranges, list(report.ranges[0])))
     say(*([""] if report.facts else []), *(report.faults or ["Nothing is wrong with it."]))
     return int(bool(report.faults))
+
+# %% ../nbs/90_cli.ipynb #5ha90002
+def _recorded(folder, logger:str):
+    "Show the first episodes of a dataset to another viewer."
+    from vlm4vla.sharing.recordings import record_dataset
+    if logger != "rerun": raise UserError(f"{logger} takes no datasets", "choose rerun")
+    path = record_dataset(folder, f"{Path(folder).resolve().name}.rrd")
+    say(f"Its first episodes are in {display_path(path)}; see them with `rerun {display_path(path)}`.", "")
 
 # %% ../nbs/90_cli.ipynb #9542cea4
 class Parser(argparse.ArgumentParser):
@@ -599,7 +742,9 @@ def _option(*names, **kw)->tuple:
 _out = _option("--output-dir", "--out", dest="out", default="", metavar="FOLDER", help="folder of the tables (results/)")
 _workers = _option("--workers", metavar="N", help="simulator environments at a time, of each evaluation (8)")
 _logger = _option("--log-to", old="--follow", dest="logger", default="", metavar="NAME",
-                  help="loggers that get the training curves: tensorboard, wandb, trackio, separated by commas (none)")
+                  help="loggers that get the training curves: tensorboard, wandb, trackio, rerun, separated by commas (none)")
+_rollouts = _option("--log-to", dest="logger", default="", metavar="NAME",
+                    help="loggers that get a table of the rollouts, and their videos: wandb, rerun, separated by commas (none)")
 _jobs = _option("--jobs", default=cores(), metavar="N",
                 help="notebooks at a time, each one training or one evaluation (the number of cores)")
 _names = _option("names", nargs="*", metavar="NAME",
@@ -634,6 +779,8 @@ def _slurm_options()->list:
 _backbone = _option("--backbone", action="append", metavar="NAME",
                     help="folder of a checkpoint, a repository of the hub (org/name@revision), or an entry; with --benchmark; "
                          "can be given again (none)")
+_timeout = _option("--timeout", default=30., metavar="SECONDS",
+                   help="how long a policy at an address may take for an answer (30)")
 _plugin = _option("--plugin", action="append", metavar="MODULE",
                   help="module or .py file that registers things of your own; can be given again (none)")
 _own = [
@@ -644,6 +791,8 @@ _own = [
     _plugin,
     _option("--set", action="append", metavar="FIELD=VALUE",
             help="set a field of the recipe, such as lr=1e-4 or steps=2000; can be given again (none)")]
+_recording = _option("--log-to", dest="logger", default="", metavar="NAME",
+                     help="rerun: write the first episodes as a recording that rerun shows (none)")
 
 # %% ../nbs/90_cli.ipynb #2c5b8696
 _EXAMPLE = """examples:
@@ -668,7 +817,8 @@ def _commands_that_work(command):
             own, together, {"where and how": [_out, _jobs]}, plan,
             example=example("train") + "  vlm4vla train qwen3-vl-2b__simpler-bridge__base__s0 --plan --gpus 8 --gpu a100")
     command(_evaluate, "Roll out trained experiments.", _names,
-            own, {"how it is evaluated": [_workers, _chunk_mode]}, {"where and how": [_out, _jobs]}, example=example("evaluate"))
+            own, {"how it is evaluated": [_workers, _chunk_mode, _timeout]}, {"where and how": [_out, _jobs, _rollouts]},
+            example=example("evaluate") + "  vlm4vla evaluate openpi://localhost:8000 --benchmark libero-spatial\n")
 
 # %% ../nbs/90_cli.ipynb #53b3f6b8
 def _commands_that_look(command):
@@ -692,12 +842,18 @@ def _commands_that_look(command):
             share("--correlation", None, "over backbones: how many show it? Such as 0.5 (none)"),
             _option("--benchmark", default="grinningface", metavar="NAME", help="whose measured episodes say how alike they are "
                                                                                "(grinningface)"), _out)
+    command(_predict, "Measure a backbone's cheap numbers, and say what they promise of the policy made from it.",
+            _option("backbone_said", metavar="BACKBONE", help="an entry of `backbones`, a folder or a hub id"),
+            _option("--probe-set", default="tabletop", metavar="NAME", help="whose images are shown (tabletop)"),
+            _option("--images", type=int, default=60, metavar="N", help="images (60, as the ladder's)"),
+            _option("--episodes", type=int, default=20, metavar="N", help="episodes of the expert (20, as the ladder's)"), _plugin, _out,
+            _format, example="example:\n  vlm4vla predict mini-qwen3-vl\n")
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
                                                              "folder)"), _backbone, _plugin, _out,
             _option("--watch", default=0, metavar="SECONDS", help="look again every so many seconds, until Ctrl-C (0: look once)"))
     command(_merge, "Put the parts that jobs have written into the tables.", _out)
-    command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.",
+    command(_data, "Say what a dataset is, how much of it there is, and what is wrong with it.", _recording,
             _option("action", choices=("check",), metavar="ACTION", help="check"),
             _option("path", metavar="PATH", help="folder of a dataset, an HDF5 file, or a name below a folder that VLM4VLA_DATA lists"),
             _option("--all", action="store_true", help="read every image, not only the first and last of each episode (off)"),
@@ -725,6 +881,42 @@ def _command_that_packs(command):
                     help="a Python of the node's version here, where the simulator has to be built (that on the PATH)"),
             _option("--no-simulator", action="store_true", help="leave out PyBullet, for nodes that only train (off)"),
             example=_WRITES_NODE)
+
+# %% ../nbs/90_cli.ipynb #5ha90006
+def _commands_that_share(command):
+    "Those by which policies leave the house."
+    licence = _option("--licence", default="", metavar="NAME", help="licence of its weights, where nobody states it (the backbone's)")
+    command(_push, "Send a policy to the hub as one whole folder, or write that folder.",
+            _option("policy", metavar="POLICY", help="folder of a policy, name of one of the zoo, or an experiment"),
+            _option("repo", metavar="USER/NAME", help="repository of the hub; made if it is not there"),
+            _option("--to", default="", metavar="FOLDER", help="only write the folder that would be sent (send it)"),
+            _option("--public", action="store_true", help="a new repository can be seen by everybody (only by you)"),
+            licence, _backbone, _plugin, _out,
+            example="example:\n  vlm4vla push grinningface-pretrained someone/placing-policy --to ./placing-policy\n")
+    command(_zoo, "List the small policies and backbones that ship or are recorded, with rates and hashes.", _out, _format)
+    command(_lerobot, "Write the plug-in for lerobot, or try it under lerobot's own Python.",
+            _option("action", choices=("plugin", "check"), metavar="ACTION", help="plugin or check"),
+            _option("policy", nargs="?", default="", metavar="POLICY", help="with check: folder or name of a policy"),
+            _option("--to", default="", metavar="FOLDER", help="with plugin: where the wheel goes (here)"),
+            _option("--benchmark", default="", metavar="NAME", help="with check: what the policy is rolled out on"),
+            _option("--data", default="", metavar="FOLDER", help="with check: a dataset for lerobot to open (none)"),
+            _option("--episodes", default=0, metavar="N", help="with check: episodes for lerobot-eval to roll out (0)"))
+
+# %% ../nbs/90_cli.ipynb #0c220003
+def _commands_outside(command):
+    "Those that speak with other people's tools."
+    command(_serve, "Have a policy answer at an address, for vla-eval and for `vlm4vla evaluate vla-eval://HOST:PORT`.",
+            _option("policy", metavar="POLICY", help="folder of a policy, name of one that ships, or an experiment"),
+            _option("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens (127.0.0.1, this machine alone)"),
+            _option("--port", default=8000, metavar="N", help="its port; 0: one that is free (8000)"),
+            _option("--benchmark", default="", metavar="NAME", help="whose numbers it speaks (what it was trained for)"),
+            _option("--n-action-steps", default=0, metavar="N", help="actions of a chunk that are executed (as its benchmark has it)"),
+            _option("--batch-size", default=8, metavar="N", help="rows of each call of the policy (8)"), _plugin, _out,
+            example="example:\n  vlm4vla serve grinningface-pretrained --port 8000\n")
+    command(_import, "Take rows from what vla-eval has measured, for `vlm4vla report` and `compare`.",
+            _option("path", metavar="PATH", help="an *_aggregate.json of vla-eval, or a folder of them"),
+            _option("--name", default="", metavar="NAME", help="what the policy is called (as its server called itself)"), _out)
+
 
 # %% ../nbs/90_cli.ipynb #131dbacd
 def _add(to, options)->dict: # name in the arguments → (old, new) option
@@ -766,7 +958,8 @@ def parser()->argparse.ArgumentParser:
         c = commands.add_parser(f.__name__.strip("_"), help=what, description=what, aliases=aliases, epilog=example,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         c.set_defaults(run=f, renamed=_add(c, options))
-    _commands_that_work(command); _commands_that_look(command); _command_that_packs(command)
+    _commands_that_work(command); _commands_that_look(command); _command_that_packs(command); _commands_that_share(command)
+    _commands_outside(command)
     return p
 
 # %% ../nbs/90_cli.ipynb #28f962be

@@ -56,6 +56,13 @@ def _beside(policy, seen:list)->dict: # argument of `act`; nothing for a policy 
                         "take `extra` and its observations hold what that names.")
     return dict(extra={k: np.stack([o[2][k] for o in seen]) for k in names}) if names else {}
 
+def _ask(policy, jobs, filled)->np.ndarray: # a chunk for each of `filled`
+    "Actions for a batch; who answers for episodes one by one, with `act_for`, is asked for those that wait and for no other."
+    images, words = np.stack([o[0] for o in filled]), [o[1] for o in filled]
+    if not hasattr(policy, "act_for"): return policy.act(images, words, **_beside(policy, filled))
+    given = dict(zip((j.place for j in jobs), policy.act_for(jobs)))
+    return np.stack([given.get(r, given[jobs[0].place]) for r in range(len(filled))])
+
 def call(
     policy, # Anything with `act(images, instructions)`; one that `observes` more is given that, too
     jobs:list[EpisodeJob], # Whoever is waiting
@@ -67,7 +74,7 @@ def call(
     if len(sides := {o[0].shape for o in rows.values()}) > 1:
         raise UserError(f"The simulator's images differ in size ({sides}); let it show all tasks in one.")
     filled = [rows.get(r, jobs[0].obs) for r in range(size)]
-    actions = np.asarray(policy.act(np.stack([o[0] for o in filled]), [o[1] for o in filled], **_beside(policy, filled)))
+    actions = np.asarray(_ask(policy, jobs, filled))
     if actions.dtype.kind not in "fiu": raise UserError(f"The policy returned actions of type {actions.dtype}, not numbers.")
     if actions.ndim != 3 or len(actions) != size or actions.shape[1] < n or actions.shape[2] != 7:
         raise UserError(f"The policy returned actions of shape {actions.shape} where ({size}, at least {n}, 7) is needed"
