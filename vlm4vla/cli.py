@@ -542,6 +542,7 @@ def _predict(args)->int:
                                                                         for r in said.itertuples()],
                           "success": [share(r.rate) and f"{share(r.rate)} [{share(r.low)}, {share(r.high)}]" for r in said.itertuples()],
                           "error": [share(v) for v in said.error]}, index=said.index)
+    if not said["of"].notna().any(): shown = shown[["value", "seconds"]]
     say(formatted(shown.reset_index(), args.format)); (_aside if args.format == "csv" else say)(*_promise(said, points))
     return 0
 
@@ -549,7 +550,7 @@ def _predict(args)->int:
 def _promise(said, points)->list: # lines
     "What the numbers come to, in words."
     if len(points) < 8:
-        return [f"{len(points)} backbones have both these numbers and a policy, too few to predict from; `vlm4vla run ladder` makes more."]
+        return [f"Backbones with both these numbers and a policy: {len(points)}, too few to predict from; `vlm4vla run ladder` makes more."]
     best = said.iloc[0]
     beyond = " It lies beyond all of the ladder, so the line is stretched." if best.outside else ""
     return [f"Of {len(points)} backbones, “{said.index[0]}” has misled least about families that were left out ({best.error:.0%} off in the "

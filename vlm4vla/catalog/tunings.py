@@ -91,7 +91,7 @@ def rungs_below(
     b:Rung, # That is wanted
 )->list: # of `Rung`s, itself the last
     "What the training of a rung passes on its way."
-    return [replace(b, name=b.name.replace(f"@{b.stage}", f"@{r}"), stage=r) for r in RUNGS[:RUNGS.index(b.stage)+1]]
+    return [backbones[b.name.replace(f"@{b.stage}", f"@{r}")] for r in RUNGS[:RUNGS.index(b.stage)+1]]
 
 def own_steps(
     b:TunedBackbone, # That is wanted
