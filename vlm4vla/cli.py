@@ -557,6 +557,24 @@ def _promise(said, points)->list: # lines
             f"mean). By it, a policy made by the ladder's recipe solves {best.rate:.0%} of unseen scenes [{best.low:.0%}, {best.high:.0%}]."
             + beyond]
 
+# %% ../nbs/90_cli.ipynb #be99b54b
+def _vqa(args)->int:
+    "Ask a backbone questions, or install what asks the field's."
+    from vlm4vla.harness.environment import HARNESS, install_harness
+    from vlm4vla.harness.measure import Asking, measure_vqa, vqa_state
+    _plugins(args)
+    if args.install: say(f"lmms-eval {install_harness(args.fresh)} is in {display_path(HARNESS.folder)}.")
+    if args.list: say(table(vqa_state(args.data), ["name", "asks", "by", "files"]))
+    if not args.backbone_said and (args.install or args.list): return 0
+    if not args.backbone_said: raise UserError("Name the backbone to ask, such as mini-qwen2.5-vl, and what it is asked; --list shows that.")
+    how = Asking(data=args.data, **{k: check_int(f"--{k.replace('_', '-')}", getattr(args, k), lo) for k, lo in _ASKED.items()})
+    rows = measure_vqa(_one_backbone(args.backbone_said), args.names, how, _out_of(args))
+    shown = [dict(r, score=f"{r['value']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]", by=r.get("harness", "vlm4vla")) for r in rows]
+    say(table(shown, ["vqa_benchmark", "split", "kind", "metric", "score", "n", "by"]))
+    return 0
+
+_ASKED = dict(images=1, limit=0, size=14, batch_size=1, most=1) # option → its least value
+
 # %% ../nbs/90_cli.ipynb #9ac40002
 def _pack(args)->int:
     "Write one file with everything that a node without a network needs beside the checkout."
@@ -919,6 +937,28 @@ def _commands_outside(command):
             _option("--name", default="", metavar="NAME", help="what the policy is called (as its server called itself)"), _out)
 
 
+# %% ../nbs/90_cli.ipynb #a9313e86
+def _command_that_asks(command):
+    "The one that measures question answering."
+    number = lambda name, default, what, **kw: _option(name, default=default, metavar="N", help=f"{what} ({default})", **kw)
+    command(_vqa, "Ask a backbone our question sets, or the field's benchmarks by lmms-eval, and write the scores.",
+            _option("backbone_said", nargs="?", default="", metavar="BACKBONE",
+                    help="an entry, a folder of a checkpoint, or a repository of the hub (org/name@revision)"),
+            _option("names", nargs="*", metavar="BENCHMARK",
+                    help="question sets, benchmarks, task files (.yaml) of lmms-eval; --list shows them (all question sets of ours)"),
+            {"what is asked": [
+                _option("--data", default="", metavar="FOLDER", help="of the benchmarks' files (what `hf download` has fetched)"),
+                number("--images", 100, "images that our own sets are asked about"),
+                number("--limit", 0, "questions of each task of lmms-eval; 0: all"),
+                number("--size", 224, "side of an image in pixels, where a family takes any"),
+                number("--batch-size", 64, "questions that pass at once"),
+                number("--max-new-tokens", 512, "tokens of an answer at most", dest="most")]},
+            {"where and how": [_out, _plugin]},
+            {"instead": [_option("--list", action="store_true", help="say what can be asked on this machine (off)"),
+                         _option("--install", action="store_true", help="make the environment of lmms-eval: minutes and 2 GB (off)"),
+                         _option("--fresh", action="store_true", help="with --install: make it anew (off)")]},
+            example="examples:\n  vlm4vla vqa mini-qwen2.5-vl\n  vlm4vla vqa ./my-vlm mmstar realworldqa --data ~/benchmarks\n")
+
 # %% ../nbs/90_cli.ipynb #131dbacd
 def _add(to, options)->dict: # name in the arguments → (old, new) option
     "Options, and groups of them under a title, for a command; those that had other names."
@@ -960,7 +1000,7 @@ def parser()->argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         c.set_defaults(run=f, renamed=_add(c, options))
     _commands_that_work(command); _commands_that_look(command); _command_that_packs(command); _commands_that_share(command)
-    _commands_outside(command)
+    _commands_outside(command); _command_that_asks(command)
     return p
 
 # %% ../nbs/90_cli.ipynb #28f962be

@@ -169,6 +169,15 @@ def _check_machine()->list:
                 "try again when its controller is up" if slurm else "run on a login node of a cluster, or: apt install slurm-client"),
     ]
 
+# %% ../../nbs/launch/06_doctor.ipynb #11f84fea
+def _check_harness()->dict:
+    "Whether the harness for question answering is installed."
+    from vlm4vla.harness.environment import HARNESS, harness_python, harness_version
+    what = f"harness {HARNESS.name}"
+    try: python = harness_python()
+    except UserError as e: return _finding(what, False, "not installed" if e.remedy.startswith("`") else e.said, HARNESS.command)
+    return _finding(what, True, f"{HARNESS.folder}, version {version}" if (version := harness_version()) else python)
+
 # %% ../../nbs/launch/06_doctor.ipynb #4a24393f
 def check_variables()->list:
     "Environment variables of ours that are set, as the commands read them; one whose name is nearly ours."
@@ -191,7 +200,7 @@ def check_up(
 )->list:
     "All findings."
     looks = (check_variables, _check_python, _check_packages, kernel_state, partial(_check_run, out), _check_assets, _check_machine,
-             _check_commit, check_gpu, _check_hub, _check_taught, check_simulators)
+             _check_commit, check_gpu, _check_hub, _check_taught, check_simulators, _check_harness)
     rows, told = [], set()
     for look in looks:
         try: found = look()
