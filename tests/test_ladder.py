@@ -11,11 +11,13 @@ from vlm4vla.results.tables import append
 
 def points(n=24, families=4, noise=.05, seed=0):
     r = np.random.default_rng(seed); x = r.uniform(0, 1, n)
-    return pd.DataFrame(dict(family=np.arange(n)%families, rate=(.2 + .6*x + r.normal(0, noise, n)).clip(0, 1), seeds=1, good=x, bad=r.normal(0, 1, n)))
+    rate = (.2 + .6*x + r.normal(0, noise, n)).clip(0, 1)
+    return pd.DataFrame(dict(family=np.arange(n)%families, rate=rate, seeds=1, good=x, bad=r.normal(0, 1, n)))
 
 @pytest.mark.parametrize("name,said", (("mini-qwen3-vl@", "nothing is kept at ''"), ("mini-qwen3-vl@5000", "nothing is kept at"),
                                        ("mini-qwen3-vl@500-s", "-s1"), ("mini-qwen3-vl@500-s01", "-s1"), ("mini-qwen3-vl@500-sx", "-s1"),
-                                       ("qwen3-vl-4b@500", "only small VLMs"), ("mini-qwen3-vl+robopoint@500", "nothing called .robopoint@500. is taught"),
+                                       ("qwen3-vl-4b@500", "only small VLMs"),
+                                       ("mini-qwen3-vl+robopoint@500", "nothing called .robopoint@500. is taught"),
                                        ("mini-qwen9@500", "mini-qwen")))
 def test_a_wrong_rung_is_one_sentence(name, said):
     assert name not in backbones
@@ -53,7 +55,8 @@ def test_what_only_families_have_in_common_is_nothing_within():
 def test_a_prediction_is_the_line_s_and_its_interval_holds():
     inside = 0
     for seed in range(60):
-        p = points(25, seed=seed); train, new = p[:-1], p.iloc[-1]; said = predict_rate(train, "good", new.good); inside += said.low <= new.rate <= said.high
+        p = points(25, seed=seed); train, new = p[:-1], p.iloc[-1]; said = predict_rate(train, "good", new.good)
+        inside += said.low <= new.rate <= said.high
         slope, intercept = np.polyfit(train.good, train.rate, 1); assert abs(said.rate - np.clip(slope*new.good + intercept, 0, 1)) < 1e-6
     assert inside >= 52 # 57 are expected, and fewer than 52 come once in a hundred times
 
@@ -66,26 +69,28 @@ def test_numbers_that_vary_nowhere_or_are_unknown():
     with pytest.raises(UserError, match="too few to predict from"): predict_rate(p[:7], "good", .5)
 
 def test_both_sides_meet_in_the_tables(tmp_path):
-    rows = lambda b, v: [dict(run_id=b, backbone=b, probe_set="tabletop", predictor="vqa", kind=k, metric="accuracy", value=v + i, ci_low=0., ci_high=1.,
-                              n=60, groups=60, seconds=1.) for i, k in enumerate(("all", "block")[:1 + (b != "mini-kosmos-2")])]
-    score = lambda r, v: dict(run_id=r, benchmark="grinningface", split="val", task="all", metric="success", value=v, ci_low=0., ci_high=1., n=100,
-                              failed=0, method="Wilson 95 %, chunk 5 of 10")
+    rows = lambda b, v: [dict(run_id=b, backbone=b, probe_set="tabletop", predictor="vqa", kind=k, metric="accuracy", value=v + i, ci_low=0.,
+                              ci_high=1., n=60, groups=60, seconds=1.) for i, k in enumerate(("all", "block")[:1 + (b != "mini-kosmos-2")])]
+    score = lambda r, v: dict(run_id=r, benchmark="grinningface", split="val", task="all", metric="success", value=v, ci_low=0., ci_high=1.,
+                              n=100, failed=0, method="Wilson 95 %, chunk 5 of 10")
     kept = []
     for i, b in enumerate(("mini-qwen3-vl", "mini-internvl", "mini-kosmos-2", "mini-paligemma")):
         append("predictors", rows(b, .1*i), tmp_path)
         for s in range(1 + (i == 0)):
             if b == "mini-paligemma": continue # has no policy
             r = f"{b}__grinningface__adapt-full__s{s}"
-            append("runs", [dict(run_id=r, kind="eval", backbone=b, benchmark="grinningface", variant="adapt-full", seed=s, step=1, checkpoint="x",
-                                 status="done", git_sha="x", started="2026-01-01T00:00:00", seconds=1.)], tmp_path)
+            append("runs", [dict(run_id=r, kind="eval", backbone=b, benchmark="grinningface", variant="adapt-full", seed=s, step=1,
+                                 checkpoint="x", status="done", git_sha="x", started="2026-01-01T00:00:00", seconds=1.)], tmp_path)
             kept.append(score(r, .2*i + .1*s))
     pd.DataFrame(kept).to_csv(tmp_path/"scores.csv", index=False)
     p = ladder_points("tabletop", out=tmp_path)
     assert p.index.tolist() == ["mini-qwen3-vl", "mini-kosmos-2", "mini-internvl"] and p.rate.tolist() == pytest.approx([.05, .4, .2])
     assert p.seeds.tolist() == [2, 1, 1] and [c for c in p][3:] == ["vqa: all"] # what one backbone lacks is no number of the ladder
-    said = placed_on_ladder(rows("mini-qwen3-vl", .1), p); assert said.above.isna().all() and said.index.tolist() == ["vqa: all", "vqa: block"]
+    said = placed_on_ladder(rows("mini-qwen3-vl", .1), p)
+    assert said.above.isna().all() and said.index.tolist() == ["vqa: all", "vqa: block"]
 
-@pytest.mark.parametrize("argv,said", ((["predict", "mini-qwen3-v"], "mini-qwen3-vl"), (["predict", "nobody/nothing/here"], "nobody/nothing/here"),
+@pytest.mark.parametrize("argv,said", ((["predict", "mini-qwen3-v"], "mini-qwen3-vl"),
+                                       (["predict", "nobody/nothing/here"], "nobody/nothing/here"),
                                        (["predict", "mini-qwen3-vl", "--probe-set", "tabltop"], "did you mean 'tabletop'"),
                                        (["predict", "mini-qwen3-vl", "--images", "2"], "at least 5 images")))
 def test_predict_says_what_is_wrong(argv, said, capsys):
