@@ -25,7 +25,7 @@ setup(
     author=facts["author"], license=facts["license"], keywords=facts["keywords"].split(", "),
     classifiers=lines(facts["classifiers"]),
     long_description=(ROOT/"README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
-    packages=find_packages(include=["vlm4vla", "vlm4vla.*"]), package_data={"vlm4vla": ["assets/**/*"]}, include_package_data=False,
+    packages=find_packages(include=["vlm4vla", "vlm4vla.*"]), package_data={"vlm4vla": ["py.typed", "assets/**/*"]}, include_package_data=False,
     install_requires=lines(facts["requirements"]),
     extras_require={k: lines(v) for k, v in own("extras").items()},
     entry_points={"console_scripts": [f"{k} = {v}" for k, v in own("scripts").items()]},

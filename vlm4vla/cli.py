@@ -616,7 +616,7 @@ def _lerobot(args)->int:
     from vlm4vla.sharing.lerobot import check_lerobot, compare_lerobot, write_plugin
     if args.action == "plugin":
         path = write_plugin(args.to or ".")
-        say(f"{display_path(path)}; in lerobot's environment: pip install {display_path(path)}"); return 0
+        say(f"{display_path(path)}; in lerobot's environment: pip install {display_path(path)} && pip install --no-deps vlm4vla"); return 0
     if not args.policy or not args.benchmark:
         raise UserError("Name the policy to try, and the benchmark it is for: vlm4vla lerobot check POLICY --benchmark NAME.")
     from vlm4vla.sharing.hub import policy_folder, write_folder

@@ -1,4 +1,4 @@
-"""TensorBoard, Weights & Biases or trackio get the curves of a run, if asked to.
+"""TensorBoard, Weights & Biases, trackio or rerun get the curves of a run, if asked to.
 
 Docs: https://vlm4vla.github.io/vlm4vla/training/loggers.html.md"""
 
@@ -40,8 +40,17 @@ def _trackio(e, folder, step):
     run = trackio.init(project="vlm4vla", name=e.run_id, resume="allow", config=asdict(e.recipe))
     return run.log, run.finish
 
+def _rerun(e, folder, step):
+    import rerun as rr
+    stream, at = rr.RecordingStream("vlm4vla", recording_id=e.run_id), Path(folder)/"rerun"; at.mkdir(parents=True, exist_ok=True)
+    stream.save(str(at/f"{step}.rrd")) # a run that goes on adds a file; a viewer shows those of one run as one
+    def log(facts, step):
+        stream.set_time("step", sequence=int(step))
+        for k,v in facts.items(): stream.log(f"training/{k}", rr.Scalars(float(v)))
+    return log, lambda: (stream.flush(), stream.disconnect())
+
 # name → (experiment, folder, first step) → a function that logs (facts, step), one that ends
-loggers = dict(tensorboard=_tensorboard, wandb=_wandb, trackio=_trackio)
+loggers = dict(tensorboard=_tensorboard, wandb=_wandb, trackio=_trackio, rerun=_rerun)
 
 # %% ../../nbs/training/06_loggers.ipynb #b3180ae7
 def check_loggers(
