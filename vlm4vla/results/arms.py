@@ -106,7 +106,8 @@ def arm_label(
 )->str:
     "An arm in print: what the backbone was taught, and the variant unless it is the full one."
     taught, _, variant = arm.rpartition(": ")
-    way = variant.partition("-")[2].replace("-", " ") if variant.startswith("adapt-") else variant
+    way = variant.partition("-")[2] if variant.startswith("adapt-") else variant
+    base, *changed = way.split("+"); way = ", ".join(c.replace("_", " ").replace("-", " ") for c in changed) or base.replace("-", " ")
     if not taught: return way
     label = backbones[f"{next(iter(backbones))}+{taught}"].label.partition(" + ")[2]
     return label if way in ("full", "base") else f"{label}, {way}"
