@@ -234,12 +234,17 @@ class Rung(TunedBackbone):
 
 def _on_the_way(base:Backbone, name:str, said:str)->Rung:
     "The backbone that a name with an @ means, or a `UserError` that says which part is wrong."
-    stage, mark, seed = said.partition("-s")
+    from vlm4vla.catalog.sets import question_sets
+    what, mark, seed = said.partition("-s"); taught, _, stage = what.rpartition("-"); taught = taught or "tabletop"
     if base.kind not in ("mini", "tiny"):
         raise UserError(f"There is no backbone {name!r}: only small VLMs are made here and kept on their way, and {base.name!r} is none; "
                         "begin the name with mini-.")
     if stage not in RUNGS: raise UserError(f"There is no backbone {name!r}: nothing is kept at {stage!r}{near_miss(stage, RUNGS)}")
+    if taught not in question_sets or not question_sets[taught].pictures:
+        sets = [n for n, q in question_sets.items() if q.pictures]
+        raise UserError(f"There is no backbone {name!r}: nothing is pretrained on questions called {taught!r}{near_miss(taught, sets)}")
     if mark and not (seed.isdigit() and seed == str(int(seed)) != "0"):
         raise UserError(f"There is no backbone {name!r}: behind -s stands another seed than 0, as in {base.name}@{stage}-s1.")
-    return Rung(name=name, label=f"{base.label} @ {said}", family=base.family, base=base.name, stage=stage, seed=int(seed or 0),
+    return Rung(name=name, label=f"{base.label} @ {said}", family=base.family, base=base.name, taught=taught, stage=stage,
+                seed=int(seed or 0),
                 params_b=base.params_b, color=base.color, micro_batch=base.micro_batch)

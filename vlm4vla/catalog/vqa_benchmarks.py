@@ -49,8 +49,8 @@ _add("mmmu", "MMMU", "mmmu_val", "mmmu_acc", "lmms-lab-encoder/MMMU", shows="ima
 _add("mathvista", "MathVista", "mathvista_testmini_cot", "llm_as_judge_eval", "AI4Math/MathVista", top=100., judged=True)
 _add("mathvision", "MathVision", "mathvision_test", "mathvision_standard_eval", "MathLLMs/MathVision", top=100.)
 _add("countbenchqa", "CountBenchQA", "countbenchqa", "acc", "vikhyatk/CountBenchQA")
-_add("refcoco", "RefCOCO", "refcoco_bbox_rec_val refcoco_bbox_rec_testA refcoco_bbox_rec_testB refcoco+_bbox_rec_val refcoco+_bbox_rec_testA "
-     "refcoco+_bbox_rec_testB refcocog_bbox_rec_val refcocog_bbox_rec_test", "refcoco_ACC@0.5",
+_add("refcoco", "RefCOCO", "refcoco_bbox_rec_val refcoco_bbox_rec_testA refcoco_bbox_rec_testB refcoco+_bbox_rec_val "
+     "refcoco+_bbox_rec_testA refcoco+_bbox_rec_testB refcocog_bbox_rec_val refcocog_bbox_rec_test", "refcoco_ACC@0.5",
      "lmms-lab-encoder/RefCOCO lmms-lab-encoder/RefCOCOplus lmms-lab-encoder/RefCOCOg")
 _add("gpqa", "GPQA", "gpqa_diamond_cot_zeroshot", "exact_match", "Idavidrein/gpqa", shows="text", gated=True)
 _add("omnispatial", "OmniSpatial", "omnispatial_test", "omnispatial", "pangyyyyy/OmniSpatial")

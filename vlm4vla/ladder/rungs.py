@@ -21,7 +21,7 @@ from ..vlm.loading import Encoder, load_model
 from ..vlm.pretrain import competence_report, pretrain
 
 # %% ../../nbs/ladder/01_rungs.ipynb #dac4b975
-def _state_of(b:Rung)->Path: return cache_dir()/"pretrain"/f"{b.base}-s{b.seed}"
+def _state_of(b:Rung)->Path: return cache_dir()/"pretrain"/f"{b.base}-{b.taught}-s{b.seed}"
 
 def _begin(b:Rung)->tuple: # model with its first weights, encoder
     "A small VLM that has learnt nothing."

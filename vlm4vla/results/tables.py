@@ -6,8 +6,8 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/tables.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow',
-           'VqaScoreRow', 'SizeRow', 'BenchRow', 'PredictorRow', 'ProbeRow', 'Table', 'frame', 'load', 'append',
-           'done_keys', 'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
+           'VqaScoreRow', 'SizeRow', 'BenchRow', 'PredictorRow', 'AnswerRow', 'ProbeRow', 'Table', 'frame', 'load',
+           'append', 'done_keys', 'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../../nbs/results/02_tables.ipynb #75e6bf41
 import json, math, secrets
@@ -183,6 +183,21 @@ class PredictorRow:
     seconds:float # What the predictor cost once the backbone was loaded: processor seconds, or wall clock on a GPU
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerRow:
+    "What a VLM said to one question about the scene of an episode."
+    run_id:str # Run whose weights answered, or the backbone
+    backbone:str # Entry of `backbones`
+    benchmark:str # Entry of `benchmarks`
+    split:str # Set of episodes
+    task:str # Task of the benchmark
+    episode:int # As among the episodes: the same scene
+    kind:str # Kind of question
+    question:str # In words
+    said:str # The answer
+    truth:str # What is right
+    correct:bool # Whether it was taken for right
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeRow:
     "One number about what is inside a backbone or a policy's VLM."
     run_id:str # Run whose weights were looked into, or the backbone
@@ -232,6 +247,7 @@ for t in (Table(name="episodes", file="episodes.parquet", row=EpisodeRow, key=ep
           Table(name="sizes", file="sizes.csv", row=SizeRow, key=("backbone", "part"), ordered=True),
           Table(name="counts", file="counts.csv", row=Counts, key=("backbone", "benchmark", "variant"), ordered=True),
           Table(name="predictors", file="predictors.csv", row=PredictorRow, key=("run_id", "probe_set", "predictor", "kind", "metric")),
+          Table(name="answers", file="answers.parquet", row=AnswerRow, key=("run_id", "benchmark", "split", "task", "episode", "kind")),
           Table(name="probes", file="probes.csv", row=ProbeRow,
                 key=("run_id", "step", "probe_set", "part", "place", "layer", "kind", "metric")),
           Table(name="bench", file="bench.csv", row=BenchRow, key=("name", "subject", "hardware", "git_sha", "date"), ordered=True)):

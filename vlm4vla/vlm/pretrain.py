@@ -65,7 +65,7 @@ _KEPT = dict(aligned_lr_mult=.1) # what was aligned must not drift
 
 def _stages(questions:QuestionSet, lr:float)->dict: # stage → its training, and what that is given
     return dict(align=(align, dict(about=questions.about(), batch_size=64, lr=4/3*lr, warmup=50)),
-                bind=(sft, dict(questions=questions, batch_size=64, n_questions=1, weights={"places": 3, "which card": 1}, lr=2*lr,
+                bind=(sft, dict(questions=questions, batch_size=64, n_questions=1, weights=questions.binding, lr=2*lr,
                                 warmup=100, freeze_vision=True, **_KEPT)),
                 questions=(sft, dict(questions=questions, batch_size=16, n_questions=5, lr=lr, warmup=100, **_KEPT)))
 

@@ -107,6 +107,7 @@ def _texts()->list[str]:
 
 question_sets.add(QuestionSet(name="knowledge", ask=questions, weights=_WEIGHTS, texts=_texts,
                               aligned="vlm4vla.tasks.knowledge.alignment:KNOWLEDGE",
+                              binding={"places": 3, **{f"choose {t}": 1 for t in topics}},
                               pictures="vlm4vla.tasks.knowledge.questions:knowledge_pictures",
                               tolerance=dict(point=5, block=5, gripper=5, height=2, offset=2)))
 

@@ -135,7 +135,7 @@ def _texts()->list[str]:
     return texts
 
 question_sets.add(QuestionSet(name="tabletop", ask=questions, weights=_WEIGHTS, texts=_texts,
-                              aligned="vlm4vla.tasks.tabletop.alignment:TABLETOP",
+                              aligned="vlm4vla.tasks.tabletop.alignment:TABLETOP", binding={"places": 3, "which card": 1},
                               pictures="vlm4vla.tasks.tabletop.questions:training_pictures",
                               tolerance=dict(point=5, block=5, gripper=5, height=2, offset=2)))
 
@@ -182,6 +182,7 @@ def kept_pictures(
 def training_pictures(
     n:int, # How many
     size:int, # Side, in pixels
+    split:str="vqa", # Or `vqa_test`, for measuring
 )->tuple[np.ndarray,list[dict]]: # images (n, size, size, 3) uint8, what each shows
-    "Images to ask about beside a policy's training, rendered once."
-    return kept_pictures(n, lambda folder, b: picture_block(folder, "vqa", b, size))
+    "Images to ask about, in a pretraining or beside a policy's training, rendered once."
+    return kept_pictures(n, lambda folder, b: picture_block(folder, split, b, size))
