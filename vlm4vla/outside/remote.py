@@ -58,7 +58,7 @@ class _Line:
     def __init__(self, where:Address, limit:float):
         self.where, self.limit, client = where, limit, need("websockets.sync.client", "serve")
         quiet = dict(compression=None, max_size=None, ping_interval=None, open_timeout=limit, close_timeout=1, proxy=None)
-        with self.failing(): self.ws = client.connect(f"ws://{where.at}", **quiet)
+        with self.failing(): self.open = client.connect(f"ws://{where.at}", **quiet); self.ws = self.open.__enter__()
 
     @contextmanager
     def failing(self):
@@ -85,7 +85,7 @@ class _Line:
             raise UserError(f"What came from {self.where} is no {self.where.protocol} message ({type(e).__name__}: {e})",
                             "look whether another protocol is spoken there") from None
 
-    def close(self): self.ws.close()
+    def close(self): self.open.__exit__(None, None, None)
 
 # %% ../../nbs/outside/05_remote.ipynb #4e3001b1
 def _pack_array(x):

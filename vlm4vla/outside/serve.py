@@ -50,6 +50,7 @@ def load_policy(
     from vlm4vla.training.loop import set_threads
     from vlm4vla.training.processes import init_process_group
     set_threads()
+    if is_openvla(said) and not benchmark: raise UserError("An OpenVLA does not say what it is asked on", "add --benchmark")
     with tempfile.TemporaryDirectory() as d:
         if is_openvla(said): given_policy(said); folder = Path(d)/"policy"; place_openvla(said, folder, benchmark)
         else: folder = find_policy(said, out)
