@@ -1,9 +1,8 @@
 "Question answering by the field's harness: what is wrong is said, what is cut off goes on, and its scores are ours."
 import json, subprocess, sys
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import pytest
 from vlm4vla.catalog.backbones import backbones
-from vlm4vla.catalog.sets import question_sets
 from vlm4vla.catalog.vqa_benchmarks import vqa_benchmarks
 from vlm4vla.core import UserError
 from vlm4vla.harness import environment, files, measure, reader
@@ -12,7 +11,6 @@ from vlm4vla.results.tables import load
 
 ROOT = Path(__file__).resolve().parent.parent
 MINI = "mini-qwen2.5-vl"
-WORDS = ("which card", "held", "colour", "what") # kinds whose answer is its very words
 
 def command(*words, **env):
     import os
@@ -73,33 +71,21 @@ def installed():
     try: return environment.harness_python()
     except UserError as e: pytest.skip(f"{e} This test compares its scores with ours.")
 
-def task(folder, n=12):
-    "Our questions about images of a probe set, as a task for the harness; what we asked, and the right answers."
-    name, probe = next(iter(measure.own_sets().items())); q = question_sets[name]
-    images, scenes = probe.scenes(n, 96)
-    asked = [(i, *x) for i, s in enumerate(scenes) for x in q.ask(s.state, np.random.default_rng([0, i]), WORDS)]
-    shown, questions, answers = images[[a[0] for a in asked]], [a[2] for a in asked], [a[3] for a in asked]
-    return files.write_task(folder, "our_questions", shown, questions, answers), shown, questions, answers
+def task(folder, n=12): return measure.write_own(folder, next(iter(measure.own_sets())), n, 96)
 
 def test_the_harness_scores_as_we_do(tmp_path):
-    installed()
-    from vlm4vla.vlm.loading import Encoder
-    from vlm4vla.vlm.vqa import correct, generate_answer
-    path, images, questions, answers = task(tmp_path); b = backbones[MINI]
-    model, enc = reader.load_answerer(b), Encoder(b)
-    shown = np.stack([reader.one_image([im], enc.facts["size"]) for im in images])
-    ours = np.mean([correct(s, a) for s, a in zip(generate_answer(model, enc, shown, questions), answers)])
+    installed(); path = task(tmp_path); ours = measure.ask_here(backbones[MINI], path)[0]
     done = command("vqa", MINI, path, "--out", tmp_path/"out")
     assert done.returncode == 0, done.stderr
     row = load("vqa_measured", tmp_path/"out").iloc[0]
-    assert row.value == pytest.approx(ours, abs=1e-12) and 0 < ours < 1 and row.n == len(questions)
+    assert row.value == pytest.approx(ours["value"], abs=1e-12) and 0 < row.value < 1 and row.n == ours["n"]
     assert (row.harness, row.version, row.metric) == ("lmms-eval", "0.7.3", "exact_match")
     assert row.ci_low < row.value < row.ci_high
     again = command("vqa", MINI, path, "--out", tmp_path/"out")
     assert again.returncode == 0 and load("vqa_measured", tmp_path/"out").iloc[0].value == row.value
 
 def test_a_broken_task_is_said(tmp_path):
-    installed(); path, *_ = task(tmp_path, 1)
+    installed(); path = task(tmp_path, 1)
     path.with_suffix(".parquet").write_bytes(b"PAR1")
     done = command("vqa", "tiny-qwen2.5-vl", path, "--out", tmp_path/"out")
     assert done.returncode == 2 and "The harness could not ask our_questions" in done.stderr and "Traceback" not in done.stderr
@@ -109,10 +95,13 @@ def test_a_broken_task_is_said(tmp_path):
 
 def test_a_benchmark_of_the_study_from_local_files(tmp_path):
     "Its own task of the harness, on a file of the published form with our images in it."
-    installed(); _, images, questions, answers = task(tmp_path/"own", 2)
+    import pyarrow as pa, pyarrow.parquet as pq
+    installed(); own = pq.read_table(task(tmp_path/"own", 2).with_suffix(".parquet")).drop_columns("answer")
+    own = own.append_column("number", pa.array(range(len(own))))
+    said = dict(image=dict(_type="Image"), question=dict(dtype="string", _type="Value"), number=dict(dtype="int64", _type="Value"))
+    own = own.replace_schema_metadata(dict(huggingface=json.dumps(dict(info=dict(features=said)))))
     where = tmp_path/"vikhyatk"/"CountBenchQA"/"data"; where.mkdir(parents=True)
-    table = pd.DataFrame(dict(image=[dict(bytes=files._png(im), path=None) for im in images], question=questions, number=range(len(images))))
-    table.to_parquet(where/"test-00000-of-00001.parquet")
+    pq.write_table(own, where/"test-00000-of-00001.parquet")
     done = command("vqa", MINI, "countbenchqa", "--data", tmp_path, "--out", tmp_path/"out", "--limit", 4, "--max-new-tokens", 4)
     assert done.returncode == 0, done.stderr
     row = load("vqa_measured", tmp_path/"out").iloc[0]

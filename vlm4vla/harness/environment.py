@@ -10,6 +10,8 @@ __all__ = ['HARNESS', 'harness_python', 'harness_version', 'harness_variables', 
 # %% ../../nbs/harness/01_environment.ipynb #hne1004
 import os, shutil, tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from ..catalog.backbones import hub_folder
 from ..catalog.benchmarks import MADE, python_setting, simulators_dir, worker_environment
 from ..core import UserError, cache_dir, home, locked, progress, write_json
 from ..sim.install import Making, Simulator, _add_packages, _recipe_hash, base_python, made, shown_package
@@ -27,7 +29,7 @@ HARNESS = _Harness(
     name="lmms-eval", label="lmms-eval", needs="lmms_eval",
     packages=("torch==2.13.0", "transformers==5.23.0", "datasets", "accelerate", "evaluate", "sacrebleu", "scikit-learn", "scipy", "pandas",
               "pytablewriter", "tenacity", "loguru", "pydantic", "python-dotenv", "dill", "pytz", "httpx", "requests", "openai", "openpyxl",
-              "nltk", "av<16", "decord", "opencv-python-headless", "Levenshtein", "latex2sympy2", "fastcore"),
+              "nltk", "pillow", "filelock<4", "av<16", "decord", "opencv-python-headless", "Levenshtein", "latex2sympy2", "fastcore"),
     alone=("lmms-eval==0.7.3",), licences={"lmms-eval": "MIT", "PyAV, decord": "BSD-3-Clause, Apache-2.0"})
 
 # %% ../../nbs/harness/01_environment.ipynb #hne1010
@@ -44,8 +46,10 @@ def harness_python()->str:
 
 def harness_version()->str: # empty where it is not installed
     "The version that is installed."
-    found = sorted(HARNESS.folder.glob("lib/python*/site-packages/lmms_eval-*.dist-info"))
-    return found[-1].name.split("-")[1].removesuffix(".dist") if made(HARNESS) and found else ""
+    try: place = Path(harness_python()).parent.parent
+    except UserError: return ""
+    found = sorted(place.glob("lib/python*/site-packages/lmms_eval-*.dist-info"))
+    return found[-1].name.split("-")[1].removesuffix(".dist") if found else ""
 
 # %% ../../nbs/harness/01_environment.ipynb #hne1012
 def harness_variables(
@@ -54,7 +58,7 @@ def harness_variables(
 )->dict: # name → value
     "What the harness's processes are started with: no network, no noise, and the folders of this process."
     return worker_environment(python, {}, PYTHONPATH=str(shown), VLM4VLA_CACHE=str(cache_dir()), VLM4VLA_HOME=str(home()),
-        HF_HOME=str(cache_dir()/"harness"/"home"), HF_HUB_CACHE=str(cache_dir()/"harness"/"home"/"hub"), HF_HUB_OFFLINE="1",
+        HF_HOME=str(cache_dir()/"harness"/"home"), HF_HUB_CACHE=str(hub_folder("a/b").parent), HF_HUB_OFFLINE="1",
         HF_DATASETS_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TRANSFORMERS_VERBOSITY="error", PYTHONWARNINGS="ignore",
         TOKENIZERS_PARALLELISM="false")
 

@@ -206,11 +206,14 @@ def _short(e)->str: return f"{type(e).__name__}: {' '.join(str(e).split())[:300]
 
 def _evaluated(config:dict, model, job)->dict: # task, questions, metric → value
     "What the harness says of one task."
+    from lmms_eval.api.task import ConfigurableTask
     from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.tasks import TaskManager
     name = config["task"]
     try:
-        found = simple_evaluate(model, tasks=[config], limit=job["limit"] or None, bootstrap_iters=0, log_samples=False, verbosity="ERROR",
-                                cli_args=SimpleNamespace(output_path=job["scratch"], process_with_media=False), process_docs_parallel=1)
+        found = simple_evaluate(model, tasks=[ConfigurableTask(config=config)], limit=job["limit"] or None, bootstrap_iters=0,
+                                task_manager=TaskManager("ERROR", include_defaults=False), log_samples=False, process_docs_parallel=1,
+                                cli_args=SimpleNamespace(output_path=job["scratch"], process_with_media=False), verbosity="ERROR")
     except UserError: raise
     except BaseException as e: # some tasks end the process when a file is not there
         if isinstance(e, KeyboardInterrupt): raise
@@ -222,10 +225,13 @@ def run_job(
     job:dict, # What `measure_benchmark` asks for
 )->list: # of dicts: task, n, values
     "Load a VLM, and have the harness ask it."
+    import huggingface_hub
     from vlm4vla.vlm.loading import Encoder
     for b in job["others"]: backbones.add(b)
-    b = job["backbone"]; configs = _configs(job)
-    reader = Reader(load_answerer(b), Encoder(b, job["size"]), Kept(job["kept"]), job["batch_size"], job["most"],
+    b = job["backbone"]; model = load_answerer(b)
+    huggingface_hub.constants.HF_HUB_CACHE = job["hub"] # the VLM is read; where tasks look are links to their files
+    configs = _configs(job)
+    reader = Reader(model, Encoder(b, job["size"]), Kept(job["kept"]), job["batch_size"], job["most"],
                     told=lambda done, total: print(done, total, file=job["progress"], flush=True))
     return [_evaluated(c, harness_model(reader), job) for c in configs]
 

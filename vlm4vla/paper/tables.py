@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ..core import UserError, Registry
 from ..catalog.benchmarks import benchmarks
+from ..catalog.vqa_benchmarks import vqa_benchmarks
 from ..results.tables import load
 from ..results.stats import constant_interval, separate_samples, round_steady, wilson
 
@@ -50,9 +51,7 @@ paper_tables.add(PaperTable(name="vlaser", label="WidowX", source="arXiv 2510.11
                             about="a sibling: questions of any kind and of the same simulator"))
 
 # %% ../../nbs/paper/01_tables.ipynb #692f9713
-CAPABILITY = ("MMBench v1.1 (en)", "MMStar", "BLINK", "HallusionBench", "AI2D", "OCRBench", "MVBench", "VideoMME", "MMMU", "MathVista",
-              "MathVision", "CountBenchQA", "RefCOCO",
-              "GPQA", "OmniSpatial", "RealWorldQA", "ERQA", "VSI-Bench") # whose mean is the x axis of Figure 3, by A.4 of the paper
+CAPABILITY = tuple(b.label for b in vqa_benchmarks.values()) # whose mean is the x axis of Figure 3, by A.4 of the paper
 
 def reported(
     name:str, # Entry of `paper_tables`
