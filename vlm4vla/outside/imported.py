@@ -124,6 +124,7 @@ def import_results(
     rebuild_scores(out)
     return {r: {k: len(run[k]) for k in ("episodes", "failures")} for r, run in told.items()}
 
+# %% ../../nbs/outside/04_imported.ipynb #1b9001b5
 def _write_run(run_id, name, run, out, began):
     "Rows, the run's own row, its account."
     for table in ("episodes", "failures"):

@@ -48,6 +48,7 @@ def ready_batch(
     waiting = sum(h.state == "waiting" for h in hands)
     return list(rows.values()) if rows and (not busy or len(rows) >= (busy + waiting)/2) else []
 
+# %% ../../nbs/sim/03_rollout.ipynb #80f06aeb
 def _beside(policy, seen:list)->dict: # argument of `act`; nothing for a policy that asks for nothing
     "What a policy observes beside images and instructions."
     names = getattr(policy, "observes", ())
@@ -63,6 +64,7 @@ def _ask(policy, jobs, filled)->np.ndarray: # a chunk for each of `filled`
     given = dict(zip((j.place for j in jobs), policy.act_for(jobs)))
     return np.stack([given.get(r, given[jobs[0].place]) for r in range(len(filled))])
 
+# %% ../../nbs/sim/03_rollout.ipynb #80f06aec
 def call(
     policy, # Anything with `act(images, instructions)`; one that `observes` more is given that, too
     jobs:list[EpisodeJob], # Whoever is waiting
