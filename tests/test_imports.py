@@ -15,7 +15,7 @@ def rooms():
 ROOMS = rooms()
 MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py")) if not p.stem.startswith("_")
            and "assets" not in p.parts}
-WITH_TORCH = ("training", "vlm", "heads", "auxiliary", "policy", "probing", "ladder", "tasks") # rooms in which a module may import torch at its top
+WITH_TORCH = ("training", "vlm", "heads", "auxiliary", "policy", "probing", "ladder", "tasks") # where a module may import torch at its top
 WITHOUT = {"training.loggers", "auxiliary.answers", "auxiliary.metrics", "auxiliary.rows", "auxiliary.containers",
            "auxiliary.records", "auxiliary.checks", "ladder.predictions"} # modules of these that other rooms lean on without it
 TASKS = sorted({m.split(".")[1] for m in MODULES if m.startswith("tasks.")})

@@ -69,8 +69,9 @@ def test_numbers_that_vary_nowhere_or_are_unknown():
     with pytest.raises(UserError, match="too few to predict from"): predict_rate(p[:7], "good", .5)
 
 def test_both_sides_meet_in_the_tables(tmp_path):
-    rows = lambda b, v: [dict(run_id=b, backbone=b, probe_set="tabletop", predictor="vqa", kind=k, metric="accuracy", value=v + i, ci_low=0.,
-                              ci_high=1., n=60, groups=60, seconds=1.) for i, k in enumerate(("all", "block")[:1 + (b != "mini-kosmos-2")])]
+    kinds = lambda b: ("all", "block")[:1 + (b != "mini-kosmos-2")]
+    rows = lambda b, v: [dict(run_id=b, backbone=b, probe_set="tabletop", predictor="vqa", kind=k, metric="accuracy", value=v + i, ci_low=0,
+                              ci_high=1., n=60, groups=60, seconds=1.) for i, k in enumerate(kinds(b))]
     score = lambda r, v: dict(run_id=r, benchmark="grinningface", split="val", task="all", metric="success", value=v, ci_low=0., ci_high=1.,
                               n=100, failed=0, method="Wilson 95 %, chunk 5 of 10")
     kept = []

@@ -553,9 +553,9 @@ def _promise(said, points)->list: # lines
         return [f"Backbones with both these numbers and a policy: {len(points)}, too few to predict from; `vlm4vla run ladder` makes more."]
     best = said.iloc[0]
     beyond = " It lies beyond all of the ladder, so the line is stretched." if best.outside else ""
-    return [f"Of {len(points)} backbones, “{said.index[0]}” has misled least about families that were left out ({best.error:.0%} off in the "
-            f"mean). By it, a policy made by the ladder's recipe solves {best.rate:.0%} of unseen scenes [{best.low:.0%}, {best.high:.0%}]."
-            + beyond]
+    return [f"Of {len(points)} backbones, “{said.index[0]}” has misled least about families that were left out ({best.error:.0%} off in "
+            f"the mean). By it, a policy made by the ladder's recipe solves {best.rate:.0%} of unseen scenes [{best.low:.0%}, "
+            f"{best.high:.0%}]." + beyond]
 
 # %% ../nbs/90_cli.ipynb #be99b54b
 def _vqa(args)->int:
@@ -861,12 +861,6 @@ def _commands_that_look(command):
             share("--correlation", None, "over backbones: how many show it? Such as 0.5 (none)"),
             _option("--benchmark", default="grinningface", metavar="NAME", help="whose measured episodes say how alike they are "
                                                                                "(grinningface)"), _out)
-    command(_predict, "Measure a backbone's cheap numbers, and say what they promise of the policy made from it.",
-            _option("backbone_said", metavar="BACKBONE", help="an entry of `backbones`, a folder or a hub id"),
-            _option("--probe-set", default="tabletop", metavar="NAME", help="whose images are shown (tabletop)"),
-            _option("--images", type=int, default=60, metavar="N", help="images (60, as the ladder's)"),
-            _option("--episodes", type=int, default=20, metavar="N", help="episodes of the expert (20, as the ladder's)"), _plugin, _out,
-            _format, example="example:\n  vlm4vla predict mini-qwen3-vl\n")
     command(_status, "Say which experiments are queued, running, done or failed, and how long they will take.",
             _option("names", nargs="*", metavar="NAME", help="studies, experiments or patterns (whatever has left something in the "
                                                              "folder)"), _backbone, _plugin, _out,
@@ -885,6 +879,16 @@ def _commands_that_look(command):
             _option("--fresh", action="store_true", help="make the environment anew (off)"),
             _option("--assets", default="", metavar="FOLDER", help="folder of its assets, for machines without a network (downloaded)"))
     command(_doctor, "Say what this machine can run, and how to get what is missing.")
+
+# %% ../nbs/90_cli.ipynb #f5eaaa09
+def _commands_that_foretell(command):
+    "Those that say what will be, from what is."
+    command(_predict, "Measure a backbone's cheap numbers, and say what they promise of the policy made from it.",
+            _option("backbone_said", metavar="BACKBONE", help="an entry of `backbones`, a folder or a hub id"),
+            _option("--probe-set", default="tabletop", metavar="NAME", help="whose images are shown (tabletop)"),
+            _option("--images", type=int, default=60, metavar="N", help="images (60, as the ladder's)"),
+            _option("--episodes", type=int, default=20, metavar="N", help="episodes of the expert (20, as the ladder's)"), _plugin, _out,
+            _format, example="example:\n  vlm4vla predict mini-qwen3-vl\n")
 
 # %% ../nbs/90_cli.ipynb #9ac40003
 _WRITES_NODE = """on the node, once:
@@ -999,7 +1003,8 @@ def parser()->argparse.ArgumentParser:
         c = commands.add_parser(f.__name__.strip("_"), help=what, description=what, aliases=aliases, epilog=example,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         c.set_defaults(run=f, renamed=_add(c, options))
-    _commands_that_work(command); _commands_that_look(command); _command_that_packs(command); _commands_that_share(command)
+    _commands_that_work(command); _commands_that_look(command); _commands_that_foretell(command)
+    _command_that_packs(command); _commands_that_share(command)
     _commands_outside(command); _command_that_asks(command)
     return p
 

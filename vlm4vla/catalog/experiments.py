@@ -40,7 +40,7 @@ class Recipe(Budget):
     "How a policy is trained and rolled out."
     head:str="mlp" # What reads the action query: an entry of `heads`, "mlp" in the study
     loss:str="paper" # "paper" (MSE + BCE) or "release" (Huber + 0.01 BCE)
-    init:str="pretrained" # Or "scratch" (random weights), "scratch-vision" (of tower and projector), "scratch-language" (of language and words)
+    init:str="pretrained" # Or random weights: all ("scratch"), of tower and projector ("scratch-vision"), of the rest ("scratch-language")
     prompt:str="long" # Token sequence: "long" or "short"
     text_mask:str="causal" # What the text of a family with a prefix may see: "causal" (the paper) or "prefix" (PaliGemma's own: everything)
     query_scale:str="none" # What the action query is multiplied by: "none", or "words" (as the embeddings of words are)
@@ -66,7 +66,8 @@ class Recipe(Budget):
     action_keep:float=1. # Share of that range that is kept, about its middle; what lies outside is clipped
 
 # %% ../../nbs/catalog/03_experiments.ipynb #f77c184b
-choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"), init=("pretrained", "scratch", "scratch-vision", "scratch-language"),
+choices = dict(schedule=("constant", "cosine"), loss=("paper", "release"),
+               init=("pretrained", "scratch", "scratch-vision", "scratch-language"),
                prompt=("long", "short"), text_mask=("causal", "prefix"), query_scale=("none", "words"), precision=("float32", "bfloat16"),
                augment=("none", "shift", "crop"), proprio=("none", "text", "token"), action_range=("quantiles", "benchmark"))
 PARTS = ("encoder", "vision", "projector", "language", "embedding") # what can be frozen; "encoder" is the paper's vision encoder
@@ -463,6 +464,13 @@ studies.add(Study("auxiliary", "Does a VLM that was taught an embodied task firs
 _rungs = [f"{b}@{r}" for b in _one_each for r in RUNGS]
 studies.add(Study("ladder", "Which cheap number of a backbone tells how good the policy made from it will be?",
                   tuple(grid(_rungs, ["grinningface"], ["adapt-full"], [0]) + grid(_rungs[::3], ["grinningface"], ["adapt-full"], [1]))))
+studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
+                  tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
+studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",
+                  tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0])
+                        + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))
+
+# %% ../../nbs/catalog/03_experiments.ipynb #5ee39c76
 _two = ("mini-qwen3-vl", "mini-paligemma")
 def _study(name, question, arms, pair=_two, seeds=range(3)):
     arms = ["adapt-full", *(a if isinstance(a, str) else changed_variant("adapt-full", a) for a in arms)]
@@ -474,11 +482,6 @@ _study("freezing", "Which parts of a VLM may be frozen?", ["adapt-frozen-vision"
 _study("parts-from-scratch", "Pretraining of which part helps?", [dict(init=i) for i in choices["init"][1:]])
 _study("rates", "Does the learning rate decide?", [dict(lr=v) for v in (3e-5, 1e-4, 1e-3)])
 _study("prompts", "Does the prompt matter?", [dict(prompt="short")])
-_study("resolutions", "Does a larger image help? The small VLMs see 96 pixels at most.", [dict(model_size=s) for s in (48, 64, 80)],
+_study("resolutions", "Does a larger image help, up to the 96 pixels that a small VLM sees?", [dict(model_size=s) for s in (48, 64, 80)],
        ("mini-qwen3-vl", "mini-qwen2.5-vl"))
 _study("chunks", "How many actions at once?", [dict(chunk_size=k, n_action_steps=n) for k, n in ((1, 1), (4, 2), (20, 10))])
-studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
-                  tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
-studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",
-                  tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0])
-                        + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))

@@ -31,7 +31,7 @@ class QuestionSet:
     weights:dict # Kind of question → how often training asks it
     tolerance:dict=field(default_factory=dict) # Kind → how far off each number of an answer may be; other kinds want the very words
     texts:Callable=None # () → texts with every word that is said, frequent ones often
-    pictures:str="" # "module:name" of (n, size, split) → images (n, size, size, 3) uint8 and what each shows, made if they are not there
+    pictures:str="" # "module:name" of (n, size, …) → images (n, size, size, 3) uint8 and what each shows, made if they are not there
     binding:dict=field(default_factory=dict) # Kind → how often the second stage of a pretraining asks it: which name is where
     aligned:str="" # "module:name" of the words that a vision tower is aligned with, and the loss of (words, inputs, states)
 
@@ -52,7 +52,7 @@ class QuestionSet:
     )->tuple: # (n, size, size, 3) uint8; what each shows
         "Images to ask about."
         if not self.pictures: raise UserError(f"The question set {self.name!r} says nothing of where its images come from; choose another.")
-        return _found(self.pictures)(n, size, split)
+        return _found(self.pictures)(n, size, *([] if split == "vqa" else [split])) # many a set has images to learn from alone
 
 question_sets = TaskRegistry("question set", "questions")
 

@@ -36,9 +36,9 @@ def ladder_points(
     runs = load("runs", out).query("benchmark == @benchmark and variant == @variant and kind == 'eval' and status == 'done'")
     mine = load("scores", out).query("task == 'all' and split == @split and metric == @metric").merge(runs[["run_id", "backbone"]])
     rates = mine.groupby("backbone").value.agg(rate="mean", seeds="size"); x = _numbers(probe_set, out)
-    there = [b for b in backbones if b in x.index and b in rates.index] + sorted(b for b in x.index if b in rates.index and b not in {*backbones})
-    family = [backbones[b].family if b in backbones else "" for b in there]
-    return rates.loc[there].assign(family=family).join(x.loc[there].dropna(axis=1))[["family", "rate", "seeds", *x.loc[there].dropna(axis=1)]]
+    both = {*x.index} & {*rates.index}; known = [b for b in backbones if b in both]; there = known + sorted(both - {*known})
+    family = [backbones[b].family if b in backbones else "" for b in there]; x = x.loc[there].dropna(axis=1)
+    return rates.loc[there].assign(family=family)[["family", "rate", "seeds"]].join(x)
 
 # %% ../../nbs/ladder/02_predictions.ipynb #5867259b
 _FEW = 4 # points that a correlation needs
@@ -50,7 +50,8 @@ def _within(x, y, family, repeats:int=2000, seed:int=0)->tuple: # r, p; absent w
     "r inside families, and its p by shuffling inside them."
     x, y = _less_means(x, family), _less_means(y, family); r = _r(x, y)
     if len(x) - len({*family}) < 3 or not np.isfinite(r): return None, None
-    rng, at = np.random.default_rng(seed), [np.flatnonzero(np.asarray(family) == f) for f in dict.fromkeys(family)]; order = np.arange(len(x))
+    rng, order = np.random.default_rng(seed), np.arange(len(x))
+    at = [np.flatnonzero(np.asarray(family) == f) for f in dict.fromkeys(family)]
     def shuffled():
         for i in at: order[i] = rng.permutation(i)
         return abs(_r(x, y[order]))
@@ -146,9 +147,11 @@ def predict_rate(
     "The rate of a policy that is not trained yet, from one number of its backbone."
     if of not in points: raise UserError(f"The ladder has no number {of!r}{near_miss(of, [*points.columns[3:]])}")
     if len(points) < 8:
-        raise UserError(f"{len(points)} backbones have both predictors and a policy, too few to predict from", "run `vlm4vla run ladder` first")
+        raise UserError(f"{len(points)} backbones have both predictors and a policy, too few to predict from",
+                        "run `vlm4vla run ladder` first")
     x = points[of].to_numpy(float); p = _ols(x, points.rate.to_numpy(float)).get_prediction(np.array([[1., value]]))
-    ends = p.conf_int(obs=True, alpha=.05)[0]; mean, low, high = (round_steady(float(np.clip(v, 0, 1))) for v in (p.predicted_mean[0], *ends))
+    ends = p.conf_int(obs=True, alpha=.05)[0]
+    mean, low, high = (round_steady(float(np.clip(v, 0, 1))) for v in (p.predicted_mean[0], *ends))
     return Prediction(predictor=of, value=float(value), above=int((x < value).sum()), n=len(x), rate=mean, low=low, high=high,
                       outside=bool(not x.min() <= value <= x.max()))
 

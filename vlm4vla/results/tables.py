@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/results/tables.html.md"""
 
 # %% auto #0
 __all__ = ['tables', 'episode_key', 'PART', 'EpisodeRow', 'RunRow', 'LogRow', 'ScoreRow', 'VqaMeasuredRow', 'ReportedRow',
-           'VqaScoreRow', 'SizeRow', 'BenchRow', 'PredictorRow', 'AnswerRow', 'ProbeRow', 'Table', 'frame', 'load',
+           'VqaScoreRow', 'SizeRow', 'BenchRow', 'PredictorRow', 'ProbeRow', 'AnswerRow', 'Table', 'frame', 'load',
            'append', 'done_keys', 'unmeasured', 'why_failed', 'compact', 'dictionary', 'write_dictionary']
 
 # %% ../../nbs/results/02_tables.ipynb #75e6bf41
@@ -183,21 +183,6 @@ class PredictorRow:
     seconds:float # What the predictor cost once the backbone was loaded: processor seconds, or wall clock on a GPU
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerRow:
-    "What a VLM said to one question about the scene of an episode."
-    run_id:str # Run whose weights answered, or the backbone
-    backbone:str # Entry of `backbones`
-    benchmark:str # Entry of `benchmarks`
-    split:str # Set of episodes
-    task:str # Task of the benchmark
-    episode:int # As among the episodes: the same scene
-    kind:str # Kind of question
-    question:str # In words
-    said:str # The answer
-    truth:str # What is right
-    correct:bool # Whether it was taken for right
-
-@dataclass(frozen=True, kw_only=True)
 class ProbeRow:
     "One number about what is inside a backbone or a policy's VLM."
     run_id:str # Run whose weights were looked into, or the backbone
@@ -215,6 +200,22 @@ class ProbeRow:
     baseline:float|None # What nothing known gives: chance, the things' own area; of retention the backbone's accuracy
     shuffled:float|None=None # Of probes: the mean with shuffled labels
     n:int # Rows, questions or weights behind it
+
+# %% ../../nbs/results/02_tables.ipynb #970c19c6
+@dataclass(frozen=True, kw_only=True)
+class AnswerRow:
+    "What a VLM said to one question about the scene of an episode."
+    run_id:str # Run whose weights answered, or the backbone
+    backbone:str # Entry of `backbones`
+    benchmark:str # Entry of `benchmarks`
+    split:str # Set of episodes
+    task:str # Task of the benchmark
+    episode:int # As among the episodes: the same scene
+    kind:str # Kind of question
+    question:str # In words
+    said:str # The answer
+    truth:str # What is right
+    correct:bool # Whether it was taken for right
 
 # %% ../../nbs/results/02_tables.ipynb #d635b2c8
 @dataclass(frozen=True, kw_only=True)

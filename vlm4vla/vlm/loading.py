@@ -133,7 +133,7 @@ def _without(model, family:Family):
     for name in _unused(model, family): getattr(model, model.base_model_prefix, model).set_submodule(name, torch.nn.Identity())
     return model
 
-INITS = {"pretrained": (), "scratch": None, "scratch-vision": ("vision", "projector"), # what has its checkpoint's weights → parts that have not
+INITS = {"pretrained": (), "scratch": None, "scratch-vision": ("vision", "projector"), # name → parts with random weights; none: all
          "scratch-language": ("language", "embedding")}
 
 def _begin_anew(model, fresh, family:Family, parts):
