@@ -8,7 +8,7 @@ from vlm4vla.core import UserError, assets_dir, file_hash
 from vlm4vla.policy.shipped import shipped
 from vlm4vla.sharing import hub
 from vlm4vla.sharing.card import licence_of, model_card, policy_facts
-from vlm4vla.sharing.hub import check_repo, fetch_policy, is_repo, load_policy, push_policy, write_folder
+from vlm4vla.sharing.hub import check_repo, fetch_policy, is_repo, open_policy, push_policy, write_folder
 from vlm4vla.sharing.lerobot import LEROBOT_HOW, compare_lerobot, lerobot_files, what_is_seen, write_plugin
 from vlm4vla.sharing.recordings import check_rollout_loggers, log_rollouts, rollout_rows, write_recording
 from vlm4vla.sharing.zoo import zoo, zoo_folder, zoo_state, zoo_table
@@ -120,7 +120,7 @@ def test_it_comes_back_by_name_from_what_the_machine_has(tmp_path, offline):
     cached(offline, "someone/placing", tmp_path/"to", "0123456789"*4)
     for said in ("someone/placing", "someone/placing@main", f"someone/placing@{'0123456789'*4}"):
         assert is_repo(said) and fetch_policy(said).name == "0123456789"*4
-    a, b = (load_policy(p).act(IMAGE, ["pick up the block"]) for p in ("someone/placing", SHIPPED)); assert np.array_equal(a, b)
+    a, b = (open_policy(p).act(IMAGE, ["pick up the block"]) for p in ("someone/placing", SHIPPED)); assert np.array_equal(a, b)
 
 def test_what_is_not_there_without_a_network(offline):
     with pytest.raises(UserError) as heard: fetch_policy("someone/nowhere")
@@ -147,7 +147,7 @@ def test_a_backbone_of_ones_own_travels_with_its_policy(tmp_path):
         files = dict(write_folder(tmp_path/"p", tmp_path/"to"))
         assert "backbone/config.json" in files and not [n for n in files if n.startswith("backbone/") and n.endswith(".safetensors")]
         del backbones[b.name]; shutil.rmtree(own) # somewhere else
-        assert np.array_equal(load_policy(tmp_path/"to").act(IMAGE, ["go"]), want)
+        assert np.array_equal(open_policy(tmp_path/"to").act(IMAGE, ["go"]), want)
     finally: backbones.pop(b.name, None)
 
 def test_without_a_login_nothing_is_sent(offline):

@@ -47,7 +47,8 @@ _GIVEN = { # repository of the hub → entry of `licences`, as it states it
     "Qwen/Qwen2.5-VL-3B-Instruct": "qwen-research", "LiquidAI/LFM2-VL-1.6B": "lfm1.0", "microsoft/kosmos-2-patch14-224": "mit",
     "zai-org/GLM-4.1V-9B-Thinking": "mit", "openvla/openvla-7b": "mit",
     **dict.fromkeys(("google/paligemma-3b-pt-224", "google/paligemma2-3b-pt-224", "google/gemma-3-4b-it"), "gemma"),
-    **dict.fromkeys(("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen3-VL-30B-A3B-Instruct",
+    **dict.fromkeys(("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct",
+                     "Qwen/Qwen3-VL-30B-A3B-Instruct",
                      "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen2-VL-7B-Instruct", "Qwen/Qwen3.5-4B", "OpenGVLab/InternVL3_5-4B-HF",
                      "llava-hf/llava-onevision-qwen2-7b-ov-hf", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
                      "HuggingFaceM4/Idefics3-8B-Llama3"), "apache-2.0")}
@@ -98,8 +99,8 @@ CARRIED = ("scores.csv", "provenance.json") # what a policy takes with it of the
 def _whole(folder:Path)->dict: # its policy.json
     "What the policy in a folder says, or a `UserError` when a part of it is not there or not the one it was written with."
     for f in ("policy.json", "model.safetensors"):
-        if not (folder/f).is_file(): raise UserError(f"{folder} holds no whole policy: it has no {f}; name a folder that `vlm4vla train` has "
-                                                     f"written.")
+        if not (folder/f).is_file():
+            raise UserError(f"{folder} holds no whole policy: it has no {f}; name a folder that `vlm4vla train` has written.")
     said = read_json(folder/"policy.json")
     if lacks := [k for k in ("backbone", "chunk_size", "weights") if not said.get(k)]:
         raise UserError(f"{folder/'policy.json'} does not name its {lacks[0]}", "name a folder that `vlm4vla train` has written")
@@ -134,8 +135,8 @@ def policy_facts(
     return PolicyFacts(folder=folder, said=said, backbone=backbones[said["backbone"]], run_id=run_id, account=account, rates=rates)
 
 # %% ../../nbs/sharing/01_card.ipynb #5ha100014
-_SHOWN = ("backbone", "benchmark", "seed", "steps", "batch_size", "lr", "schedule", "warmup", "grad_clip", "head", "loss", "chunk_size", "init",
-          "freeze", "lora_rank", "augment", "proprio", "views", "cotrain", "precision", "image_size", "prompt", "action_range")
+_SHOWN = ("backbone", "benchmark", "seed", "steps", "batch_size", "lr", "schedule", "warmup", "grad_clip", "head", "loss", "chunk_size",
+          "init", "freeze", "lora_rank", "augment", "proprio", "views", "cotrain", "precision", "image_size", "prompt", "action_range")
 _HASHES = dict(data="demonstrations", start="backbone it began with", range="range of its actions")
 
 def _lines(rows:list, head:tuple)->list:
@@ -175,11 +176,12 @@ def _run_said(f:PolicyFacts, repo:str)->list:
     "How to run it: rolled out, called, inside lerobot."
     where, b = repo or "FOLDER", f.benchmark or "BENCHMARK"
     return ["```sh", "pip install vlm4vla", f"vlm4vla evaluate {where} --benchmark {b}", "```", "", "```python",
-            "from vlm4vla.sharing.hub import load_policy", "",
-            f'policy = load_policy("{where}") # add @REVISION for a fixed one',
+            "from vlm4vla.sharing.hub import open_policy", "",
+            f'policy = open_policy("{where}") # add @REVISION for a fixed one',
             "chunk = policy.act(images, instructions) # images uint8 (B, H, W, 3) → actions (B, K, 7) in the simulator's units", "```", "",
             "Inside lerobot (0.6, Python 3.12), with the wheel that `vlm4vla lerobot plugin` writes:", "", "```sh",
-            f"lerobot-eval --policy.path={where} --env.type=vlm4vla --env.task={b} --seed=0 --eval.n_episodes=10 --eval.batch_size=1", "```"]
+            f"lerobot-eval --policy.path={where} --env.type=vlm4vla --env.task={b} --seed=0 --eval.n_episodes=10 \\",
+            "  --eval.batch_size=1", "```"]
 
 def _takes_said(f:PolicyFacts)->list:
     s, stats = f.said, f.said.get("stats") or {}
@@ -193,7 +195,8 @@ def _takes_said(f:PolicyFacts)->list:
 
 def _licence_said(f:PolicyFacts, name:str)->list:
     b = f.backbone.root; l = licences[name] if name in licences else None
-    of = f"[{b.repo_id}](https://huggingface.co/{b.repo_id})" if b.kind == "hub" and not Path(b.repo_id).is_dir() else f"`{f.backbone.name}`"
+    on_hub = b.kind == "hub" and not Path(b.repo_id).is_dir()
+    of = f"[{b.repo_id}](https://huggingface.co/{b.repo_id})" if on_hub else f"`{f.backbone.name}`"
     at = f", commit `{c}`" if (c := ((f.account.get("resolved") or {}).get("backbone") or {}).get("commit")) else ""
     keep = f" Whoever passes it on keeps {l.terms}{f' ({l.link})' if l.link else ''}." if l and l.terms else ""
     return [f"It holds weights of {of} ({b.params_b:g} billion parameters{at}), whose licence is {name or 'not stated'}.{keep}"]

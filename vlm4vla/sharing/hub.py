@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sharing/hub.html.md"""
 
 # %% auto #0
 __all__ = ['BACKBONE', 'check_repo', 'write_folder', 'push_policy', 'said_of', 'is_repo', 'fetch_policy', 'backbone_beside',
-           'policy_folder', 'load_policy']
+           'policy_folder', 'open_policy']
 
 # %% ../../nbs/sharing/02_hub.ipynb #5ha200003
 import json, os, re, shutil, tempfile
@@ -36,14 +36,16 @@ def _check_licence(f:PolicyFacts, said:str)->str: # its name
         raise UserError(f"The licence of {b.name!r} ({b.repo_id}) is not stated where it came from, and the policy holds its weights",
                         "find it out, and say it with --licence")
     if name not in licences:
-        raise UserError(f"The weights of {b.name!r} came under {name!r}, which is not known here", "read it, and name what holds with --licence")
+        raise UserError(f"The weights of {b.name!r} came under {name!r}, which is not known here",
+                        "read it, and name what holds with --licence")
     own = licence_of(f.backbone)
     for n in (own, name):
         if n in licences and not licences[n].passed_on:
             raise UserError(f"The policy was made from {b.name!r}, whose licence ({n}) allows no changed copies, so it cannot be pushed; "
                             f"push the recipe, and let others train it.")
     if own in licences and licences[own].terms and name != own:
-        raise UserError(f"The weights of {b.name!r} came under {own}, which stays with them", f"leave --licence out, or say --licence {own}")
+        raise UserError(f"The weights of {b.name!r} came under {own}, which stays with them",
+                        f"leave --licence out, or say --licence {own}")
     return name
 
 # %% ../../nbs/sharing/02_hub.ipynb #5ha200009
@@ -66,11 +68,12 @@ def _fill(f:PolicyFacts, folder:Path, repo:str, licence:str):
     for name, what in lerobot_files(f.said).items(): write_json(folder/name, what)
     if f.rates is not None: write_text(folder/CARRIED[0], csv_text(f.rates))
     if f.account: write_json(folder/CARRIED[1], f.account)
-    l = licences[licence]
-    if l.terms: write_text(folder/"NOTICE", f"These weights were made from {f.backbone.root.repo_id} and stay under {licence}: {l.terms}. {l.link}\n")
+    l, b = licences[licence], f.backbone.root
+    if l.terms: write_text(folder/"NOTICE", f"Made from {b.repo_id or b.name}, and under {licence} as that is: {l.terms}. {l.link}\n")
     _write_backbone(f, folder/BACKBONE)
     write_text(folder/"README.md", model_card(f, repo, licence))
 
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200010
 def _check_loadable(f:PolicyFacts):
     if f.said.get("vlm"):
         raise UserError(f"The policy in {f.folder} has its VLM's weights in {f.backbone.source}, not in its own folder",
@@ -95,33 +98,35 @@ def write_folder(
         os.rename(d, to); Path(d).mkdir()
     return sorted((p.relative_to(to).as_posix(), p.stat().st_size) for p in to.rglob("*") if p.is_file())
 
-# %% ../../nbs/sharing/02_hub.ipynb #5ha200012
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200013
 @contextmanager
 def _hub_explained(repo:str, doing:str):
     "One sentence for what the hub, or the way to it, refuses."
     from huggingface_hub import errors as hub
     try: yield
-    except hub.OfflineModeIsEnabled: raise UserError(f"The hub is switched off here (HF_HUB_OFFLINE), so {doing} is not possible; unset it.") from None
-    except hub.RepositoryNotFoundError: raise UserError(f"The hub shows no repository {repo}", "correct its name, or log in with `hf auth login` "
-                                                        "if it is private") from None
-    except hub.RevisionNotFoundError: raise UserError(f"{repo} has no such revision", "correct what stands behind the @") from None
-    except hub.GatedRepoError: raise UserError(f"{repo} is gated", "accept its terms on the hub, and log in with `hf auth login`") from None
-    except hub.HfHubHTTPError as e:
-        code = getattr(e.response, "status_code", None)
-        if code in (401, 403): raise UserError(f"The hub does not let this login do it ({doing} {repo}: {code})", "log in as its owner with "
-                                               "`hf auth login`, with a token that may write") from None
-        raise UserError(f"The hub refused {doing} {repo} ({str(e).splitlines()[0].rstrip('.')})", "try again later") from None
-    except hub.LocalEntryNotFoundError:
-        raise UserError(f"{repo} is no folder here and not on this machine, and the hub is out of reach", f"run `hf download {repo}` where there is a network, or "
-                        f"name a folder") from None
-    except (OSError, RuntimeError) as e: # httpx and its kin derive from these
-        raise UserError(f"The hub is out of reach, so {doing} {repo} did not happen ({type(e).__name__})", "try again with a network, or "
-                        "write the folder alone with --to FOLDER") from None
     except Exception as e:
-        if type(e).__module__.split(".")[0] not in ("httpx", "httpcore", "requests"): raise
-        raise UserError(f"The hub is out of reach, so {doing} {repo} did not happen ({type(e).__name__})", "try again with a network, or "
-                        "write the folder alone with --to FOLDER") from None
+        known = next((said for kind, *said in _refusals(e) if isinstance(e, getattr(hub, kind))), None)
+        away = isinstance(e, OSError) or type(e).__module__.split(".")[0] in ("httpx", "httpcore", "requests")
+        if known: raise UserError(*(s.format(repo=repo, doing=doing, said=str(e).splitlines()[0].rstrip(".")) for s in known)) from None
+        if not away: raise
+        raise UserError(f"The hub is out of reach, so {doing} {repo} did not happen ({type(e).__name__})",
+                        "try again with a network, or write the folder alone with --to FOLDER") from None
 
+def _refusals(e)->list: # (error of the hub's library, what is said, remedy), the first that fits holds
+    code = getattr(getattr(e, "response", None), "status_code", 0)
+    login = "log in as its owner with `hf auth login`, with a token that may write"
+    return [("OfflineModeIsEnabled", "The hub is switched off here (HF_HUB_OFFLINE), so {doing} {repo} did not happen", "unset it"),
+            ("GatedRepoError", "{repo} is gated", "accept its terms on the hub, and log in with `hf auth login`"),
+            ("RevisionNotFoundError", "{repo} has no such revision", "correct what stands behind the @"),
+            ("RepositoryNotFoundError", "The hub shows no repository {repo}",
+             "correct it, or log in with `hf auth login` if it is private"),
+            *([("HfHubHTTPError", f"The hub does not let this login do it ({{doing}} {{repo}}: {code})", login)]
+              if code in (401, 403) else []),
+            ("LocalEntryNotFoundError", "{repo} is no folder here and not on this machine, and the hub is out of reach",
+             "run `hf download {repo}` where there is a network, or name a folder"),
+            ("HfHubHTTPError", "The hub refused {doing} {repo} ({said})", "try again later")]
+
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200014
 def push_policy(
     policy, # Folder of a policy
     repo:str, # Repository, user/name; made if it is not there
@@ -140,10 +145,11 @@ def push_policy(
         for l in said_of(files, repo, public, licence or licence_of(f.backbone)): say(l)
         with _hub_explained(repo, "pushing to"):
             api = HfApi(); api.create_repo(repo, private=not public, exist_ok=True)
-            done = api.upload_folder(repo_id=repo, folder_path=Path(d)/"policy", commit_message=f"{f.label}, weights {f.said['weights'][:12]}")
+            told = f"{f.label}, weights {f.said['weights'][:12]}"
+            done = api.upload_folder(repo_id=repo, folder_path=Path(d)/"policy", commit_message=told)
     return f"{repo}@{done.oid}"
 
-# %% ../../nbs/sharing/02_hub.ipynb #5ha200013
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200015
 def said_of(
     files:list, # (name, bytes), as `write_folder` gives them
     repo:str, # Repository they go to; empty: none
@@ -156,7 +162,7 @@ def said_of(
     return [*(f"  {n}  {b/1e6:.1f} MB" if b >= 1e5 else f"  {n}  {b/1e3:.1f} kB" for n, b in files),
             f"In all {sum(b for _, b in files)/1e6:.1f} MB, under {licence}.", *to]
 
-# %% ../../nbs/sharing/02_hub.ipynb #5ha200016
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200018
 _WANTED = ["policy.json", "model.safetensors", *CARRIED, "config.json", "policy_*.json", "README.md", "NOTICE", f"{BACKBONE}/*"]
 
 def is_repo(
@@ -164,7 +170,8 @@ def is_repo(
 )->bool:
     "Does this name a repository of the hub, and no folder here?"
     place = str(said)
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place)) and not place.startswith(".") and not Path(place.split("/")[0]).exists()
+    named = re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place) and not place.startswith(".")
+    return bool(named) and not Path(place.split("/")[0]).exists()
 
 def fetch_policy(
     said:str, # "user/name", or "user/name@revision"
@@ -189,7 +196,7 @@ def backbone_beside(
     folder = Path(folder); name = read_json(folder/"policy.json").get("backbone", "")
     return f"{name}={folder/BACKBONE}" if name not in backbones and (folder/BACKBONE/"config.json").is_file() else ""
 
-# %% ../../nbs/sharing/02_hub.ipynb #5ha200017
+# %% ../../nbs/sharing/02_hub.ipynb #5ha200019
 def policy_folder(
     said, # Folder of a policy, name of one that ships or of the zoo, or user/name@revision
     out=None, # Folder of the tables; `results/` if not given
@@ -197,11 +204,12 @@ def policy_folder(
     "Where a policy is, whatever it was named by."
     if Path(said).expanduser().is_dir(): return Path(said).expanduser()
     if is_repo(said): return fetch_policy(str(said))
-    if "/" in str(said): raise UserError(f"There is no folder {said}; name one that holds a policy, or a repository of the hub (user/name).")
+    if "/" in str(said):
+        raise UserError(f"There is no folder {said}; name one that holds a policy, or a repository of the hub (user/name).")
     from vlm4vla.sharing.zoo import zoo_folder
     return zoo_folder(str(said), out)
 
-def load_policy(
+def open_policy(
     said, # Folder of a policy, name of one that ships or of the zoo, or user/name@revision
     out=None, # Folder of the tables; `results/` if not given
 ): # a `Policy`, ready to act

@@ -52,14 +52,16 @@ def lerobot_files(
 def _bytes(x, key:str)->np.ndarray: # (B, H, W, 3) uint8
     "Images of lerobot's batch as bytes again."
     if getattr(x, "ndim", 0) != 4 or x.shape[1] != 3:
-        raise UserError(f"{key} is of shape {tuple(getattr(x, 'shape', ()))}", "give batch × 3 × height × width, as lerobot's own processor does")
+        raise UserError(f"{key} is of shape {tuple(getattr(x, 'shape', ()))}",
+                        "give batch × 3 × height × width, as lerobot's own processor does")
     x = (x*255).round().clamp(0, 255) if x.is_floating_point() else x
     return np.ascontiguousarray(x.byte().permute(0, 2, 3, 1).cpu().numpy())
 
 def _of(batch:dict, key:str, option:str):
     if key not in batch:
         there = [k for k in batch if str(k).startswith("observation")]
-        raise UserError(f"The batch has no {key}{near_miss(key, there)}", f"rename one with --rename_map, or name it with --policy.{option}")
+        raise UserError(f"The batch has no {key}{near_miss(key, there)}".rstrip(".?"),
+                        f"rename one with --rename_map, or name it with --policy.{option}")
     return batch[key]
 
 def what_is_seen(
@@ -76,6 +78,7 @@ def what_is_seen(
     if "wrist" in observes: extra["wrist"] = _bytes(_of(batch, wrist, "wrist"), wrist)
     return images, [said]*len(images) if isinstance(said, str) else list(said), extra
 
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300010
 def batch_of(
     batch:dict, # Of lerobot, with actions (B, K, 7) in the robot's units
     policy, # A `Policy`, which sees images in its own size
@@ -90,7 +93,7 @@ def batch_of(
     look = {k: policy.look(v) if k != "state" else v for k, v in extra.items()}
     return dict(images=policy.look(images), instructions=instructions, actions=actions, mask=mask, **look)
 
-# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300012
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300013
 class OneSimulator:
     "A benchmark's simulator in a process of its own, one episode after the other."
     def __init__(
@@ -130,7 +133,7 @@ class OneSimulator:
 
     def close(self): self.pool.close()
 
-# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300015
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300016
 _WITH = ("fastcore", "h5py", "peft", "pyarrow", "safetensors", "scipy", "tokenizers") # what loading and rolling out a policy takes
 _PLUGIN, _WHEEL = "lerobot_policy_vlm4vla", "Wheel-Version: 1.0\nGenerator: vlm4vla\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
@@ -160,7 +163,7 @@ def write_plugin(
         for name, data in files.items(): z.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
     return path
 
-# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300018
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300019
 variables.add(Variable("VLM4VLA_LEROBOT", "the path of a Python that can import lerobot", lambda text: Path(text).expanduser()))
 
 LEROBOT_HOW = ("python3.12 -m venv lerobot && vlm4vla lerobot plugin && lerobot/bin/pip install lerobot_policy_vlm4vla-*.whl && "
@@ -175,6 +178,7 @@ def lerobot_python()->Path:
     if not path.is_file(): raise UserError(f"VLM4VLA_LEROBOT is {str(path)!r}, and there is no such file", "let it name a Python")
     return path
 
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300020
 def check_lerobot(
     folder, # Of a policy, with the files that lerobot reads
     benchmark:str, # Entry of `benchmarks`
@@ -196,7 +200,7 @@ def check_lerobot(
             raise UserError(f"lerobot under {python} did not do it: {last.rstrip('.')}.")
         return read_json(Path(d)/"out"/"said.json")
 
-# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300019
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300021
 GAP = 1e-4 # of a move, in the simulator's units: more than other versions of torch round apart
 
 def _actions_row(found:dict, policy)->dict:
@@ -221,6 +225,7 @@ def _episodes_row(found:list, policy, benchmark:str)->dict:
     return dict(what=f"episodes 0 to {len(found) - 1}, {b.split_label(b.splits[0])}", wrong=ours != found,
                 found=f"{sum(found)} of {len(found)} by lerobot-eval, {sum(ours)} here, {sum(map(bool.__eq__, found, ours))} alike")
 
+# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300022
 def compare_lerobot(
     folder, # Of a policy, with the files that lerobot reads
     benchmark:str, # Entry of `benchmarks`

@@ -88,7 +88,8 @@ def _to_rerun(e, rows, out):
     with _stream(Path(out)/"recordings"/f"{e.run_id}.rrd", e.run_id) as (rr, stream):
         lines = [f"{k} {v:.3f}" for k, v in _rates(e.run_id, out).items()]
         stream.log("rates", rr.TextDocument("\n\n".join(lines)), static=True)
-        for n, r in enumerate(rows.itertuples()): stream.set_time("episode", sequence=n); stream.log("success", rr.Scalars(float(r.success)))
+        for n, r in enumerate(rows.itertuples()):
+            stream.set_time("episode", sequence=n); stream.log("success", rr.Scalars(float(r.success)))
         for n, p in _videos(e.run_id, out).items():
             video = rr.AssetVideo(path=p); stream.log(f"video/{n}", video, static=True); times = video.read_frame_timestamps_nanos()
             stream.send_columns(f"video/{n}", indexes=[rr.TimeColumn("video", duration=1e-9*times)],

@@ -37,6 +37,7 @@ class ZooEntry:
         "What builds it; empty where it is there."
         return "" if self.ships else typed("train", self.name)
 
+# %% ../../nbs/sharing/04_zoo.ipynb #5ha400007
 def _differs(run_id:str)->str:
     "What an experiment's recipe has that its benchmark's base on the same backbone has not."
     from vlm4vla.catalog.experiments import Experiment
@@ -67,13 +68,14 @@ def _recorded(out)->list:
     return [ZooEntry(name=r.run_id, kind="policy", backbone=r.backbone, benchmark=r.benchmark, differs=_differs(r.run_id),
                      weights=r.checkpoint) for r in small.itertuples()]
 
+# %% ../../nbs/sharing/04_zoo.ipynb #5ha400008
 def zoo(
     out=None, # Folder of the tables; `results/` if not given
 )->dict: # name → entry
     "All that is in the zoo."
     return {z.name: z for z in (*_minis(), *_shipped(), *_recorded(out or results_dir()))}
 
-# %% ../../nbs/sharing/04_zoo.ipynb #5ha400009
+# %% ../../nbs/sharing/04_zoo.ipynb #5ha400011
 def _rate(r)->str: return f"{r.value:.3f} [{r.ci_low:.3f}, {r.ci_high:.3f}], n = {int(r.n)}"
 
 def _of_policy(z:ZooEntry, scores)->str:
@@ -96,11 +98,12 @@ def zoo_table(
 )->pd.DataFrame: # one row for each entry
     "The zoo as a table: what differs, rates, hash, and how to get it."
     out = out or results_dir(); scores, asked = load("scores", out), load("vqa_measured", out)
-    rows = [dict(name=z.name, kind=z.kind, differs=z.differs or "–", rates=_of_policy(z, scores) if z.kind == "policy" else _of_backbone(z, asked),
-                 weights=z.weights[:12], get="ships" if z.ships else z.command) for z in zoo(out).values()]
+    rate = lambda z: _of_policy(z, scores) if z.kind == "policy" else _of_backbone(z, asked)
+    rows = [dict(name=z.name, kind=z.kind, differs=z.differs or "–", rates=rate(z), weights=z.weights[:12],
+                 get="ships" if z.ships else z.command) for z in zoo(out).values()]
     return pd.DataFrame(rows, columns=["name", "kind", "differs", "rates", "weights", "get"]).set_index("name")
 
-# %% ../../nbs/sharing/04_zoo.ipynb #5ha400013
+# %% ../../nbs/sharing/04_zoo.ipynb #5ha400015
 def zoo_folder(
     name:str, # Of a policy of the zoo
     out=None, # Folder of the tables; `results/` if not given

@@ -51,7 +51,7 @@ def dataset():
     picked = [data[i] for i in (0, len(data)//2, len(data) - 1)]
     return {"episodes": data.num_episodes, "frames": len(data), "tasks": [p["task"] for p in picked],
             "actions": [p["action"].tolist() for p in picked],
-            "pixels": [int((p["observation.images.primary"]*255).round().sum()) for p in picked]}
+            "pixels": [int((p["observation.images.primary"]*255).round().long().sum()) for p in picked]}
 
 
 def rolled_out():
