@@ -220,6 +220,7 @@ for name, why, changes in (
     ("fast", "Chunks as compressed words: FAST.", dict(head="fast-added")),
     ("flow", "An expert denoises the chunk, the VLM learns with it.", dict(head="flow")),
     ("insulated", "The expert reads, the VLM learns from words alone.", dict(head="insulated-added")),
+    ("insulated-cotrain", "The same, and the VLM goes on answering questions.", dict(head="insulated-added", cotrain="tabletop")),
     ("latent", "The VLM says what will change in the image, a decoder acts.", dict(head="latent")),
     ("proprio", "The robot's state is a token beside the query.", dict(proprio="token")),
     ("two-views", "The wrist camera's image stands behind the first.", dict(views=2))):
@@ -453,7 +454,8 @@ studies.add(Study("demo", "Does a pretrained backbone help, at the size of a cof
 demo_training = tuple(grid(["mini-qwen3-vl"], ["grinningface-carry"], ["demo-start", "demo"], [0]))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
                   tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
-_arms = [f"adapt-{a}" for a in ("full", "lora", "frozen-vlm", "frozen-vision", "cotrain", "bins", "fast", "flow", "latent", "insulated")]
+_arms = [f"adapt-{a}" for a in ("full", "lora", "frozen-vlm", "frozen-vision", "cotrain", "bins", "fast", "flow", "latent", "insulated",
+                                "insulated-cotrain")]
 studies.add(Study("adapt", "Which way of adapting a VLM keeps what it knows?",
                   tuple(grid(["mini-qwen3-vl", "mini-paligemma"], ["grinningface"], _arms, range(3)))))
 _taught = [f"+{t}" for t in auxiliary_tasks] + ["+fast-freeze-vision"]; _pair = ("mini-qwen2.5-vl", "mini-qwen3-vl")
