@@ -50,7 +50,7 @@ def test_answers_survive_a_kill(tmp_path, monkeypatch):
     from vlm4vla.vlm.loading import Encoder
     enc, asked = Encoder("tiny-qwen2.5-vl"), []
     monkeypatch.setattr(reader, "_answers", lambda self, rows, images, length: asked.append(len(rows)) or [f"batch {len(asked)}"]*len(rows))
-    ask = lambda n: reader.Reader(None, enc, reader.Kept(tmp_path/"a.jsonl"), batch_size=4).answer(
+    ask = lambda n: reader.Asker(None, enc, reader.Kept(tmp_path/"a.jsonl"), batch_size=4).answer(
         [(f"question {i}", None, 8, None) for i in range(n)], n)
     assert ask(4) == ["batch 1"]*4
     with open(tmp_path/"a.jsonl", "a") as f: f.write('["half a li')

@@ -566,7 +566,7 @@ def _vqa(args)->int:
     if args.install: say(f"lmms-eval {install_harness(args.fresh)} is in {display_path(HARNESS.folder)}.")
     if args.list: say(table(vqa_state(args.data), ["name", "asks", "by", "files"]))
     if not args.backbone_said and (args.install or args.list): return 0
-    if not args.backbone_said: raise UserError("Name the backbone to ask, such as mini-qwen2.5-vl, and what it is asked; --list shows that.")
+    if not args.backbone_said: raise UserError("Name the backbone to ask, such as mini-qwen2.5-vl; --list shows what it can be asked.")
     how = Asking(data=args.data, **{k: check_int(f"--{k.replace('_', '-')}", getattr(args, k), lo) for k, lo in _ASKED.items()})
     rows = measure_vqa(_one_backbone(args.backbone_said), args.names, how, _out_of(args))
     shown = [dict(r, score=f"{r['value']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]", by=r.get("harness", "vlm4vla")) for r in rows]

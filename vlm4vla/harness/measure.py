@@ -17,7 +17,7 @@ from ..catalog.vqa_benchmarks import vqa_benchmarks
 from ..core import UserError, assets_dir, cache_dir, check_int, file_hash, near_miss, progress, results_dir, write_provenance
 from .environment import HARNESS, harness_python, harness_variables, harness_version
 from .files import find_files, mmbench_parquet, write_task
-from .reader import Reader, load_answerer
+from .reader import Asker, load_answerer
 from ..results.stats import wilson
 from ..results.tables import append
 from ..sim.install import shown_package
@@ -218,7 +218,7 @@ def ask_here(
     from vlm4vla.vlm.loading import Encoder
     from vlm4vla.vlm.vqa import correct
     rows = pq.read_table(Path(task).with_suffix(".parquet")).to_pylist()
-    reader = Reader(load_answerer(b), Encoder(b, how.size), batch_size=how.batch_size)
+    reader = Asker(load_answerer(b), Encoder(b, how.size), batch_size=how.batch_size)
     said = reader.answer([(r["question"], [r["image"]], 20, None) for r in rows], len(rows))
     k = sum(correct(s, r["answer"]) for s, r in zip(said, rows)); low, high = wilson(k, len(rows))
     return [dict(run_id=b.name, backbone=b.name, vqa_benchmark=Path(task).stem, split="all", kind="all", metric="exact_match",
