@@ -88,7 +88,7 @@ def test_a_broken_task_is_said(tmp_path):
     installed(); path = task(tmp_path, 1)
     path.with_suffix(".parquet").write_bytes(b"PAR1")
     done = command("vqa", "tiny-qwen2.5-vl", path, "--out", tmp_path/"out")
-    assert done.returncode == 2 and "The harness could not ask our_questions" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "The harness could not ask tabletop_words" in done.stderr and "Traceback" not in done.stderr
     path.write_text("task: [nothing\n")
     done = command("vqa", "tiny-qwen2.5-vl", path, "--out", tmp_path/"out")
     assert done.returncode == 2 and "cannot be read as a task" in done.stderr and not (tmp_path/"out"/"vqa_measured.csv").exists()

@@ -105,7 +105,8 @@ def write_task(
     if not re.fullmatch(r"\w+", name): raise UserError(f"{name!r} cannot be the name of a task; take letters, digits and underscores.")
     if not len(images) == len(questions) == len(answers) or not len(images):
         raise UserError(f"There are {len(images)} images, {len(questions)} questions and {len(answers)} answers; give as many of each.")
-    table = pa.table(dict(image=[dict(bytes=_png(im), path=None) for im in images], question=questions, answer=answers))
+    form = pa.schema(dict(image=pa.struct(dict(bytes=pa.binary(), path=pa.string())), question=pa.string(), answer=pa.string()))
+    table = pa.table(dict(image=[dict(bytes=_png(im), path=None) for im in images], question=questions, answer=answers), schema=form)
     text = dict(dtype="string", _type="Value"); features = dict(image=dict(_type="Image"), question=text, answer=text)
     table = table.replace_schema_metadata(dict(huggingface=json.dumps(dict(info=dict(features=features)))))
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
