@@ -22,7 +22,7 @@ def copy(tmp_path_factory):
 
 def texts(folder, pattern):
     return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(Path(folder).glob(pattern))
-            if ".ipynb_checkpoints" not in p.parts}
+            if not {".ipynb_checkpoints", "assets"} & {*p.parts}}
 
 @pytest.mark.parametrize("pattern", ["vlm4vla/**/*.py", "nbs/**/*.ipynb"])
 def test_export_and_clean_leave_no_diff(root, copy, pattern):
