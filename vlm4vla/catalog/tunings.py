@@ -87,15 +87,12 @@ def _pretraining(b:Rung)->Pretraining:
     return Pretraining(data=b.taught, records=40 if tiny else 12_000, steps=steps, batch_size=16, lr=1.5e-3, warmup_steps=100,
                        tests=2 if tiny else 200, seed=b.seed, **way)
 
-def _stage_name(b:Rung, stage:str)->str: # what stands behind the @ of a rung of the same training
-    said = b.name.rpartition("@")[2]; before, _, seed = said.partition("-s")
-    return before.removesuffix(b.stage) + stage + (f"-s{seed}" if seed else "")
-
 def rungs_below(
     b:Rung, # That is wanted
 )->list: # of `Rung`s, itself the last
     "What the training of a rung passes on its way."
-    return [backbones[b.name.replace(b.name.rpartition("@")[2], _stage_name(b, r))] for r in RUNGS[:RUNGS.index(b.stage)+1]]
+    seed = f"-s{b.seed}" if b.seed else ""; same = b.name.removesuffix(b.stage + seed) # its name without the stage
+    return [backbones[f"{same}{r}{seed}"] for r in RUNGS[:RUNGS.index(b.stage)+1]]
 
 def own_steps(
     b:TunedBackbone, # That is wanted

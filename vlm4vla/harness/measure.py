@@ -45,13 +45,12 @@ def ask_own(
     "Ask a backbone a question set of ours."
     from vlm4vla.data.samples import resize_images
     from vlm4vla.vlm.loading import Encoder
-    from vlm4vla.vlm.pretrain import competence_report
+    from vlm4vla.vlm.pretrain import competence_rows
     from vlm4vla.vlm.vqa import vqa
     model, enc = load_answerer(b), Encoder(b, how.size)
     images, scenes = own_sets()[name].scenes(how.images, enc.facts["size"])
     answers = vqa(model, enc, resize_images(images, enc.facts["size"]), [s.state for s in scenes], questions=question_sets[name])
-    return [dict(run_id=b.name, backbone=b.name, vqa_benchmark=name, split=split, kind=kind, metric="accuracy", value=float(r.accuracy),
-                 ci_low=r.ci_low, ci_high=r.ci_high, n=int(r.n)) for (kind, split), r in competence_report(answers).iterrows()]
+    return competence_rows(b.name, answers, name)
 
 # %% ../../nbs/harness/04_measure.ipynb #hnm1010
 def _kept_in(b:Backbone, what:str, how:Asking)->Path:
