@@ -444,6 +444,7 @@ class Study:
     name:str # What `vlm4vla sweep` is given
     question:str # What it answers
     rows:tuple # Experiments
+    against:str="" # The variant that its others are compared with; empty where none is
 
 studies = Registry("study")
 # the first mini of each family
@@ -453,21 +454,21 @@ studies.add(Study("demo", "Does a pretrained backbone help, at the size of a cof
 # what the demo trains: before, and after
 demo_training = tuple(grid(["mini-qwen3-vl"], ["grinningface-carry"], ["demo-start", "demo"], [0]))
 studies.add(Study("pretrained-vs-scratch", "Does a pretrained backbone help on emoji that no demonstration shows?",
-                  tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3)))))
+                  tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], range(3))), "base"))
 _arms = [f"adapt-{a}" for a in ("full", "lora", "frozen-vlm", "frozen-vision", "cotrain", "bins", "fast", "flow", "latent", "insulated",
                                 "insulated-cotrain")]
 studies.add(Study("adapt", "Which way of adapting a VLM keeps what it knows?",
-                  tuple(grid(["mini-qwen3-vl", "mini-paligemma"], ["grinningface"], _arms, range(3)))))
+                  tuple(grid(["mini-qwen3-vl", "mini-paligemma"], ["grinningface"], _arms, range(3))), "adapt-full"))
 _taught = [f"+{t}" for t in auxiliary_tasks] + ["+fast-freeze-vision"]; _pair = ("mini-qwen2.5-vl", "mini-qwen3-vl")
 studies.add(Study("auxiliary", "Does a VLM that was taught an embodied task first make a better policy?",
                   tuple(grid([b + t for b in _pair for t in ["", *_taught]], ["grinningface"], ["adapt-full"], range(3))
                         + grid([b + t for b in _pair for t in ("", "+fast", "+fast-freeze-vision")], ["grinningface"],
-                               ["adapt-frozen-vision"], range(3)))))
+                               ["adapt-frozen-vision"], range(3))), "adapt-full"))
 _rungs = [f"{b}@{r}" for b in _one_each for r in RUNGS]
 studies.add(Study("ladder", "Which cheap number of a backbone tells how good the policy made from it will be?",
                   tuple(grid(_rungs, ["grinningface"], ["adapt-full"], [0]) + grid(_rungs[::3], ["grinningface"], ["adapt-full"], [1]))))
 studies.add(Study("minis", "Does what a small VLM can answer carry over to the policy made from it?",
-                  tuple(grid(_one_each, ["grinningface"], ["base"], [0]))))
+                  tuple(grid(_one_each, ["grinningface"], ["base"], [0])), "base"))
 studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a better policy?",
                   tuple(grid(["mini-qwen3-vl-bridge", "mini-qwen3-vl"], ["simpler-bridge"], ["base"], [0])
                         + grid(["mini-qwen3-vl"], ["simpler-bridge"], ["scratch"], [0]))))
@@ -476,7 +477,7 @@ studies.add(Study("bridge", "Does VQA fine-tuning on a robot's images make a bet
 _two = ("mini-qwen3-vl", "mini-paligemma")
 def _study(name, question, arms, pair=_two, seeds=range(3)):
     arms = ["adapt-full", *(a if isinstance(a, str) else changed_variant("adapt-full", a) for a in arms)]
-    studies.add(Study(name, question, tuple(grid(pair, ["grinningface"], arms, seeds))))
+    studies.add(Study(name, question, tuple(grid(pair, ["grinningface"], arms, seeds)), arms[0]))
 
 _study("families", "Which family's backbone makes the best policy?", (), _one_each)
 _study("freezing", "Which parts of a VLM may be frozen?", ["adapt-frozen-vision", "adapt-frozen-vlm", *(dict(freeze=p) for p in (

@@ -87,11 +87,6 @@ metadata:
   version: 1
 """
 
-def _png(image)->bytes:
-    from PIL import Image
-    Image.fromarray(image).save(f := io.BytesIO(), "PNG")
-    return f.getvalue()
-
 # %% ../../nbs/harness/02_files.ipynb #hnf1012
 def write_task(
     folder, # Where both files go
@@ -102,11 +97,12 @@ def write_task(
 )->Path: # the task file
     "Write images, questions and answers as a task for the harness."
     import pyarrow as pa, pyarrow.parquet as pq
+    from vlm4vla.data.store import encode_png
     if not re.fullmatch(r"\w+", name): raise UserError(f"{name!r} cannot be the name of a task; take letters, digits and underscores.")
     if not len(images) == len(questions) == len(answers) or not len(images):
         raise UserError(f"There are {len(images)} images, {len(questions)} questions and {len(answers)} answers; give as many of each.")
     form = pa.schema(dict(image=pa.struct(dict(bytes=pa.binary(), path=pa.string())), question=pa.string(), answer=pa.string()))
-    table = pa.table(dict(image=[dict(bytes=_png(im), path=None) for im in images], question=questions, answer=answers), schema=form)
+    table = pa.table(dict(image=[dict(bytes=encode_png(im), path=None) for im in images], question=questions, answer=answers), schema=form)
     text = dict(dtype="string", _type="Value"); features = dict(image=dict(_type="Image"), question=text, answer=text)
     table = table.replace_schema_metadata(dict(huggingface=json.dumps(dict(info=dict(features=features)))))
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)

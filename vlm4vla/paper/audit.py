@@ -14,6 +14,7 @@ from typing import Callable
 import numpy as np, pandas as pd
 from ..core import Registry
 from ..results.correlation import best_of, best_of_models, fit_line, reliability, sampling_variance
+from .small import matters, said_in_small
 from .tables import intervals_apart as between
 from .tables import CAPABILITY, checkpoints, rebuilt, reported, steadiness, uncertain, uncountable
 from ..results.tables import load
@@ -450,10 +451,11 @@ def _():
                                                                    for r in bad.itertuples())
 
 # %% ../../nbs/paper/03_audit.ipynb #f2e70720
-def audit()->pd.DataFrame: # claim, where, how, verdict, numbers
-    "Every claim with its verdict."
-    rows = []
+def audit()->pd.DataFrame: # claim, where, how, verdict, numbers, small
+    "Every claim with its verdict, and what was measured here of it."
+    m, rows = matters("grinningface"), []
     for c in claims.values():
         ok, numbers = c.check()
-        rows.append(dict(claim=c.says, where=c.where, how=c.how, verdict=_VERDICTS[None if ok is None else bool(ok)], numbers=numbers))
+        rows.append(dict(claim=c.says, where=c.where, how=c.how, verdict=_VERDICTS[None if ok is None else bool(ok)], numbers=numbers,
+                         small=said_in_small(c.name, m)))
     return pd.DataFrame(rows)

@@ -40,18 +40,21 @@ for _l in (*(Licence(name=n) for n in ("apache-2.0", "mit", "bsd-3-clause", "cc-
                    link="https://huggingface.co/Qwen/Qwen2.5-VL-3B-Instruct/blob/main/LICENSE"),
            Licence(name="lfm1.0", hub="other", terms="the LFM Open License, with its limit on commercial use",
                    link="https://huggingface.co/LiquidAI/LFM2-VL-1.6B/blob/main/LICENSE"),
+           Licence(name="mit+llama2", hub="llama2", terms="the Llama 2 Community License and its use policy: its makers' MIT is for the "
+                   "code, the weights came from Llama 2", link="https://github.com/openvla/openvla#readme"),
+           Licence(name="apache-2.0+llama3.1", hub="apache-2.0", terms="what the Llama 3.1 Community License asks, if it holds: the "
+                   "weights came from Llama 3.1", link="https://huggingface.co/HuggingFaceM4/Idefics3-8B-Llama3"),
            *(Licence(name=n, passed_on=False, terms="no changed copies") for n in ("cc-by-nd-4.0", "cc-by-nc-nd-4.0"))): licences.add(_l)
 
 # %% ../../nbs/sharing/01_card.ipynb #5ha100007
 _GIVEN = { # repository of the hub → entry of `licences`, as it states it
     "Qwen/Qwen2.5-VL-3B-Instruct": "qwen-research", "LiquidAI/LFM2-VL-1.6B": "lfm1.0", "microsoft/kosmos-2-patch14-224": "mit",
-    "zai-org/GLM-4.1V-9B-Thinking": "mit", "openvla/openvla-7b": "mit",
+    "zai-org/GLM-4.1V-9B-Thinking": "mit", "openvla/openvla-7b": "mit+llama2", "HuggingFaceM4/Idefics3-8B-Llama3": "apache-2.0+llama3.1",
     **dict.fromkeys(("google/paligemma-3b-pt-224", "google/paligemma2-3b-pt-224", "google/gemma-3-4b-it"), "gemma"),
     **dict.fromkeys(("Qwen/Qwen3-VL-2B-Instruct", "Qwen/Qwen3-VL-4B-Instruct", "Qwen/Qwen3-VL-8B-Instruct",
                      "Qwen/Qwen3-VL-30B-A3B-Instruct",
                      "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen2-VL-7B-Instruct", "Qwen/Qwen3.5-4B", "OpenGVLab/InternVL3_5-4B-HF",
-                     "llava-hf/llava-onevision-qwen2-7b-ov-hf", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
-                     "HuggingFaceM4/Idefics3-8B-Llama3"), "apache-2.0")}
+                     "llava-hf/llava-onevision-qwen2-7b-ov-hf", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"), "apache-2.0")}
 
 def _stated(path:Path)->str:
     "The licence that the head of a card states; empty where there is none."
