@@ -8,54 +8,23 @@ Docs: https://vlm4vla.github.io/vlm4vla/outside/registered.html.md"""
 __all__ = ['RegisteredBenchmark', 'run_harness']
 
 # %% ../../nbs/outside/03_registered.ipynb #7e9001a3
-import importlib, os, sys
-import numpy as np
 from ..catalog.benchmarks import asked_for, benchmarks
 from ..core import UserError, load_plugins
-from ..sim.pool import WorkerPool
-from ..sim.worker import Observation, check_action, pack_image, unpack_image
+from ..sim.single import OneSimulator
+from ..sim.worker import check_action
 from .forms import wire_forms, write_observation
 from .packages import need
 need("vla_eval", "serve")
 from vla_eval import specs
 from vla_eval.benchmarks.base import StepBenchmark, StepResult
 
-# %% ../../nbs/outside/03_registered.ipynb #7e9001a6
-class _OneWorker:
-    "One simulator in a process of its own, asked and waited for."
-    def __init__(self, b, env, limit=180.):
-        self.pool = WorkerPool(b.python, b.module, env, limit, limit)
-        self.pool.start(0); self.ready = False
-
-    def ask(self, what, *args, **more):
-        "What it shows after `reset` or `step`."
-        while not self.ready: self.wait()
-        self.pool.send(self.pool.workers[0], what, *args, **more)
-        return self.wait()
-
-    def wait(self):
-        "Its next message."
-        hand = self.pool.workers[0]
-        while True:
-            for _, what, body in self.pool.messages():
-                if what in ("ready", "obs"): hand.state = "idle"
-                if what == "ready": self.ready = True; return
-                if what == "obs": return self.seen(*body)
-                why = self.pool.failure_reason(hand, what, body)
-                self.pool.end(hand); self.pool.start(0); self.ready = False
-                raise UserError(body[1] if what == "error" and body[0] == "UserError" else f"The simulator failed ({why}).")
-
-    def seen(self, image, instruction, done, info, frames, extra=None):
-        return Observation(unpack_image(image), instruction, done, info, {k: unpack_image(x) for k, x in (extra or {}).items()})
-
 # %% ../../nbs/outside/03_registered.ipynb #7e9001a9
 class _Played:
     "Episodes of an entry of `benchmarks`."
     def reset(self, task):
         "Begin an episode: the same scene as here for the same number."
-        if not self.sim: self.sim = _OneWorker(self.b, self.env, self.limit)
-        more = {"task": task["name"]} if len(self.b.tasks) > 1 else {}
-        return self.show(self.sim.ask("reset", int(task.get("episode_idx", 0)), **more))
+        if not self.sim: self.sim = OneSimulator(self.b, self.split, self.extra, self.limit)
+        return self.show(self.sim.reset(int(task.get("episode_idx", 0)), task["name"]))
 
     def show(self, obs):
         "Note what is seen, for a video if one is wanted."
@@ -66,8 +35,7 @@ class _Played:
         "Run one action, or the whole chunk."
         given = action.get("actions", action.get("action")) if isinstance(action, dict) else None
         if given is None: raise UserError("The policy's answer has no actions", "send a map with the key actions")
-        a = check_action(np.asarray(given, np.float32), self.b.label)
-        obs = self.show(self.sim.ask("step", pack_image(a)))
+        a = check_action(given, self.b.label); obs = self.show(self.sim.step(a))
         return StepResult(obs=obs, reward=float(obs.info.get("success", 0)), done=obs.done, info=obs.info)
 
     def make_obs(self, raw_obs, task):
@@ -81,7 +49,7 @@ class _Played:
 
     def cleanup(self):
         "End the simulator."
-        if self.sim: self.sim.pool.close()
+        if self.sim: self.sim.close()
         self.sim = None
 
 # %% ../../nbs/outside/03_registered.ipynb #7e9001b0
@@ -137,7 +105,7 @@ class RegisteredBenchmark(_Played, _Declared, StepBenchmark):
         self.split, self.extra, self.said, self.sim = split or self.b.splits[0], tuple(extra), dict(chunk=chunk, policy=policy), None
         if self.split not in self.b.splits:
             raise UserError(f"{self.b.label} has no split {self.split!r}; choose one of {', '.join(self.b.splits)}.")
-        self.limit, self.form, self.env = limit, wire_forms["vla-eval"], dict(split=self.split, **asked_for(self.b, self.extra))
+        self.limit, self.form = limit, wire_forms["vla-eval"]; asked_for(self.b, self.extra)
 
 # %% ../../nbs/outside/03_registered.ipynb #7e9001b6
 def run_harness(

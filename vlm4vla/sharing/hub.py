@@ -202,7 +202,9 @@ def policy_folder(
     out=None, # Folder of the tables; `results/` if not given
 )->Path:
     "Where a policy is, whatever it was named by."
-    if Path(said).expanduser().is_dir(): return Path(said).expanduser()
+    from vlm4vla.policy.own import _check_policy
+    folder = Path(said).expanduser()
+    if folder.is_dir(): _check_policy(folder); return folder
     if is_repo(said): return fetch_policy(str(said))
     if "/" in str(said):
         raise UserError(f"There is no folder {said}; name one that holds a policy, or a repository of the hub (user/name).")

@@ -6,7 +6,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/sharing/lerobot.html.md"""
 
 # %% auto #0
 __all__ = ['PRIMARY', 'WRIST', 'STATE_KEY', 'CONFIG', 'BEFORE', 'AFTER', 'LEROBOT_HOW', 'GAP', 'lerobot_files', 'what_is_seen',
-           'batch_of', 'OneSimulator', 'write_plugin', 'lerobot_python', 'check_lerobot', 'compare_lerobot']
+           'batch_of', 'write_plugin', 'lerobot_python', 'check_lerobot', 'compare_lerobot']
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300003
 import base64, hashlib, json, os, subprocess, sys, tempfile, zipfile
@@ -16,8 +16,6 @@ from ..catalog.benchmarks import benchmarks
 from ..core import UserError, Variable, assets_dir, near_miss, replacing, setting, variables, versions, write_json
 from ..data.metadata import read_json
 from ..sim.install import shown_package
-from ..sim.pool import WorkerPool
-from ..sim.worker import Observation, pack_image, unpack_image
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300006
 PRIMARY, WRIST, STATE_KEY = "observation.images.primary", "observation.images.wrist", "observation.state"
@@ -92,46 +90,6 @@ def batch_of(
     mask = np.ones(actions.shape[:2], bool) if pad is None else ~pad.cpu().numpy().astype(bool)
     look = {k: policy.look(v) if k != "state" else v for k, v in extra.items()}
     return dict(images=policy.look(images), instructions=instructions, actions=actions, mask=mask, **look)
-
-# %% ../../nbs/sharing/03_lerobot.ipynb #5ha300013
-class OneSimulator:
-    "A benchmark's simulator in a process of its own, one episode after the other."
-    def __init__(
-        self,
-        benchmark:str, # Entry of `benchmarks`
-        split:str="", # One of its splits; empty: the first
-        task:str="", # One of its tasks; empty: the first
-        limit:float=180., # Seconds it may take for one answer
-    ):
-        b = benchmarks[benchmark]; split, task = split or b.splits[0], task or b.tasks[0]
-        for what, x, known in (("split", split, b.splits), ("task", task, b.tasks)):
-            if x not in known: raise UserError(f"{b.label} has no {what} {x!r}{near_miss(x, known)}")
-        self.more = dict(task=task) if len(b.tasks) > 1 else {}
-        self.pool = WorkerPool(b.python, b.module, dict(split=split), limit, limit); self.pool.start(0); self._answer()
-
-    def _answer(self):
-        "Wait for what the worker says."
-        while True:
-            for hand, what, body in self.pool.messages():
-                if what in ("ready", "obs"): hand.state = "idle"; return body
-                if what in ("died", "error"):
-                    why = self.pool.failure_reason(hand, what, body); self.close()
-                    raise UserError(f"The simulator {self.pool.module} failed ({why}); see that it runs, with `vlm4vla doctor`.")
-
-    def _ask(self, what, *args, **more)->Observation:
-        self.pool.send(self.pool.workers[0], what, *args, **more)
-        image, instruction, done, info, *_ = self._answer()
-        return Observation(unpack_image(image), instruction, done, info)
-
-    def reset(self,
-        episode:int, # Its number
-    )->Observation: return self._ask("reset", int(episode), **self.more)
-
-    def step(self,
-        action, # (7,), in the simulator's units
-    )->Observation: return self._ask("step", pack_image(np.asarray(action, np.float32)))
-
-    def close(self): self.pool.close()
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300016
 _WITH = ("fastcore", "h5py", "peft", "pyarrow", "safetensors", "scipy", "tokenizers") # what loading and rolling out a policy takes

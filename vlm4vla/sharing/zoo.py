@@ -115,7 +115,8 @@ def zoo_folder(
     if name in known and known[name].ships: return assets_dir()/"policies"/name
     if (there/"policy.json").is_file(): return there
     if name in known: raise UserError(f"The policy {name} is not on this machine", f"build it with `{known[name].command}`")
-    raise UserError(f"There is no policy {name!r}{near_miss(name, [n for n, z in known.items() if z.kind == 'policy'])}")
+    here = [p.parent.name for p in out.glob("checkpoints/*/policy.json")] + [n for n, z in known.items() if z.kind == "policy"]
+    raise UserError(f"There is no policy {name!r}: no folder, no run in {out}, none of the zoo{near_miss(name, here)}")
 
 def zoo_state(
     name:str, # Of an entry of the zoo

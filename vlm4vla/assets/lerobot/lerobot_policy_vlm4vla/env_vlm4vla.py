@@ -9,7 +9,7 @@ from lerobot.envs.configs import EnvConfig
 from lerobot.utils.constants import ACTION
 
 from vlm4vla.catalog.benchmarks import benchmarks
-from vlm4vla.sharing.lerobot import OneSimulator
+from vlm4vla.sim.single import OneSimulator
 
 
 class Vlm4vlaEnv(gym.Env):
@@ -18,9 +18,9 @@ class Vlm4vlaEnv(gym.Env):
     render_mode = "rgb_array"
 
     def __init__(self, benchmark, split, task):
-        self.simulator, self.number = OneSimulator(benchmark, split, task), 0
+        self.simulator, self.number = OneSimulator(benchmark, split), 0
         self.task, self._max_episode_steps = task, benchmarks[benchmark].max_steps
-        obs = self.simulator.reset(0)
+        obs = self.simulator.reset(0, task)
         self.task_description, self.image = obs.instruction, obs.image
         pixels = gym.spaces.Box(0, 255, obs.image.shape, np.uint8)
         self.observation_space = gym.spaces.Dict({"pixels": gym.spaces.Dict({"primary": pixels})})
@@ -32,7 +32,7 @@ class Vlm4vlaEnv(gym.Env):
 
     def reset(self, seed=None, options=None):
         self.number = self.number + 1 if seed is None else seed
-        return self._seen(self.simulator.reset(self.number)), {"is_success": False}
+        return self._seen(self.simulator.reset(self.number, self.task)), {"is_success": False}
 
     def step(self, action):
         obs = self.simulator.step(action)
