@@ -487,4 +487,7 @@ _study("rates", "Does the learning rate decide?", [dict(lr=v) for v in (3e-5, 1e
 _study("prompts", "Does the prompt matter?", [dict(prompt="short")])
 _study("resolutions", "Does a larger image help, up to the 96 pixels that a small VLM sees?", [dict(model_size=s) for s in (48, 64, 80)],
        ("mini-qwen3-vl", "mini-qwen2.5-vl"))
+_known = [f"{b}@knowledge-2000" for b in _two]
+studies.add(Study("knowledge", "Does a policy act on what its VLM can say?",
+                  tuple(grid(_known, ["knowledge"], [f"adapt-{a}" for a in ("full", "lora", "frozen-vision")], range(3))), "adapt-full"))
 _study("chunks", "How many actions at once?", [dict(chunk_size=k, n_action_steps=n) for k, n in ((1, 1), (4, 2), (20, 10))])

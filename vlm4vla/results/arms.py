@@ -28,7 +28,7 @@ def arm_of(
     e, # Experiment
 )->tuple: # backbone, arm: the variant, behind what the backbone was taught
     "What an experiment is an arm of: a backbone that was taught a task is an arm of the one it was made from."
-    root = backbones[e.backbone].root.name; taught = e.backbone.removeprefix(root).lstrip("+")
+    root, _, taught = e.backbone.partition("+")
     return root, f"{taught}: {e.variant}" if taught else e.variant
 
 # %% ../../nbs/results/10_arms.ipynb #a4m50001

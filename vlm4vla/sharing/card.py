@@ -80,13 +80,18 @@ class PolicyFacts:
     said:dict # Its policy.json
     backbone:Backbone # What it was made from
     run_id:str="" # The run that left its weights; empty where no table knows them
-    account:dict=field(default_factory=dict) # Of its training, from the provenance; empty where there is none
+    provenance:dict=field(default_factory=dict) # Of its run: `train`, `episodes`; empty where there is none
     rates:pd.DataFrame=None # Rows of `scores`; none where it was not rolled out
 
     @property
     def trained(self)->dict:
         "Field → value of what it was trained with; empty where nobody recorded it."
         return (self.said.get("origin") or {}).get("facts") or {}
+
+    @property
+    def account(self)->dict:
+        "Of its training, from the provenance; empty where there is none."
+        return self.provenance.get("train") or {}
 
     @property
     def benchmark(self)->str: return self.trained.get("benchmark", "")
@@ -132,10 +137,10 @@ def policy_facts(
         raise UserError(f"The policy in {folder} was made from the backbone {said['backbone']!r}, which is not known here",
                         f"say where that is with --backbone {said['backbone']}=FOLDER")
     run_id, rates = _measured(said["weights"], out or results_dir())
-    account = (read_provenance(out or results_dir(), run_id)[1].get("train") or {}) if run_id else {}
+    whole = (read_provenance(out or results_dir(), run_id)[1] or {}) if run_id else {}
     if rates is None and (folder/CARRIED[0]).is_file(): rates = pd.read_csv(folder/CARRIED[0], keep_default_na=False)
-    if not account and (folder/CARRIED[1]).is_file(): account = read_json(folder/CARRIED[1])
-    return PolicyFacts(folder=folder, said=said, backbone=backbones[said["backbone"]], run_id=run_id, account=account, rates=rates)
+    if not whole and (folder/CARRIED[1]).is_file(): whole = read_json(folder/CARRIED[1])
+    return PolicyFacts(folder=folder, said=said, backbone=backbones[said["backbone"]], run_id=run_id, provenance=whole, rates=rates)
 
 # %% ../../nbs/sharing/01_card.ipynb #5ha100014
 _SHOWN = ("backbone", "benchmark", "seed", "steps", "batch_size", "lr", "schedule", "warmup", "grad_clip", "head", "loss", "chunk_size",

@@ -62,12 +62,16 @@ def _write_backbone(f:PolicyFacts, folder:Path):
     write_json(folder/"preprocessor_config.json",
                transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0])
 
+def _without_places(whole:dict)->dict:
+    "A provenance without what a machine was set to: folders of somebody's disk are nobody else's business."
+    return {k: {n: x for n, x in v.items() if n != "settings"} if isinstance(v, dict) else v for k, v in whole.items()}
+
 def _fill(f:PolicyFacts, folder:Path, repo:str, licence:str):
     "All files of a policy's folder."
     for n in ("policy.json", "model.safetensors"): shutil.copyfile(f.folder/n, folder/n)
     for name, what in lerobot_files(f.said).items(): write_json(folder/name, what)
     if f.rates is not None: write_text(folder/CARRIED[0], csv_text(f.rates))
-    if f.account: write_json(folder/CARRIED[1], f.account)
+    if f.provenance: write_json(folder/CARRIED[1], _without_places(f.provenance))
     l, b = licences[licence], f.backbone.root
     if l.terms: write_text(folder/"NOTICE", f"Made from {b.repo_id or b.name}, and under {licence} as that is: {l.terms}. {l.link}\n")
     _write_backbone(f, folder/BACKBONE)
