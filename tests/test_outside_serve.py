@@ -284,3 +284,34 @@ def test_openpis_own_server_is_evaluated(forgotten, tmp_path):
     finally: p.kill(); p.wait()
     rows = load("episodes", tmp_path)
     assert done["episodes"] == 2 and rows.chunk_mode.tolist() == ["5 of 5"]*2 and done["asked"] == 16 and check(tmp_path) == []
+
+@pytest.mark.parametrize("args,words", [
+    (["evaluate", "vla-eval://localhost:99999", "--benchmark", "grinningface"], "ports go from 1 to 65535"),
+    (["evaluate", "localhost:9", "--benchmark", "grinningface"], "write vla-eval://host:port"),
+    (["evaluate", "vla-eval:/localhost:9", "--benchmark", "grinningface"], "write vla-eval://host:port"),
+    *((["evaluate", "vla-eval://localhost:9", "--benchmark", "grinningface", "--timeout", t], "a number of seconds above 0")
+      for t in ("nan", "-1", "inf", "soon")),
+    (["evaluate", "vla-eval://localhost:9", "--benchmark", "grinningface", "--log-to", "tensorboard"], "takes curves of trainings"),
+    (["serve", "grinningface-pretrained", "--port", "70000"], "ports go up to 65535"),
+    (["serve", "~nobodyhere/x"], "begins with ~"), (["import", "no such"], "There is no file or folder 'no such'"),
+    (["zoo", "--out", "no such"], "There is no folder 'no such'")])
+def test_what_is_typed_wrongly_is_one_sentence(capsys, args, words):
+    from vlm4vla.cli import main
+    assert main(args) == 2
+    said = capsys.readouterr().err
+    assert words in said and len(said.splitlines()) == 1, said
+
+@pytest.mark.parametrize("body", [dict(config={}, tasks=[dict(episodes=[])]), dict(config=[], tasks=[1]),
+                                  dict(config={}, tasks=[dict(task="place-on-emoji", episodes=[dict(metrics=1)])])])
+def test_a_file_of_results_that_lacks_something_is_one_sentence(tmp_path, body):
+    from vlm4vla.outside.imported import OURS, import_results
+    if isinstance(body["config"], dict): body["config"] = dict(benchmark=OURS, params={})
+    (tmp_path/"x_aggregate.json").write_text(json.dumps(body))
+    with pytest.raises(UserError, match="is no whole file of results"): import_results(tmp_path/"x_aggregate.json", tmp_path/"out")
+    assert not (tmp_path/"out").exists()
+
+def test_a_server_for_another_benchmark_says_which(tmp_path):
+    from vlm4vla.outside.forms import read_observation, wire_forms
+    seen = dict(images=dict(agentview=np.zeros((8, 8, 3), np.uint8)), task_description="go")
+    with pytest.raises(UserError, match="ask it on grinningface, which it was trained for"):
+        read_observation(seen, wire_forms["vla-eval"], (), "grinningface")

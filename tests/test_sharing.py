@@ -9,7 +9,7 @@ from vlm4vla.policy.shipped import shipped
 from vlm4vla.sharing import hub
 from vlm4vla.sharing.card import licence_of, model_card, policy_facts
 from vlm4vla.sharing.hub import check_repo, fetch_policy, is_repo, open_policy, push_policy, write_folder
-from vlm4vla.sharing.lerobot import LEROBOT_HOW, compare_lerobot, lerobot_files, what_is_seen, write_plugin
+from vlm4vla.sharing.lerobot import check_lerobot, LEROBOT_HOW, compare_lerobot, lerobot_files, what_is_seen, write_plugin
 from vlm4vla.sharing.recordings import check_rollout_loggers, log_rollouts, rollout_rows, write_recording
 from vlm4vla.sharing.zoo import zoo, zoo_folder, zoo_state, zoo_table
 
@@ -181,10 +181,11 @@ def test_what_the_hub_refuses_is_one_sentence(monkeypatch, offline, status, part
     with pytest.raises(UserError) as heard: push_policy(SHIPPED, "someone/placing", say=lambda l: None)
     one_sentence(heard, part)
 
-def test_no_way_to_the_hub_is_one_sentence(monkeypatch, offline):
-    import httpx, huggingface_hub
+@pytest.mark.parametrize("module", ["httpx", "httpx2", "requests.exceptions"])
+def test_no_way_to_the_hub_is_one_sentence(monkeypatch, offline, module):
+    import huggingface_hub
     class Away(Double):
-        def create_repo(self, repo, **kw): raise httpx.ConnectError("no route")
+        def create_repo(self, repo, **kw): raise type("ConnectError", (Exception,), dict(__module__=module))("no route")
     monkeypatch.setattr(huggingface_hub, "HfApi", Away); monkeypatch.setattr(huggingface_hub, "get_token", lambda: "x")
     with pytest.raises(UserError) as heard: push_policy(SHIPPED, "someone/placing", say=lambda l: None)
     one_sentence(heard, "out of reach", "--to FOLDER")
@@ -217,6 +218,12 @@ def test_lerobots_files_follow_the_policy():
     more = lerobot_files(said | dict(views=2, states=dict(lo=[0]*7, hi=[1]*7)), 1)["config.json"]
     assert {*more["input_features"]} == {"observation.images.primary", "observation.images.wrist", "observation.state"}
     assert more["n_action_steps"] == 1 and more["input_features"]["observation.state"]["shape"] == [7]
+
+@pytest.mark.parametrize("named, part", [("{d}/text", "cannot be started"), ("/bin/ls", "did not do it")])
+def test_what_is_no_python_of_lerobot_is_one_sentence(monkeypatch, tmp_path, named, part):
+    (tmp_path/"text").write_text("no program"); monkeypatch.setenv("VLM4VLA_LEROBOT", named.format(d=tmp_path))
+    with pytest.raises(UserError) as heard: check_lerobot(SHIPPED, "grinningface")
+    one_sentence(heard, part)
 
 @pytest.mark.skipif(not os.environ.get("VLM4VLA_LEROBOT"),
                     reason=f"VLM4VLA_LEROBOT names no Python that has lerobot; make one with: {LEROBOT_HOW}")

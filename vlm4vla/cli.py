@@ -8,10 +8,11 @@ Docs: https://vlm4vla.github.io/vlm4vla/cli.html.md"""
 __all__ = ['select_experiments', 'Parser', 'parser', 'main']
 
 # %% ../nbs/90_cli.ipynb #3ab50847
-import argparse, os, re, select, shlex, sys
+import argparse, math, os, re, select, shlex, sys
 from pathlib import Path
 from .catalog.benchmarks import CHUNK_MODES
-from .core import FULL, UserError, as_folder, assets_dir, check_int, cores, near_miss, results_dir, display_path, typed
+from vlm4vla.core import (FULL, UserError, as_folder, assets_dir, check_int, cores, near_miss, results_dir, display_path, pip_command,
+    typed)
 from .launch.doctor import check_simulators, check_up
 from .renamed import is_now
 from .results.printing import FORMATS, formatted, say, table
@@ -338,37 +339,44 @@ def _train(args)->int:
 
 def _evaluate(args)->int:
     "Roll out trained experiments, and policies that answer somewhere else."
-    if _elsewhere(args) and not args.names and not args.backbone: return 0
     from vlm4vla.sharing.recordings import check_rollout_loggers, log_rollouts
-    logger, args.logger = args.logger, None; check_rollout_loggers(logger)
-    rows, out = _chosen(args), _out_of(args); status = _run(rows, args, out, only="evaluate")
+    logger, args.logger = args.logger, None; check_rollout_loggers(logger); out = _out_of(args)
+    away = _elsewhere(args)
+    for e in away if logger else (): log_rollouts(logger, e, out)
+    if away and not args.names and not args.backbone: return 0
+    rows = _chosen(args); status = _run(rows, args, out, only="evaluate")
     if logger and not status:
         for e in rows: log_rollouts(logger, e, out)
     return status
 
 # %% ../nbs/90_cli.ipynb #0c220002
-def _elsewhere(args)->bool: # was there one?
+def _elsewhere(args)->list: # experiments
     "Roll out the policies that are named by an address, and take them out of the names."
     there = [n for n in args.names if "://" in n]; args.names = [n for n in args.names if n not in there]
-    if not there: return False
+    if odd := next((n for n in args.names if ":" in n and not Path(n.partition("#")[0]).exists()), ""):
+        raise UserError(f"{odd} is no address of a policy", "write vla-eval://host:port or openpi://host:port")
+    if not there: return []
     from vlm4vla.outside.remote import evaluate_remote
     if not args.benchmark: raise UserError(f"{there[0]} is named, but no benchmark; add --benchmark, such as grinningface.")
     try: limit = float(args.timeout)
-    except ValueError: raise UserError(f"--timeout is {args.timeout!r}; give a number of seconds.") from None
-    _plugins(args)
+    except ValueError: limit = 0.
+    if not 0 < limit < math.inf: raise UserError(f"--timeout is {args.timeout!r}; give a number of seconds above 0.")
+    _plugins(args); done = []
     for n in there:
         r = evaluate_remote(n, args.benchmark, _out_of(args), *(args.set or []), workers=args.workers or 8,
                             chunk_mode=args.chunk_mode or "", timeout=limit)
         asked = f"asked {r['asked']} times, {r['median_ms']:g} ms in the median, {r['p95_ms']:g} ms at most in 95 % of them"
         say(f"{r['run_id']}: {r['episodes']} episodes; its policy was {asked if r['asked'] else 'not asked: every row is there'}.",
             f"`{typed('report', r['run_id'], out=_out_of(args))}` says how it did.")
-    return True
+        done.append(r["experiment"])
+    return done
 
 def _serve(args)->int:
     "Have a policy of ours answer at an address."
     from vlm4vla.outside.serve import PolicyServer, load_policy, serve_until_stopped
     _plugins(args)
     port, rows = check_int("--port", args.port, 0), check_int("--batch-size", args.batch_size)
+    if port > 65535: raise UserError(f"--port is {port}; ports go up to 65535, and 0 is one that is free.")
     policy, name = load_policy(args.policy, args.benchmark, _out_of(args))
     n = check_int("--n-action-steps", args.n_action_steps, 0)
     serve_until_stopped(PolicyServer(policy, args.benchmark, n, rows, name=name), args.host, port, say)
@@ -608,6 +616,7 @@ def _push(args)->int:
 def _zoo(args)->int:
     "List the zoo."
     from vlm4vla.sharing.zoo import zoo_table
+    if args.out and not Path(args.out).expanduser().is_dir(): raise UserError(f"There is no folder {args.out!r}; name one that holds tables.")
     say(formatted(zoo_table(_out_of(args)).reset_index(), args.format)); return 0
 
 # %% ../nbs/90_cli.ipynb #5ha90005
@@ -616,7 +625,7 @@ def _lerobot(args)->int:
     from vlm4vla.sharing.lerobot import check_lerobot, compare_lerobot, write_plugin
     if args.action == "plugin":
         path = write_plugin(args.to or ".")
-        say(f"{display_path(path)}; in lerobot's environment: pip install {display_path(path)} && pip install --no-deps vlm4vla"); return 0
+        say(f"{display_path(path)}; in lerobot's environment: pip install {display_path(path)} && {pip_command('', '--no-deps')}"); return 0
     if not args.policy or not args.benchmark:
         raise UserError("Name the policy to try, and the benchmark it is for: vlm4vla lerobot check POLICY --benchmark NAME.")
     from vlm4vla.sharing.hub import policy_folder, write_folder
@@ -1047,6 +1056,9 @@ def _command(argv)->int:
         return args.run(args)
     except UserError as e:
         sys.stderr.write(f"vlm4vla: {e}\n"); return 2
+    except RuntimeError as e: # as `expanduser` has it
+        if "home directory" not in str(e): raise
+        sys.stderr.write("vlm4vla: A path begins with ~ and the name of nobody here; write it out.\n"); return 2
     except KeyboardInterrupt:
         sys.stderr.write("vlm4vla: stopped; the same command goes on from here.\n"); return 130
 

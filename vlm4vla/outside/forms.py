@@ -125,6 +125,7 @@ def read_observation(
     seen:dict, # As it came over the wire
     f:WireForm, # Its form
     observes=(), # What is needed besides: "state", "wrist"
+    trained:str="", # Benchmark whose observations they are, if somebody knows
 )->tuple: # image (H, W, 3) uint8, instruction, dict of what else was needed
     "What a policy of ours is shown, or a `UserError` that names what is missing or wrong."
     if not isinstance(seen, dict): raise UserError(f"An observation came that is no map of names ({type(seen).__name__})")
@@ -134,7 +135,7 @@ def read_observation(
         place = seen if what == "state" else images
         if not key or key not in place:
             raise UserError(f"The observation has no {what}{f' {key!r}' if key else ''}, which this policy reads "
-                            f"(it has {', '.join(map(str, place)) or 'nothing'})", "have the benchmark send it")
+                            f"(it has {', '.join(map(str, place)) or 'nothing'})", f"ask it on {trained}, which it was trained for" if trained else "have the benchmark send it")
         found[what] = (_as_state if what == "state" else _as_image)(place[key], key)
     said = seen.get(f.text)
     if not isinstance(said, str) or not said.strip():

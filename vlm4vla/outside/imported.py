@@ -9,6 +9,7 @@ __all__ = ['OURS', 'read_results', 'import_results']
 
 # %% ../../nbs/outside/04_imported.ipynb #1b9001a3
 import json, re, time
+from contextlib import contextmanager
 from pathlib import Path
 from ..catalog.benchmarks import benchmarks
 from ..core import UserError, file_hash, write_provenance
@@ -67,7 +68,7 @@ def _bodies(path)->list: # (where, body)
     for f in files:
         try: body = json.loads(f.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"There is no file {f}", "name the *_aggregate.json that vla-eval has written") from None
+            raise UserError(f"There is no file or folder {str(f)!r}", "name the *_aggregate.json that vla-eval has written") from None
         except (OSError, ValueError) as e:
             raise UserError(f"{f} is no file of results ({str(e)[:80]})", "name the *_aggregate.json of vla-eval") from None
         if not isinstance(body, dict) or not isinstance(body.get("tasks"), list) or "config" not in body:
@@ -102,6 +103,14 @@ def _name(bodies)->str:
     said = next(filter(None, asked), "") or info.get("model_server") or "vla-eval"
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", said).strip("-.+")[:32] or "vla-eval"
 
+@contextmanager
+def _whole(where):
+    "What is not there, or is of another type, is said to be so."
+    try: yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as e:
+        what = f"it has no {e}" if isinstance(e, KeyError) else str(e)
+        raise UserError(f"{where} is no whole file of results ({what})", "have vla-eval write it again") from None
+
 def import_results(
     path, # A file of results, or a folder of them
     out, # Folder of the tables
@@ -109,11 +118,12 @@ def import_results(
 )->dict: # run_id → rows of each table
     "Make rows of vla-eval's results; all or nothing."
     found, began, told = _bodies(path), time.time(), {}
-    name = name or _name([body for _, body in found])
+    with _whole(path): name = name or _name([body for _, body in found])
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", name):
         raise UserError(f"{name!r} cannot be the name of a policy", "take letters and digits")
     for f, body in found:
-        episodes, failures, b = read_results(body, "", str(f)); run_id = f"{name}__{b.name}__vla-eval__s0"
+        with _whole(f): episodes, failures, b = read_results(body, "", str(f))
+        run_id = f"{name}__{b.name}__vla-eval__s0"
         new = dict(episodes=[], failures=[], benchmark=b.name, files={}, config=[], says=body.get("server_info") or {})
         run = told.setdefault(run_id, new)
         for k, rows in dict(episodes=episodes, failures=failures).items(): run[k] += [r | dict(run_id=run_id) for r in rows]

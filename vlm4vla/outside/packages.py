@@ -10,7 +10,7 @@ __all__ = ['need']
 # %% ../../nbs/outside/00_packages.ipynb #9a0001a3
 from importlib import import_module
 from importlib.util import find_spec
-from ..core import UserError
+from ..core import UserError, pip_command
 
 # %% ../../nbs/outside/00_packages.ipynb #9a0001a4
 def need(
@@ -18,5 +18,6 @@ def need(
     extra:str, # Of this package, that brings it
 ): # the module
     "A package of others, or a `UserError` that says how to get it."
-    if find_spec(module): return import_module(module)
-    raise UserError(f"This needs the package {module.replace('_', '-')}, which is not installed", f'pip install "vlm4vla[{extra}]"')
+    package = module.partition(".")[0]
+    if find_spec(package): return import_module(module)
+    raise UserError(f"This needs the package {package.replace('_', '-')}, which is not installed", pip_command(extra))

@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog.backbones import Backbone, backbones
 from ..catalog.benchmarks import Benchmark, asked_for, benchmarks, chunk_steps
 from ..catalog.experiments import Experiment, Variant, variants, with_settings
-from ..core import UserError, to_jsonable
+from ..core import UserError, near_miss, to_jsonable
 from .forms import PROTOCOLS, form_of, to_ours, write_observation
 from .packages import need
 from ..results.provenance import check_origin, track_run
@@ -50,6 +50,7 @@ def read_address(
     if protocol not in PROTOCOLS: raise UserError(f"{said} is no address of a policy", "write openpi://host:port or vla-eval://host:port")
     if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", at.rstrip("/")):
         raise UserError(f"{said} names no host and port", f"write {protocol}://host:port")
+    if not 0 < int(at.rstrip("/").rpartition(":")[2]) < 65536: raise UserError(f"{said} names no port", "ports go from 1 to 65535")
     return Address(protocol, at.rstrip("/"), name)
 
 # %% ../../nbs/outside/05_remote.ipynb #4e3001a9
@@ -58,21 +59,20 @@ class _Line:
     def __init__(self, where:Address, limit:float):
         self.where, self.limit, client = where, limit, need("websockets.sync.client", "serve")
         quiet = dict(compression=None, max_size=None, ping_interval=None, open_timeout=limit, close_timeout=1, proxy=None)
-        with self.failing(): self.open = client.connect(f"ws://{where.at}", **quiet); self.ws = self.open.__enter__()
+        with self.failing(""): self.open = client.connect(f"ws://{where.at}", **quiet); self.ws = self.open.__enter__()
 
     @contextmanager
-    def failing(self):
+    def failing(self, kept="; what was measured is kept, and the same command goes on from there"):
         e = need("websockets.exceptions", "serve"); closed, invalid = e.ConnectionClosed, e.InvalidHandshake
-        kept = "what was measured is kept, and the same command goes on from there"
         try: yield
         except TimeoutError: raise UserError(f"The policy at {self.where} has not answered within {self.limit:g} s",
-                                             f"give it longer with --timeout; {kept}") from None
-        except closed as e: raise UserError(f"The policy at {self.where} has hung up ({e})", f"start it again; {kept}") from None
+                                             f"give it longer with --timeout, or look which protocol it speaks{kept}") from None
+        except closed as e: raise UserError(f"The policy at {self.where} has hung up ({e})", f"start it again{kept}") from None
         except invalid as e:
             raise UserError(f"What answers at {self.where} is no policy ({e})", "look which port its server names") from None
         except OSError as e:
             raise UserError(f"No policy answers at {self.where} ({e.strerror or e})",
-                            f"start its server, or look which port it names; {kept}") from None
+                            f"start its server, or look which port it names{kept}") from None
 
     def send(self, data):
         with self.failing(): self.ws.send(data)
@@ -297,7 +297,9 @@ def _experiment(policy:RemotePolicy, k:int, settings)->Experiment:
     v = Variant(f"remote-{k}", f"Somebody else's policy, in answers of {k}.", lengths)
     if v.name not in variants: variants.add(v)
     late = [s for said in settings for s in re.findall(r"(\w+)\s*=", said) if s not in ("eval_episodes", "n_action_steps")]
-    if late: raise UserError(f"{policy.where} is trained, so {late[0]} cannot be set; only eval_episodes and n_action_steps can.")
+    if late:
+        near = near_miss(late[0], ("eval_episodes", "n_action_steps"))
+        raise UserError(f"{policy.where} is trained, so {late[0]} cannot be set; only eval_episodes and n_action_steps can{near}")
     return with_settings(Experiment(name, policy.b.name, v.name, 0), *settings)
 
 def _told(policy:RemotePolicy, row:dict)->dict:
@@ -320,7 +322,7 @@ def evaluate_remote(
     workers:int=8, # Simulators at a time
     chunk_mode:str="", # full, half or single; empty: as the benchmark has it
     timeout:float=30., # Seconds that the policy may take for an answer
-)->dict: # run_id, episodes, asked, median_ms, p95_ms
+)->dict: # run_id, experiment, episodes, asked, median_ms, p95_ms
     "Roll out a policy behind a socket: rows, scores and an account, like any run's."
     b = benchmarks[benchmark]
     with RemotePolicy(said, b, timeout) as policy:
@@ -337,6 +339,6 @@ def evaluate_remote(
             for split in b.splits: rows += rollout(policy, b, split, r.eval_episodes, done_keys=done_keys(e.run_id, out), **how)
             note.inputs = dict(says=policy.says, **_latency(policy))
         rebuild_scores(out)
-        return dict(run_id=e.run_id, episodes=len(rows), **_latency(policy))
+        return dict(run_id=e.run_id, experiment=e, episodes=len(rows), **_latency(policy))
 
 def _how(how:dict)->dict: return {k: how[k] for k in ("workers", "n_action_steps", "chunk_mode")}

@@ -8,7 +8,7 @@ Docs: https://vlm4vla.github.io/vlm4vla/outside/serve.html.md"""
 __all__ = ['load_policy', 'PolicyServer', 'listen', 'serve_until_stopped']
 
 # %% ../../nbs/outside/02_serve.ipynb #5e0001a3
-import logging, tempfile, time
+import errno, logging, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -99,7 +99,7 @@ async def on_observation(
     ctx, # The session
 ):
     "Look at what came before it joins the others, and hand it on."
-    image, said, more = read_observation(obs, self.form, self.policy.observes)
+    image, said, more = read_observation(obs, self.form, self.policy.observes, self.b.name)
     small = lambda x: resize_images(x[None], self.policy.facts["image_size"])[0]
     more = {k: x if k == "state" else small(x) for k, x in more.items()}
     await PredictModelServer.on_observation(self, dict(image=small(image), text=said, more=more), ctx)
@@ -185,8 +185,9 @@ def listen(
     with _told_in_a_line():
         try: handle = serve_background(server, host=host, port=port)
         except (OSError, OverflowError, BaseExceptionGroup) as e:
-            why = getattr(_cause(e), "strerror", None) or _cause(e)
-            raise UserError(f"Nothing can listen at {host}:{port} ({why})", "name another --port, or 0 for a free one") from None
+            why = getattr(_cause(e), "strerror", None) or _cause(e); taken = getattr(_cause(e), "errno", 0) in (errno.EADDRINUSE, errno.EACCES)
+            how = "name another --port, or 0 for a free one" if taken else "name an address of this machine with --host"
+            raise UserError(f"Nothing can listen at {host}:{port} ({why})", how) from None
         with handle:
             alone = host.startswith(_LOOPBACK)
             say(f"{server.name or 'The policy'} ({server.b.name}, {server.n} of {server.k} actions) listens at {handle.url}, "

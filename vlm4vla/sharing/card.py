@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from ..catalog.backbones import Backbone, backbones, hub_folder
 from ..catalog.benchmarks import benchmarks
-from ..core import Registry, UserError, file_hash, near_miss, read_provenance, results_dir, versions
+from ..core import Registry, UserError, file_hash, near_miss, pip_command, read_provenance, results_dir, versions
 from ..data.metadata import read_json
 from ..results.scores import scores
 from ..results.tables import load
@@ -183,7 +183,7 @@ def _training_said(f:PolicyFacts)->list:
 def _run_said(f:PolicyFacts, repo:str)->list:
     "How to run it: rolled out, called, inside lerobot."
     where, b = repo or "FOLDER", f.benchmark or "BENCHMARK"
-    return ["```sh", "pip install vlm4vla", f"vlm4vla evaluate {where} --benchmark {b}", "```", "", "```python",
+    return ["```sh", pip_command(), f"vlm4vla evaluate {where} --benchmark {b}", "```", "", "```python",
             "from vlm4vla.sharing.hub import open_policy", "",
             f'policy = open_policy("{where}") # add @REVISION for a fixed one',
             "chunk = policy.act(images, instructions) # images uint8 (B, H, W, 3) → actions (B, K, 7) in the simulator's units", "```", "",

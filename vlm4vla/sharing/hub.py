@@ -13,7 +13,7 @@ import json, os, re, shutil, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from ..catalog.backbones import backbones
-from ..core import UserError, display_path, make_folder, near_miss, results_dir, write_json, write_text
+from ..core import UserError, display_path, make_folder, near_miss, results_dir, unwritable, write_json, write_text
 from ..data.metadata import read_json
 from ..results.printing import csv_text
 from .card import CARRIED, PolicyFacts, licence_of, licences, model_card, policy_facts
@@ -43,7 +43,7 @@ def _check_licence(f:PolicyFacts, said:str)->str: # its name
         if n in licences and not licences[n].passed_on:
             raise UserError(f"The policy was made from {b.name!r}, whose licence ({n}) allows no changed copies, so it cannot be pushed; "
                             f"push the recipe, and let others train it.")
-    if own in licences and licences[own].terms and name != own:
+    if own in licences and name != own:
         raise UserError(f"The weights of {b.name!r} came under {own}, which stays with them",
                         f"leave --licence out, or say --licence {own}")
     return name
@@ -96,6 +96,7 @@ def write_folder(
     if to.is_file() or to.is_dir() and any(to.iterdir()):
         raise UserError(f"{display_path(to)} is there already", "name a new folder, or empty this one")
     make_folder(to.absolute().parent)
+    if why := unwritable(to.absolute().parent): raise UserError(f"The folder {display_path(to)} cannot be made ({why})", "name another")
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=to.absolute().parent) as d:
         _fill(f, Path(d), repo, licence); Path(d).chmod(0o755)
         if to.is_dir(): to.rmdir()
@@ -110,7 +111,7 @@ def _hub_explained(repo:str, doing:str):
     try: yield
     except Exception as e:
         known = next((said for kind, *said in _refusals(e) if isinstance(e, getattr(hub, kind))), None)
-        away = isinstance(e, OSError) or type(e).__module__.split(".")[0] in ("httpx", "httpcore", "requests")
+        away = isinstance(e, OSError) or type(e).__module__.split(".")[0] .rstrip("2") in ("httpx", "httpcore", "requests")
         if known: raise UserError(*(s.format(repo=repo, doing=doing, said=str(e).splitlines()[0].rstrip(".")) for s in known)) from None
         if not away: raise
         raise UserError(f"The hub is out of reach, so {doing} {repo} did not happen ({type(e).__name__})",

@@ -13,7 +13,7 @@ import base64, hashlib, json, os, subprocess, sys, tempfile, zipfile
 from pathlib import Path
 import numpy as np
 from ..catalog.benchmarks import benchmarks
-from ..core import UserError, Variable, assets_dir, near_miss, replacing, setting, variables, versions, write_json
+from ..core import UserError, Variable, assets_dir, near_miss, pip_command, replacing, setting, variables, versions, write_json
 from ..data.metadata import read_json
 from ..sim.install import shown_package
 
@@ -116,7 +116,7 @@ def write_plugin(
     files = {f"{_PLUGIN}/{p.name}": p.read_bytes() for p in sorted(source.glob("*.py"))}
     files |= {f"{about}/METADATA": _metadata(version).encode(), f"{about}/WHEEL": _WHEEL.encode()}
     files[f"{about}/RECORD"] = _record(files, f"{about}/RECORD").encode()
-    path = Path(folder)/f"{_PLUGIN}-{version}-py3-none-any.whl"
+    path = Path(folder).expanduser()/f"{_PLUGIN}-{version}-py3-none-any.whl"
     with replacing(path) as tmp, zipfile.ZipFile(tmp, "w", zipfile.ZIP_DEFLATED) as z:
         for name, data in files.items(): z.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
     return path
@@ -125,7 +125,7 @@ def write_plugin(
 variables.add(Variable("VLM4VLA_LEROBOT", "the path of a Python that can import lerobot", lambda text: Path(text).expanduser()))
 
 LEROBOT_HOW = ("python3.12 -m venv lerobot && vlm4vla lerobot plugin && lerobot/bin/pip install lerobot_policy_vlm4vla-*.whl && "
-               "lerobot/bin/pip install --no-deps vlm4vla")
+               f"lerobot/bin/{pip_command('', '--no-deps')}")
 
 def lerobot_python()->Path:
     "The Python that has lerobot, or a `UserError` that says how to get one."
@@ -134,7 +134,7 @@ def lerobot_python()->Path:
         raise UserError("VLM4VLA_LEROBOT names no Python that has lerobot", f"make one with `{LEROBOT_HOW}` and let VLM4VLA_LEROBOT name "
                         f"its bin/python")
     if not path.is_file(): raise UserError(f"VLM4VLA_LEROBOT is {str(path)!r}, and there is no such file", "let it name a Python")
-    return path
+    return path.absolute()
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300020
 def check_lerobot(
@@ -145,17 +145,18 @@ def check_lerobot(
     python=None, # Interpreter that has lerobot; by default what `VLM4VLA_LEROBOT` names
 )->dict: # versions, what was found; where it was asked for: `dataset`, `eval`
     "Have lerobot itself load a policy, open a dataset and roll out episodes; its actions come back beside ours."
-    python = Path(python or lerobot_python()); where = benchmarks[benchmark].python_setting
+    where = benchmarks[benchmark].python_setting; python = Path(python or lerobot_python()).absolute()
     with tempfile.TemporaryDirectory(prefix="vlm4vla-") as d:
         with zipfile.ZipFile(write_plugin(d)) as z: z.extractall(shown_package(d))
         said = dict(policy=str(Path(folder).resolve()), data=str(Path(data).resolve()) if data else "", episodes=episodes,
                     benchmark=benchmark, out=f"{d}/out")
         env = {**os.environ, "PYTHONPATH": d, where: benchmarks[benchmark].python, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([python, str(assets_dir()/"lerobot"/"check.py"), json.dumps(said)], env=env, capture_output=True, text=True,
-                              cwd=d)
+        ask = [python, str(assets_dir()/"lerobot"/"check.py"), json.dumps(said)]
+        try: done = subprocess.run(ask, env=env, capture_output=True, text=True, cwd=d)
+        except OSError as e: raise UserError(f"{python} cannot be started ({e.strerror})", "let VLM4VLA_LEROBOT name a Python") from None
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-            raise UserError(f"lerobot under {python} did not do it: {last.rstrip('.')}.")
+            last = (done.stderr.strip().splitlines() or ["nothing"])[-1].rstrip(".")
+            raise UserError(f"lerobot under {python} did not do it ({last[:120]})", "the guide's page on sharing makes such a Python")
         return read_json(Path(d)/"out"/"said.json")
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300021

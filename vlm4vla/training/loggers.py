@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from ..core import UserError, near_miss
+from ..core import UserError, near_miss, pip_command
 
 # %% ../../nbs/training/06_loggers.ipynb #0d021af6
 def progress_text(
@@ -60,7 +60,7 @@ def check_loggers(
     names = [n.strip() for n in names.split(",") if n.strip()]
     for n in names:
         if n not in loggers: raise UserError(f"There is no recorder {n!r}{near_miss(n, loggers)}")
-        if not find_spec(n): raise UserError(f'{n} is not installed; get it with: pip install "vlm4vla[{n}]"')
+        if not find_spec(n): raise UserError(f"{n} is not installed; get it with: {pip_command(n)}")
     return names
 
 @contextmanager
