@@ -247,7 +247,7 @@ def test_bad_input_is_a_sentence(policy):
     (["evaluate", "ws://127.0.0.1:1", "--benchmark", "grinningface"], "write openpi://127.0.0.1:1 or vla-eval://127.0.0.1:1"),
     (["evaluate", "openpi://127.0.0.1:1", "--benchmark", "grinningface", "--timeout", "soon"], "give a number of seconds"),
     (["serve", "nobody"], "no policy 'nobody'"), (["serve", "grinningface-pretrained", "--port", "-1"], "--port must be"),
-    (["import", "nowhere"], "There is no file nowhere")])
+    (["import", "nowhere"], "There is no file or folder 'nowhere'")])
 def test_commands_say_what_is_wrong(words, said, capsys, tmp_path):
     from vlm4vla.cli import main
     assert main([*words, "--out", str(tmp_path)]) == 2
