@@ -238,7 +238,9 @@ def test_the_zoo_holds_what_ships_and_what_is_recorded(root):
     animals, table = zoo(root/"results"), zoo_table(root/"results")
     assert {*shipped()} | {b.name for b in backbones.values() if b.kind == "mini"} <= {*animals} and list(table.index) == list(animals)
     for z in animals.values():
-        if z.ships and z.kind == "policy": assert z.weights == file_hash(shipped()[z.name]/"model.safetensors")
+        if not z.ships or z.kind != "policy": continue
+        assert z.weights == file_hash(shipped()[z.name]/"model.safetensors") and "n = 100" in table.rates[z.name]
+        facts = policy_facts(shipped()[z.name], root/"nowhere"); assert facts.provenance["eval"]["inputs"]["weights"] == z.weights
     assert (table.weights.str.len() == 12).all()
 
 def test_an_entry_that_is_not_built_says_how(tmp_path, root):

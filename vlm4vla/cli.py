@@ -616,7 +616,8 @@ def _push(args)->int:
 def _zoo(args)->int:
     "List the zoo."
     from vlm4vla.sharing.zoo import zoo_table
-    if args.out and not Path(args.out).expanduser().is_dir(): raise UserError(f"There is no folder {args.out!r}; name one that holds tables.")
+    if args.out and not Path(args.out).expanduser().is_dir():
+        raise UserError(f"There is no folder {args.out!r}; name one that holds tables.")
     say(formatted(zoo_table(_out_of(args)).reset_index(), args.format)); return 0
 
 # %% ../nbs/90_cli.ipynb #5ha90005

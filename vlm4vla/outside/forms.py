@@ -135,7 +135,8 @@ def read_observation(
         place = seen if what == "state" else images
         if not key or key not in place:
             raise UserError(f"The observation has no {what}{f' {key!r}' if key else ''}, which this policy reads "
-                            f"(it has {', '.join(map(str, place)) or 'nothing'})", f"ask it on {trained}, which it was trained for" if trained else "have the benchmark send it")
+                            f"(it has {', '.join(map(str, place)) or 'nothing'})",
+                            f"ask it on {trained}, which it was trained for" if trained else "have the benchmark send it")
         found[what] = (_as_state if what == "state" else _as_image)(place[key], key)
     said = seen.get(f.text)
     if not isinstance(said, str) or not said.strip():

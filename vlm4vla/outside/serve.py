@@ -185,8 +185,8 @@ def listen(
     with _told_in_a_line():
         try: handle = serve_background(server, host=host, port=port)
         except (OSError, OverflowError, BaseExceptionGroup) as e:
-            why = getattr(_cause(e), "strerror", None) or _cause(e); taken = getattr(_cause(e), "errno", 0) in (errno.EADDRINUSE, errno.EACCES)
-            taken |= port > 65535
+            why = getattr(_cause(e), "strerror", None) or _cause(e)
+            taken = port > 65535 or getattr(_cause(e), "errno", 0) in (errno.EADDRINUSE, errno.EACCES)
             how = "name another --port, or 0 for a free one" if taken else "name an address of this machine with --host"
             raise UserError(f"Nothing can listen at {host}:{port} ({why})", how) from None
         with handle:

@@ -223,5 +223,10 @@ def _two_rates(ax, a, b, split, color):
     d = d.pivot(index="arm", columns="metric", values="rate")
     if len(m) < 3 or not {m[1], m[2]} <= set(d): return
     ax.plot(d[m[1]], d[m[2]], "o", color=color, ms=4); ax.set(xlim=(0, 1.03), ylim=(0, 1.03))
+    d = d.dropna()
+    for arm, x, y in zip(d.index, d[m[1]], d[m[2]]): # a name goes above its point, or below where another point is close above
+        close = ((d[m[1]] - x).abs() < .2) & (d[m[2]] - y).between(0, .12) & (d.index != arm)
+        ax.annotate(arm_label(arm), (x, y), xytext=(0, -10 if close.any() else 5), textcoords="offset points", fontsize=7, color=color,
+                    ha="left" if x < .2 else "right" if x > .8 else "center")
     for axis, metric in ((ax.xaxis, a.benchmark.metrics[1]), (ax.yaxis, a.benchmark.metrics[2])):
         axis.set_major_formatter(mpl.ticker.PercentFormatter(1)); axis.set_label_text(metric.label)
