@@ -90,7 +90,8 @@ def matters_answer(
         span = f"{low:+.0f} to {high:+.0f} points" if len(d) > 1 else f"{points_text(far)} points"
         said.append(f"{choice} {span} ({far.label} furthest; {d.told.sum()} of {len(d)} told from nothing)")
     few = int((m.seeds < 3).sum())
-    return f"**By what was varied, success moves by: {'; '.join(said)}.**" + (f" {few} of {len(m)} differences rest on fewer than three trainings." if few else "")
+    return f"**By what was varied, success moves by: {'; '.join(said)}.**" + (
+        f" {few} of {len(m)} differences rest on fewer than three trainings." if few else "")
 
 # %% ../../nbs/paper/02a_small.ipynb #305bd8f8
 _COLORS = dict(zip(CHOICES, ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")))
