@@ -63,7 +63,7 @@ wire_forms.add(WireForm(
 wire_forms.add(WireForm(
     name="vla-eval calvin", nested=True, image="rgb_static", text="task_description", gripper=(1., -1.), unit=(.02, .05),
     specs=("POSITION_DELTA", "ROTATION_EULER", "GRIPPER_CLOSE_NEG"), asks=dict(absolute_action=False),
-    source="vla_eval/benchmarks/calvin/benchmark.py, deltas; calvin_env's max_rel_pos and max_rel_orn"));
+    source="vla_eval/benchmarks/calvin/benchmark.py, deltas; calvin_env/robot/robot.py, max_rel_pos .02 and max_rel_orn .05"));
 
 # %% ../../nbs/outside/01_forms.ipynb #0f0001b1
 _openpi = dict(image="observation/image", wrist="observation/wrist_image", state="observation/state", text="prompt")
