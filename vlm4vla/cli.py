@@ -11,8 +11,8 @@ __all__ = ['select_experiments', 'Parser', 'parser', 'main']
 import argparse, math, os, re, select, shlex, sys
 from pathlib import Path
 from .catalog.benchmarks import CHUNK_MODES
-from vlm4vla.core import (FULL, UserError, as_folder, assets_dir, check_int, cores, near_miss, results_dir, display_path, pip_command,
-    typed)
+from .core import FULL, UserError, as_folder, assets_dir, check_int, cores, near_miss, results_dir
+from .core import display_path, pip_command, typed
 from .launch.doctor import check_simulators, check_up
 from .renamed import is_now
 from .results.printing import FORMATS, formatted, say, table

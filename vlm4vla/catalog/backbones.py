@@ -244,7 +244,7 @@ def _on_the_way(base:Backbone, name:str, said:str)->Rung:
         sets = [n for n, q in question_sets.items() if q.pictures]
         raise UserError(f"There is no backbone {name!r}: nothing is pretrained on questions called {taught!r}{near_miss(taught, sets)}")
     if what == f"{Rung.taught}-{stage}":
-        raise UserError(f"The backbone {name!r} is written {f'{base.name}@{said.removeprefix(Rung.taught).lstrip(chr(45))}'!r}.")
+        raise UserError(f"The backbone {name!r} is written '{base.name}@{said.removeprefix(Rung.taught + '-')}'.")
     if mark and not (seed.isdigit() and seed == str(int(seed)) != "0"):
         raise UserError(f"There is no backbone {name!r}: behind -s stands another seed than 0, as in {base.name}@{stage}-s1.")
     return Rung(name=name, label=f"{base.label} @ {said}", family=base.family, base=base.name, taught=taught, stage=stage,

@@ -111,7 +111,7 @@ def _hub_explained(repo:str, doing:str):
     try: yield
     except Exception as e:
         known = next((said for kind, *said in _refusals(e) if isinstance(e, getattr(hub, kind))), None)
-        away = isinstance(e, OSError) or type(e).__module__.split(".")[0] .rstrip("2") in ("httpx", "httpcore", "requests")
+        away = isinstance(e, OSError) or type(e).__module__.split(".")[0].rstrip("2") in ("httpx", "httpcore", "requests")
         if known: raise UserError(*(s.format(repo=repo, doing=doing, said=str(e).splitlines()[0].rstrip(".")) for s in known)) from None
         if not away: raise
         raise UserError(f"The hub is out of reach, so {doing} {repo} did not happen ({type(e).__name__})",

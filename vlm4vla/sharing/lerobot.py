@@ -134,7 +134,7 @@ def lerobot_python()->Path:
         raise UserError("VLM4VLA_LEROBOT names no Python that has lerobot", f"make one with `{LEROBOT_HOW}` and let VLM4VLA_LEROBOT name "
                         f"its bin/python")
     if not path.is_file(): raise UserError(f"VLM4VLA_LEROBOT is {str(path)!r}, and there is no such file", "let it name a Python")
-    return path.absolute()
+    return path
 
 # %% ../../nbs/sharing/03_lerobot.ipynb #5ha300020
 def check_lerobot(
