@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest
 from vlm4vla import core
-from vlm4vla.results import tables as results
-from vlm4vla.core import UserError
+import vlm4vla.results.tables as results
+from vlm4vla.core import UserError, read_provenance, write_provenance
 from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.results.scores import check, rebuild_scores, scores
 
@@ -136,7 +136,7 @@ def test_a_file_with_a_duplicate_key_is_refused_when_read(tmp_path):
     append("episodes", rows(2), tmp_path)
     df = load("episodes", tmp_path)
     results._write(tables["episodes"], pd.concat([df, df[:1]]), tmp_path/"episodes.parquet")
-    with pytest.raises(UserError, match="twice; restore it"): load("episodes", tmp_path)
+    with pytest.raises(UserError, match="twice.*restore it"): load("episodes", tmp_path)
     with pytest.raises(UserError, match="twice"): append("episodes", rows(1, 9), tmp_path)
     assert len(check(tmp_path)) == 1
 
@@ -279,3 +279,13 @@ def test_words_of_a_failure_break_no_table(tmp_path, failure):
     path = write_table("nasty", pd.DataFrame(dict(a=[failure, "other"], b=[.5, 1.])), tmp_path)
     again = pd.read_csv(path, keep_default_na=False)
     assert again.a.tolist() == [failure, "other"] and again.b.tolist() == [.5, 1.]
+
+
+@pytest.mark.parametrize("held", ["", '{"run_id": "mini-q', "[]", "\0\1"])
+def test_a_damaged_account_is_named_and_kept(held, tmp_path):
+    path = tmp_path/"provenance"/"mini-qwen3-vl__grinningface__base__s0.json"
+    path.parent.mkdir(); path.write_text(held)
+    for f in (lambda: read_provenance(tmp_path, path.stem),
+              lambda: write_provenance(path.stem, parameters={}, resolved={}, out=tmp_path, started=0.)):
+        with pytest.raises(UserError, match=f"{path} is damaged .*; restore it with `git checkout"): f()
+    assert path.read_text() == held

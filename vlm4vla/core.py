@@ -10,8 +10,8 @@ __all__ = ['variables', 'SOURCE', 'FULL', 'SETTINGS', 'UserError', 'check_int', 
            'cache_dir', 'assets_dir', 'workbook_file', 'display_path', 'typed', 'pip_command', 'unwritable',
            'make_folder', 'stable_seed', 'seed_everything', 'replacing', 'to_jsonable', 'write_text', 'write_json',
            'file_hash', 'tree_hash', 'progress', 'quick_imports', 'try_lock', 'locked', 'CommandResult', 'run_command',
-           'commit', 'git_sha', 'versions', 'nvidia_smi', 'gpus', 'cores', 'machine', 'hardware', 'read_provenance',
-           'write_provenance']
+           'commit', 'git_sha', 'versions', 'nvidia_smi', 'gpus', 'cores', 'machine', 'hardware', 'damaged',
+           'read_provenance', 'write_provenance']
 
 # %% ../nbs/00_core.ipynb #e2be7df5
 import errno, fcntl, gc, hashlib, json, os, random, re, secrets, shlex, shutil, signal, sys, time
@@ -582,14 +582,27 @@ def hardware()->dict:
 # environment variables that a run's account notes
 SETTINGS = ("VLM4VLA_COMPILE", "VLM4VLA_COMPUTE_ALL", "VLM4VLA_THREADS", "VLM4VLA_PLUGINS", "VLM4VLA_BACKBONES", "VLM4VLA_POLICIES")
 
+def damaged(
+    path, # A file of the results
+    why, # What came of reading it
+)->UserError:
+    "What is said of a file of the results that cannot be read."
+    return UserError(f"{path} is damaged ({str(why).splitlines()[0][:160]})",
+                     f"restore it with `git checkout {path}`, or move it away and run again what it held")
+
 def read_provenance(
     out, # Folder of the tables
     run_id:str, # A run
 )->tuple: # Its file, what that says so far
     "The account of a run, `provenance/<run_id>.json`; where there is none yet, its name alone."
     path = Path(out)/"provenance"/f"{run_id}.json"
-    return path, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"run_id": run_id}
+    try: said = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError: said = {"run_id": run_id}
+    except (OSError, ValueError) as e: raise damaged(path, e) from None
+    if not isinstance(said, dict): raise damaged(path, "it holds no account")
+    return path, said
 
+# %% ../nbs/00_core.ipynb #a3029870
 def write_provenance(
     run_id:str, # The run this is an account of
     *,

@@ -17,6 +17,7 @@ import numpy as np
 from .answers import answer_kinds
 from .records import Record, Turn, write_records
 from ..core import UserError, locked, write_json
+from ..data.metadata import read_json
 
 # %% ../../nbs/auxiliary/03b_minis.ipynb #5b0e65e9
 CHOICE_LETTERS = "ABCDE"
@@ -115,7 +116,7 @@ _MARK = ".made.json"
 
 def _is_there(folder, facts:dict)->bool:
     "Is exactly this set there? Refuse a folder that holds something else."
-    there = json.loads((folder/_MARK).read_text(encoding="utf-8")) if (folder/_MARK).is_file() else None
+    there = read_json(folder/_MARK) if (folder/_MARK).is_file() else None
     if there is None and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds something that is no miniature of ours; name a folder that is empty or not there.")
     return there == facts

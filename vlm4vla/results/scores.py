@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 import pandas as pd
 from ..catalog.benchmarks import benchmarks
-from ..core import UserError, locked, results_dir, write_text
+from ..core import UserError, locked, read_provenance, results_dir, write_text
 from .printing import csv_text
 from .tables import _file, _write, episode_key, frame, load, tables, unmeasured
 from .stats import metric_values, n_failed, measure, round_steady
@@ -129,9 +129,9 @@ def check(
     known = set(runs.run_id) | {p.stem for p in (out/"provenance").glob("*.json")}
     problems += [f"{r} has episodes but no eval row in runs.csv; run its evaluation again." for r in sorted(set(eps.run_id) - evaluated)]
     for r, kind in sorted(set(zip(runs.run_id, runs.kind))):
-        path = out/"provenance"/f"{r}.json"
-        if not path.is_file() or kind not in json.loads(path.read_text(encoding="utf-8")):
-            problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
+        try: path, account = read_provenance(out, r)
+        except UserError as e: problems.append(str(e)); continue
+        if kind not in account: problems.append(f"{r} has no account of its {kind} in {path}; run it again.")
     for name in ("train_log", "vqa_measured"):
         problems += [f"{r} is in {tables[name].file} but has no account in {out/'provenance'}; run it again."
                      for r in sorted(set(found[name][0].run_id) - known)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 import numpy as np, pandas as pd
-from ..core import UserError, Registry, locked, near_miss, replacing, results_dir, same_message, setting, write_text
+from ..core import UserError, Registry, damaged, locked, near_miss, replacing, results_dir, same_message, setting, write_text
 from ..catalog.devices import Counts
 from .printing import csv_text
 
@@ -318,8 +318,6 @@ def frame(
     return pd.DataFrame(given)
 
 # %% ../../nbs/results/02_tables.ipynb #e58c75a7
-def _restore(path): return f"restore it with `git checkout {path}`, or move it away and run again what it held"
-
 def _read(t, path):
     if t.file.endswith(".csv"): return pd.read_csv(path, dtype=str, keep_default_na=False)
     import pyarrow.parquet as pq
@@ -332,11 +330,10 @@ def _checked(t, path):
     "A file of a table, typed."
     try: raw = _read(t, path)
     except FileNotFoundError: raise
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path} is damaged ({str(e).splitlines()[0][:80]}); {_restore(path)}.") from e
+    except (OSError, ValueError) as e: raise damaged(path, e) from e
     df = frame(t.name, raw, str(path))
     if (twice := df.duplicated(list(t.key))).any():
-        raise UserError(f"{path} holds {_name(df[twice].iloc[0], t)} twice; {_restore(path)}.")
+        raise damaged(path, f"{_name(df[twice].iloc[0], t)} stands there twice")
     return df
 
 def _have(t, path):

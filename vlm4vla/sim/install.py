@@ -172,7 +172,8 @@ def _warned(s:Simulator)->str:
 # %% ../../nbs/sim/05_install.ipynb #29ceb65c
 def _is_done(path:Path, want)->bool:
     "Was a step done, with the same wants?"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == to_jsonable(want)
+    try: return json.loads(path.read_text(encoding="utf-8")) == to_jsonable(want)
+    except (OSError, ValueError): return False
 
 def _filled(s:Simulator, x, assets:Path=None):
     "A value of the recipe with the places in braces filled in."
