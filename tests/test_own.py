@@ -235,3 +235,20 @@ def test_the_same_on_slurm(things, swept, tmp_path_factory):
     episodes = pd.read_parquet(out/"episodes.parquet")
     assert set(episodes.run_id) == {OWN} and len(episodes) == 1
     assert account(out, OWN)["train"]["inputs"]["weights"] == account(swept, OWN)["train"]["inputs"]["weights"]
+
+STUDY = """from vlm4vla.catalog.experiments import Study, grid, studies
+studies.add(Study("my-study", "Does it matter?", tuple(grid(["mini-qwen3-vl"], ["grinningface"], ["base", "scratch"], [0])), "base"))
+"""
+
+def test_a_plugins_study_is_reported(tmp_path, said, capsys):
+    "Unknown without the plug-in, measured rates of both arms with it; the zoo takes it, too."
+    from vlm4vla.cli import main
+    (tmp_path/"studied.py").write_text(STUDY)
+    assert "'my-study' is no table, study or experiment" in said("report", "my-study")
+    assert main(["report", "my-study", "--plugin", str(tmp_path/"studied.py")]) == 0
+    told = capsys.readouterr().out
+    assert "Does it matter?" in told and "pretrained minus from scratch" in told
+    assert main(["zoo", "--plugin", str(tmp_path/"studied.py")]) == 0
+    assert "cannot be loaded" in said("zoo", "--plugin", "nosuch")
+    from vlm4vla.catalog.experiments import studies
+    del studies["my-study"]

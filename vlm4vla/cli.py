@@ -434,6 +434,7 @@ def _typed(path):
 def _report(args)->int:
     "Print tables of the analysis pages, or the measured rates with intervals."
     from vlm4vla.catalog.experiments import studies
+    _plugins(args)
     there = _analysed(_out_of(args))
     for n in args.names:
         if n not in there and n not in studies and "__" not in n:
@@ -615,6 +616,7 @@ def _push(args)->int:
 
 def _zoo(args)->int:
     "List the zoo."
+    _plugins(args)
     from vlm4vla.sharing.zoo import zoo_table
     if args.out and not Path(args.out).expanduser().is_dir():
         raise UserError(f"There is no folder {args.out!r}; name one that holds tables.")
@@ -854,7 +856,7 @@ def _commands_that_look(command):
     "Those that say how things stand, and bring what is missing."
     command(_report, "Print a table of the analysis, or measured rates with intervals.",
             _option("names", nargs="*", metavar="NAME", help="tables of results/tables, studies or experiments (all measured rates)"),
-            _out, _format)
+            _plugin, _out, _format)
     command(_compare, "Set two runs side by side: rates, the paired difference, recipes, training curves, cost, videos.",
             _option("a", metavar="RUN", help="the run that is asked about: its name, or that without the seed, for all seeds both have"),
             _option("b", metavar="RUN", help="what it is compared with"),
@@ -926,7 +928,7 @@ def _commands_that_share(command):
             _option("--public", action="store_true", help="a new repository can be seen by everybody (only by you)"),
             licence, _backbone, _plugin, _out,
             example="example:\n  vlm4vla push grinningface-pretrained someone/placing-policy --to ./placing-policy\n")
-    command(_zoo, "List the small policies and backbones that ship or are recorded, with rates and hashes.", _out, _format)
+    command(_zoo, "List the small policies and backbones that ship or are recorded, with rates and hashes.", _plugin, _out, _format)
     command(_lerobot, "Write the plug-in for lerobot, or try it under lerobot's own Python.",
             _option("action", choices=("plugin", "check"), metavar="ACTION", help="plugin or check"),
             _option("policy", nargs="?", default="", metavar="POLICY", help="with check: folder or name of a policy"),
