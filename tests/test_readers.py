@@ -475,3 +475,19 @@ def test_three_steps_of_training_from_each_format(made, kind, tmp_path, monkeypa
         again, log2, inputs2 = train(e, tmp_path/"again")
         assert inputs2 == inputs and log2 == log                    # decoded beforehand or read frame by frame
     finally: benchmarks.pop(name, None); variants.pop("three-steps", None)
+
+def test_what_is_wrong_with_a_state_is_no_fault_of_the_dataset(tmp_path):
+    "A hole, a state of zero frames, a camera whose image is cut off: said beside it, and the dataset can be used."
+    from vlm4vla.data import formats
+    from vlm4vla.data.pictures import decode_image
+    from vlm4vla.data.recording import record
+    record(tmp_path/"bars", 2, lambda b: [dict(task="push", kind="demo", images=np.zeros((6, 32, 32, 3), np.uint8) + 9,
+                                              actions=np.c_[np.full((6, 6), .1*(b + 1)), np.arange(6) % 2].astype(np.float32))], fps=10, settings={})
+    r = open_data(tmp_path/"bars"); n = len(r)
+    hole = np.where(np.arange(n)[:, None] == 3, np.nan, 1.)
+    said = lambda state=None, wrist=None: formats._besides(replace(r, offers=lambda _, k: dict(state=state, wrist=wrist)[k]), False)
+    facts, rows = said((hole, ""), (lambda row: decode_image(b"\x89PNG cut off", f"Image {row}"), ""))
+    assert facts["state"].startswith("1 numbers; The state of 1 frames") and "1 of 2 episodes are left out" in facts["state"]
+    assert facts["wrist"].startswith("none could be read; Image 0") and len(rows) == 1
+    assert said((np.full((n, 3), np.inf), ""))[0]["state"].startswith("cannot be used; ")
+    assert said() == (dict(state="none that is known by name", wrist="none that is known by name"), [])

@@ -728,7 +728,7 @@ def _data(args)->int:
     except UserError as e: say(str(e)); return 1
     width = max(map(len, report.facts), default=0)
     if report.facts: say(*(f"{k.ljust(width)}  {v}" for k, v in report.facts.items() if v))
-    if report.ranges: say("", table(report.ranges, list(report.ranges[0])))
+    for rows in filter(None, (report.ranges, report.states)): say("", table(rows, list(rows[0])))
     say(*([""] if report.facts else []), *(report.faults or ["Nothing is wrong with it."]))
     return int(bool(report.faults))
 

@@ -21,7 +21,8 @@ from .declarations import AXES, Declaration, as_line, declaration_path, kind_of_
 from .lerobot import read_lerobot, there_is_lerobot
 from .libero import LIBERO, read_libero, there_is_libero
 from .metadata import why_not
-from .readers import Door, Faults, Reader, contradictions, conventions, digest, select_rows, convert_gripper, is_noop
+from .readers import (Door, Faults, Reader, contradictions, conventions, digest, select_rows, convert_gripper, is_noop,
+                                   offered, with_states)
 
 # %% ../../nbs/data/11_formats.ipynb #cedb9176
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ class Report:
     facts:dict=field(default_factory=dict) # What, how much
     ranges:list=field(default_factory=list) # A row per action dimension
     faults:list=field(default_factory=list) # What is wrong, in sentences
+    states:list=field(default_factory=list) # A row per number of the robot's state, where there is one
 
 def _volume(folder)->int:
     "Bytes of a dataset."
@@ -228,13 +230,16 @@ def _list_text(words, n:int=3)->str:
     return ", ".join(f"“{w}”" for w in words[:n]) + (", …" if len(words) > n else "")
 
 # %% ../../nbs/data/11_formats.ipynb #90e78f18
-def _ranges(r:Reader)->list:
-    "Least, greatest and quantiles of each action dimension, and what training makes of it."
-    q, stats = np.quantile(r.actions, [0, .01, .99, 1], axis=0), ActionStats.from_quantiles(r.actions)
-    moves = [hi > lo for lo, hi in zip(stats.lo, stats.hi)] + [True]
-    names = r.axes if len(r.axes) == 7 else AXES
+def _spread(what:str, names, values:np.ndarray, moves)->list:
+    "Least, greatest and quantiles of each column."
+    q = np.quantile(values, [0, .01, .99, 1], axis=0)
     row = lambda i: [names[i], *(f"{v:.4g}" for v in q[:, i]), "" if moves[i] else "does not move"]
-    return [dict(zip(("action", "least", "1 %", "99 %", "greatest", ""), row(i))) for i in range(7)]
+    return [dict(zip((what, "least", "1 %", "99 %", "greatest", ""), row(i))) for i in range(len(names))]
+
+def _ranges(r:Reader)->list:
+    "Of each action dimension, and what training makes of it."
+    stats = ActionStats.from_quantiles(r.actions)
+    return _spread("action", r.axes if len(r.axes) == 7 else AXES, r.actions, [hi > lo for lo, hi in zip(stats.lo, stats.hi)] + [True])
 
 def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
     "Read images; a sentence for each that cannot be read."
@@ -249,10 +254,11 @@ def _pictures(r:Reader, every:bool, faults:Faults)->set: # of shapes
     return shapes
 
 # %% ../../nbs/data/11_formats.ipynb #e4a44322
+def _sizes(shapes:set)->str: return ", ".join(f"{s[0]} × {s[1]}" for s in sorted(shapes)) or "none could be read"
+
 def _facts(r:Reader, shapes:set)->dict:
     "What a dataset is and how much of it there is."
-    f, d = formats[r.format], r.declared; c = conventions[f.suite] if f.suite else None
-    size = ", ".join(f"{s[0]} × {s[1]}" for s in sorted(shapes)) or "none could be read"
+    f, d = formats[r.format], r.declared; c = conventions[f.suite] if f.suite else None; size = _sizes(shapes)
     moves, opens = ", ".join(filter(None, (d.actions or "kind not declared", d.units))), d.gripper
     facts = dict(episodes=f"{len(r.lengths):,}, of {r.lengths.min()} to {r.lengths.max()} frames", frames=f"{len(r):,}",
                  instructions=f"{len(r.instructions):,}: {_list_text(r.instructions)}",
@@ -261,6 +267,22 @@ def _facts(r:Reader, shapes:set)->dict:
                  gripper=f"{opens[0]:g} is open, {opens[1]:g} closed" if opens else "not declared")
     if c and c.skip_still: facts["still"] = f"{int(is_noop(r.actions, r.lengths).sum()):,} frames do nothing; training leaves them out"
     return dict(format=f.label) | facts | dict(notes=" ".join(r.notes))
+
+# %% ../../nbs/data/11_formats.ipynb #03927dcd
+def _besides(r:Reader, every:bool)->tuple: # facts, a row per number of the state
+    "What there is besides images and actions: the robot's state, and a camera at its wrist."
+    facts, rows = dict(state="none that is known by name", wrist="none that is known by name"), []
+    for name in facts:
+        faults = Faults(gather=True)
+        try:
+            if (found := offered(r, name, must=False)) is None: continue
+            if name == "wrist": facts[name] = _sizes(_pictures(found[0], every, faults))
+            else:
+                x = with_states(r, faults)[1]; facts[name] = f"{x.shape[1]} numbers"
+                rows = _spread("state", [*map(str, range(x.shape[1]))], x, x.max(0) > x.min(0))
+        except UserError as e: facts[name] = "cannot be used"; faults.append(str(e))
+        facts[name] = "; ".join([facts[name], *(s.rstrip(".") for s in faults)])
+    return facts, rows
 
 # %% ../../nbs/data/11_formats.ipynb #c06b44d0
 def check_data(
@@ -275,10 +297,9 @@ def check_data(
     if r is None:
         if not faults: faults.append(f"No episode of {folder} can be used.")
         return Report(faults=list(faults))
-    shapes = _pictures(r, every, faults)
-    facts = _facts(r, shapes) | dict(size=_size_text(_volume(folder)),
-                                     hash=r.hash[:16] + ("" if r.exact else " (images by name and size)"))
-    return Report(facts, _ranges(r), list(faults))
+    facts = _facts(r, _pictures(r, every, faults)); more, states = _besides(r, every)
+    facts |= more | dict(size=_size_text(_volume(folder)), hash=r.hash[:16] + ("" if r.exact else " (images by name and size)"))
+    return Report(facts, _ranges(r), list(faults), states)
 
 def declare(
     folder, # A dataset

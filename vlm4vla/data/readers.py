@@ -415,9 +415,11 @@ def _lacking(reader:Reader, name:str)->UserError:
 def offered(
     reader:Reader, # Of a format that hands on more than one image and actions
     name:str, # "state", or a camera such as "wrist"
+    must:bool=True, # Is a dataset without it refused? Otherwise nothing is returned
 )->tuple: # by frame: (frames, n) float32; of a camera: the same reader with its images. Then the name of exactly this
     "What a dataset has besides."
     found = reader.offers(reader, name) if reader.offers else None
+    if found is None and not must: return None
     if found is None: raise _lacking(reader, name)
     values, whole = found
     if name == "state": return (x := np.asarray(values, np.float32)[reader.rows]), digest(name, x)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from ..core import UserError
 from ..data.declarations import AXES
 from ..data.formats import open_data
-from ..data.readers import Reader
+from ..data.readers import Reader, offered
 from ..results.figures import style
 from .rollout import EpisodeJob
 from .video import legible
@@ -33,6 +33,8 @@ class EpisodeRecord:
     steps:int # How many images there are
     actions:np.ndarray # n × 7, in the robot's units; row i was done at image i
     instruction:str # In words
+    wrist:object=None # Step → the image of the camera at the wrist, where there is one
+    states:np.ndarray=None # steps × numbers of the robot's state, where there are any
 
     def __post_init__(self):
         if self.steps < 1: raise UserError(f"{self.name} has no image, so there is nothing to see", "choose another one")
@@ -61,9 +63,11 @@ def _recorded(reader:Reader, number:int)->EpisodeRecord:
     if number != int(number) or not 0 <= number < n:
         raise UserError(f"{reader.folder} has episodes 0 to {n - 1}, and {number} is none of them.")
     first, steps = int(reader.lengths[:number].sum()), int(reader.lengths[number])
-    return EpisodeRecord(name=f"Episode {number} of {Path(reader.folder).name}", steps=steps,
-                         image=lambda i: reader.image(int(reader.rows[first + i])), actions=reader.actions[first:first + steps],
-                         instruction=reader.instructions[int(reader.texts[number])])
+    states, wrist = (offered(reader, k, must=False) for k in ("state", "wrist"))
+    image = lambda r: lambda i: r.image(int(r.rows[first + i]))
+    return EpisodeRecord(name=f"Episode {number} of {Path(reader.folder).name}", steps=steps, image=image(reader),
+                         wrist=image(wrist[0]) if wrist else None, states=states[0][first:first + steps] if states else None,
+                         actions=reader.actions[first:first + steps], instruction=reader.instructions[int(reader.texts[number])])
 
 # %% ../../nbs/sim/04a_viewer.ipynb #c4af88dd
 _COLORS, _GREY = ("#0072b2", "#d55e00", "#009e73"), "#56687a"
@@ -79,33 +83,46 @@ class Viewer:
 
     def _images(self, step:int)->dict: # title → image
         "The image of a step, in every form there is."
-        image = self.episode.at(step); found = {f"recorded, {image.shape[0]} × {image.shape[1]}": image}
-        if not hasattr(self.policy, "look"): return found
-        small = np.asarray(self.policy.look(image[None]))[0]
-        return found | {f"as the model sees it, {small.shape[0]} × {small.shape[1]}": small}
+        found = {"recorded": self.episode.at(step)}
+        if self.episode.wrist: found["wrist"] = self.episode.wrist(step)
+        if hasattr(self.policy, "look"): found["as the model sees it"] = np.asarray(self.policy.look(found["recorded"][None]))[0]
+        return {f"{k}, {im.shape[0]} × {im.shape[1]}": im for k, im in found.items()}
 
     def _groups(self)->list: # (what, columns)
         "What of the actions is drawn together; turns only where there are any."
         turns = len(self.episode.actions) and np.abs(self.episode.actions[:, 3:6]).max() > 1e-4
         return [("move", (0, 1, 2)), *([("turn", (3, 4, 5))] if turns else []), ("gripper", (6,))]
 
+    def _panels(self)->list: # relative heights
+        "Curves below each other: of the actions, and of the state where there is one."
+        return [2]*(len(self._groups()) - 1) + [1] + [2]*(self.episode.states is not None)
+
+    def _ahead(self, steps:list)->dict: # step → chunk; empty where the policy is told more than the episode holds
+        "What the policy would do."
+        e, there = self.episode, dict(state=self.episode.states, wrist=self.episode.wrist)
+        names = getattr(self.policy, "observes", ())
+        if not hasattr(self.policy, "act") or any(there.get(n) is None for n in names): return {}
+        seen = lambda n, s: e.states[s] if n == "state" else e.wrist(s)
+        beside = lambda s: dict(extra={n: np.asarray(seen(n, s))[None] for n in names}) if names else {}
+        return {s: np.asarray(self.policy.act(e.at(s)[None], [e.instruction], **beside(s)))[0] for s in steps}
+
 # %% ../../nbs/sim/04a_viewer.ipynb #5293ce17
 @patch
 def _draw_actions(self:Viewer, axes:list, steps:list):
-    "The numbers of all actions, the steps that are shown, and what the policy would do at each."
-    acts, said = self.episode.actions, self.episode.instruction
-    sees = hasattr(self.policy, "act") and not getattr(self.policy, "observes", ()) # an episode that was kept holds images alone
-    ahead = {s: np.asarray(self.policy.act(self.episode.at(s)[None], [said]))[0] for s in steps} if sees else {}
+    "The numbers of all actions, what the policy would do at each of the steps that are shown, and the state."
+    acts, ahead = self.episode.actions, self._ahead(steps)
     for ax, (what, columns) in zip(axes, self._groups()):
         for c in columns:
             look = dict(color=_COLORS[c % 3] if what != "gripper" else _GREY, drawstyle="steps-mid" if what == "gripper" else "default")
             ax.plot(acts[:, c], lw=1.6, label=AXES[c] if len(columns) > 1 else None, **look)
             for s, chunk in ahead.items(): ax.plot(s + np.arange(len(chunk)), chunk[:, c], "--", lw=1.3, **look)
-        for s in steps: ax.axvline(s, color="#222222" if len(steps) == 1 else "#9aa5b1", lw=1, zorder=0)
-        ax.set(ylabel=what, xlim=(-.5, self.episode.steps - .5)); ax.margins(y=.12)
+        ax.set_ylabel(what)
         if len(columns) > 1: ax.legend(ncols=3, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=.1)
-        ax.tick_params(labelbottom=ax is axes[-1])
-    axes[-1].set_xlabel("step" + ("; dashed: what the policy would do" if sees else ""))
+    if self.episode.states is not None: axes[-1].plot(self.episode.states, lw=1.2); axes[-1].set_ylabel("state")
+    for ax in axes:
+        for s in steps: ax.axvline(s, color="#222222" if len(steps) == 1 else "#9aa5b1", lw=1, zorder=0)
+        ax.set_xlim(-.5, self.episode.steps - .5); ax.margins(y=.12); ax.tick_params(labelbottom=ax is axes[-1])
+    axes[-1].set_xlabel("step" + ("; dashed: what the policy would do" if ahead else ""))
 
 def _show(ax, image:np.ndarray, title:str):
     "An image without a frame."
@@ -118,12 +135,12 @@ def figure(
     step:int=0, # From 0
 )->Figure:
     "One step: its images, and the actions of the episode with the step marked."
-    images, groups = self._images(step), self._groups()
+    images, high = self._images(step), self._panels()
     with mpl.rc_context(style):
         fig = Figure(figsize=(10.4, 3.2), layout="constrained")
         left, right = fig.subfigures(1, 2, width_ratios=(len(images), 1.6))
         for ax, (title, image) in zip(np.atleast_1d(left.subplots(1, len(images))), images.items()): _show(ax, image, title)
-        self._draw_actions(list(right.subplots(len(groups), 1, height_ratios=[2]*(len(groups) - 1) + [1])), [step])
+        self._draw_actions(list(right.subplots(len(high), 1, height_ratios=high)), [step])
     return fig
 
 @patch
@@ -132,17 +149,17 @@ def overview(
     steps=6, # How many, or which
 )->Figure:
     "A few steps side by side, above the actions of the episode."
-    last, groups = self.episode.steps - 1, self._groups()
+    last, panels = self.episode.steps - 1, self._panels()
     shown = sorted({round(i) for i in np.linspace(0, last, max(1, min(steps, last + 1)))}) if isinstance(steps, int) else list(steps)
     rows = [list(self._images(s).items()) for s in shown]; high = len(rows[0])
     (said, font) = legible(f"{self.episode.name}: “{self.episode.instruction}”")
     with mpl.rc_context(style):
-        fig = Figure(figsize=(10.4, 1.75*high + 1.1*len(groups) + .9), layout="constrained")
+        fig = Figure(figsize=(10.4, 1.75*high + 1.1*len(panels) + .9), layout="constrained")
         fig.suptitle(said, x=.01, ha="left", fontsize=10, parse_math=False, **(dict(fontproperties=dict(fname=font)) if font else {}))
-        top, below = fig.subfigures(2, 1, height_ratios=(1.75*high, 1.1*len(groups) + .4))
+        top, below = fig.subfigures(2, 1, height_ratios=(1.75*high, 1.1*len(panels) + .4))
         for k, line in enumerate(top.subplots(high, len(shown), squeeze=False)):
-            for ax, s, images in zip(line, shown, rows): _show(ax, images[k][1], f"step {s}" if not k else images[k][0].split(", ")[-1])
-        self._draw_actions(list(below.subplots(len(groups), 1, height_ratios=[2]*(len(groups) - 1) + [1])), shown)
+            for ax, s, images in zip(line, shown, rows): _show(ax, images[k][1], images[k][0].split(", ")[0 if s == shown[0] else -1] if k else f"step {s}")
+        self._draw_actions(list(below.subplots(len(panels), 1, height_ratios=panels)), shown)
     return fig
 
 # %% ../../nbs/sim/04a_viewer.ipynb #ac0dfcf5
