@@ -566,12 +566,13 @@ def cores()->int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 def machine()->dict:
-    "What of a machine can be told without asking anybody: platform, processor, cores this process may use, memory."
+    "What of a machine can be told without asking anybody: platform, processor, how wide it computes, cores this process may use, memory."
     import platform
-    info = Path("/proc/cpuinfo")
-    cpu = [l.split(":", 1)[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
+    info = Path("/proc/cpuinfo"); lines = info.read_text().splitlines() if info.exists() else []
+    cpu, flags = ([l.split(":", 1)[1].strip() for l in lines if l.startswith(k)] for k in ("model name", "flags"))
+    simd = next((n for n, flag in {"AVX-512": "avx512f", "AVX2": "avx2", "AVX": "avx"}.items() if flags and flag in flags[0].split()), "")
     memory = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
-    return dict(platform=platform.platform(terse=True), cpu=cpu[0] if cpu else platform.machine(), cores=cores(),
+    return dict(platform=platform.platform(terse=True), cpu=cpu[0] if cpu else platform.machine(), simd=simd, cores=cores(),
                 memory_gb=round(memory/2**30, 1))
 
 def hardware()->dict:

@@ -494,6 +494,7 @@ def dictionary()->str:
              "Measured and reported numbers never share a file. `provenance/<run_id>.json` says how each run was made; `tables/` holds "
              "what the analysis pages show.",
              "`parts/<table>/` holds what jobs of a cluster have written and nobody has put into the tables yet: `vlm4vla merge` does.",
+             "`again/` holds the same tables of runs that were made once more elsewhere, to see whether the same comes out.",
              ""]
     for t in tables.values():
         about = docments(t.row)
