@@ -482,7 +482,8 @@ def test_what_is_wrong_with_a_state_is_no_fault_of_the_dataset(tmp_path):
     from vlm4vla.data.pictures import decode_image
     from vlm4vla.data.recording import record
     record(tmp_path/"bars", 2, lambda b: [dict(task="push", kind="demo", images=np.zeros((6, 32, 32, 3), np.uint8) + 9,
-                                              actions=np.c_[np.full((6, 6), .1*(b + 1)), np.arange(6) % 2].astype(np.float32))], fps=10, settings={})
+                                              actions=np.c_[np.full((6, 6), .1*(b + 1)), np.arange(6) % 2].astype(np.float32))],
+           fps=10, settings={})
     r = open_data(tmp_path/"bars"); n = len(r)
     hole = np.where(np.arange(n)[:, None] == 3, np.nan, 1.)
     said = lambda state=None, wrist=None: formats._besides(replace(r, offers=lambda _, k: dict(state=state, wrist=wrist)[k]), False)

@@ -383,9 +383,9 @@ def _written(c, format):
 
 # %% ../../nbs/results/09_compare.ipynb #f444dda5
 def _alike(one, other)->float:
-    "The share of shared episodes that ended alike: the same outcome after as many actions."
+    "The share of shared episodes that ended alike."
     both = one.merge(other, on=["split", "task", "episode", "chunk_mode"])
-    return float(((both.success_x == both.success_y) & (both.n_steps_x == both.n_steps_y)).mean())
+    return float((both.success_x == both.success_y).mean())
 
 def _same_inputs(run_id, *folders)->dict: # "data", "weights": the same in both?
     "What the accounts of both trainings say of what went in and came out."

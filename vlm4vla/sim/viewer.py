@@ -158,7 +158,8 @@ def overview(
         fig.suptitle(said, x=.01, ha="left", fontsize=10, parse_math=False, **(dict(fontproperties=dict(fname=font)) if font else {}))
         top, below = fig.subfigures(2, 1, height_ratios=(1.75*high, 1.1*len(panels) + .4))
         for k, line in enumerate(top.subplots(high, len(shown), squeeze=False)):
-            for ax, s, images in zip(line, shown, rows): _show(ax, images[k][1], images[k][0].split(", ")[0 if s == shown[0] else -1] if k else f"step {s}")
+            for ax, s, images in zip(line, shown, rows):
+                _show(ax, images[k][1], images[k][0].split(", ")[0 if s == shown[0] else -1] if k else f"step {s}")
         self._draw_actions(list(below.subplots(len(panels), 1, height_ratios=panels)), shown)
     return fig
 
