@@ -2,8 +2,7 @@
 
 A notebook on a repository's page then reads like the site. Kept is what every machine shows: no progress bars, no warnings, no
 numbers of cells. `tests/test_tutorials.py` runs the same pages and compares."""
-import base64, io, json, os, re, subprocess, sys, tempfile
-from concurrent.futures import ThreadPoolExecutor
+import base64, io, json, multiprocessing, os, re, subprocess, sys, tempfile
 from pathlib import Path
 from PIL import Image
 
@@ -67,19 +66,36 @@ CaptureShell(path=".", mpl_format="png").run_all(nb, exc_stop=True, preproc=lamb
 write_nb(nb, sys.argv[2])
 """
 
+def outputs_in(ran): return [[kept(o) for o in c.get("outputs", []) if worth_keeping(o)] for c in read(ran)["cells"]]
+
 def executed(path, **env):
-    "What each cell of a page shows when it is run in the page's folder; `env` is added to the environment."
+    "What each cell of a page shows when it is run in the page's folder, by a Python of its own; `env` is added to the environment."
     path = Path(path).resolve(); found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as d:
         done = subprocess.run([sys.executable, "-c", RUN, path.name, f"{d}/ran.ipynb"], cwd=path.parent, capture_output=True, text=True,
                               env={**os.environ, "PYTHONPATH": found, "VLM4VLA_HOME": str(ROOT), "TMPDIR": d, **env})
         if done.returncode: raise RuntimeError(f"{path.name} failed:\n{done.stderr[-3000:]}")
-        return [[kept(o) for o in c.get("outputs", []) if worth_keeping(o)] for c in read(f"{d}/ran.ipynb")["cells"]]
+        return outputs_in(f"{d}/ran.ipynb")
+
+# What most pages import takes longer than most pages: it is imported once, and each page has a process that begins there.
+IMPORTED = ("IPython", "execnb.shell", "matplotlib.pyplot", "pyarrow.parquet", "scipy.stats", "statsmodels.stats.multitest",
+            "vlm4vla.results.arms", "vlm4vla.paper.small")
+
+def shown(path):
+    "The same in this process, which was made for this page alone."
+    path = Path(path).resolve()
+    with tempfile.TemporaryDirectory() as d, open(f"{d}/said", "w") as f:
+        for n in (1, 2): os.dup2(f.fileno(), n)
+        os.chdir(path.parent); tempfile.tempdir = d; sys.argv = ["", path.name, f"{d}/ran.ipynb"]
+        try: exec(RUN, {})
+        except Exception as e: raise RuntimeError(f"{path.name} failed ({type(e).__name__}: {e})") from None
+        finally: os.chdir(ROOT)
+        return outputs_in(f"{d}/ran.ipynb")
 
 def keep(path):
     "Run a page and write what it shows into it; was anything new?"
-    nb, before = read(path), Path(path).read_text(encoding="utf-8")
-    for cell, outputs in zip(nb["cells"], executed(path), strict=True):
+    path = Path(path).resolve(); nb, before = read(path), path.read_text(encoding="utf-8")
+    for cell, outputs in zip(nb["cells"], shown(path), strict=True):
         if cell["cell_type"] == "code": cell.update(outputs=outputs, execution_count=None)
     text = json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n"   # as nbdev-clean leaves it
     if text != before: write_text(path, text)
@@ -87,5 +103,7 @@ def keep(path):
 
 if __name__ == "__main__":
     todo = [p for where in sys.argv[1:] or [ROOT/"nbs"/room for room in KEPT] for p in pages(where)]
-    with ThreadPoolExecutor(int(os.environ.get("WORKERS", "1"))) as pool:
-        for path, new in zip(todo, pool.map(keep, todo)): sys.stdout.write(f"{path}: {'written anew' if new else 'as before'}\n")
+    os.environ |= dict(PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])), VLM4VLA_HOME=str(ROOT))
+    makes = multiprocessing.get_context("forkserver"); makes.set_forkserver_preload(["__main__", *IMPORTED])
+    with makes.Pool(int(os.environ.get("WORKERS", "1")), maxtasksperchild=1) as pool:
+        for path, new in zip(todo, pool.imap(keep, todo)): print(f"{path}: {'written anew' if new else 'as before'}", flush=True)
