@@ -275,10 +275,11 @@ def _besides(r:Reader, every:bool)->tuple: # facts, a row per number of the stat
     for name in facts:
         faults = Faults(gather=True)
         try:
-            if (found := offered(r, name, must=False)) is None: continue
+            found = with_states(r, faults, must=False) if name == "state" else offered(r, name, must=False)
+            if found is None: continue
             if name == "wrist": facts[name] = _sizes(_pictures(found[0], every, faults))
             else:
-                x = with_states(r, faults)[1]; facts[name] = f"{x.shape[1]} numbers"
+                x = found[1]; facts[name] = f"{x.shape[1]} numbers"
                 rows = _spread("state", [*map(str, range(x.shape[1]))], x, x.max(0) > x.min(0))
         except UserError as e: facts[name] = "cannot be used"; faults.append(str(e))
         facts[name] = "; ".join([facts[name], *(s.rstrip(".") for s in faults)])

@@ -429,9 +429,11 @@ def offered(
 def with_states(
     reader:Reader, # A dataset
     faults:Faults=None, # Takes the sentence about episodes that are left out
+    must:bool=True, # Is a dataset without states refused? Otherwise nothing is returned
 )->tuple: # the dataset, without episodes whose state has a hole; (frames, n) float32; their name
     "A dataset with the robot's state."
-    states, whole = offered(reader, "state"); bad = ~np.isfinite(states).all(1)
+    if (found := offered(reader, "state", must)) is None: return None
+    states, whole = found; bad = ~np.isfinite(states).all(1)
     if not bad.any(): return reader, states, whole
     lost = np.unique(reader.episode[bad]); good = ~np.isin(reader.episode, lost)
     said = (f"The state of {bad.sum()} frames of {reader.folder} is not finite (the first is in episode {reader.numbers[lost[0]]}), so "

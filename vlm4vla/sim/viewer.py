@@ -21,7 +21,7 @@ from ..data.declarations import AXES
 from ..data.formats import open_data
 from ..data.readers import Reader, offered
 from ..results.figures import style
-from .rollout import EpisodeJob
+from .rollout import EpisodeJob, _beside
 from .video import legible
 
 # %% ../../nbs/sim/04a_viewer.ipynb #cf848d23
@@ -99,12 +99,13 @@ class Viewer:
 
     def _ahead(self, steps:list)->dict: # step → chunk; empty where the policy is told more than the episode holds
         "What the policy would do."
-        e, there = self.episode, dict(state=self.episode.states, wrist=self.episode.wrist)
-        names = getattr(self.policy, "observes", ())
-        if not hasattr(self.policy, "act") or any(there.get(n) is None for n in names): return {}
-        seen = lambda n, s: e.states[s] if n == "state" else e.wrist(s)
-        beside = lambda s: dict(extra={n: np.asarray(seen(n, s))[None] for n in names}) if names else {}
-        return {s: np.asarray(self.policy.act(e.at(s)[None], [e.instruction], **beside(s)))[0] for s in steps}
+        e, names = self.episode, getattr(self.policy, "observes", ())
+        there = {} if e.states is None else dict(state=e.states.__getitem__)
+        if e.wrist: there["wrist"] = e.wrist
+        if not hasattr(self.policy, "act") or not there.keys() >= set(names): return {}
+        seen = lambda s: (e.at(s), e.instruction, {n: there[n](s) for n in names})
+        said = lambda image, words, more: self.policy.act(image[None], [words], **_beside(self.policy, [(image, words, more)]))
+        return {s: np.asarray(said(*seen(s)))[0] for s in steps}
 
 # %% ../../nbs/sim/04a_viewer.ipynb #5293ce17
 @patch
