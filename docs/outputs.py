@@ -2,7 +2,7 @@
 
 A notebook on a repository's page then reads like the site. Kept is what every machine shows: no progress bars, no warnings, no
 numbers of cells. `tests/test_tutorials.py` runs the same pages and compares."""
-import base64, io, json, multiprocessing, os, re, subprocess, sys, tempfile
+import base64, io, json, multiprocessing, os, re, subprocess, sys, tempfile, traceback
 from pathlib import Path
 from PIL import Image
 
@@ -66,14 +66,16 @@ CaptureShell(path=".", mpl_format="png").run_all(nb, exc_stop=True, preproc=lamb
 write_nb(nb, sys.argv[2])
 """
 
+HERE = dict(PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])), VLM4VLA_HOME=str(ROOT))
+
 def outputs_in(ran): return [[kept(o) for o in c.get("outputs", []) if worth_keeping(o)] for c in read(ran)["cells"]]
 
 def executed(path, **env):
     "What each cell of a page shows when it is run in the page's folder, by a Python of its own; `env` is added to the environment."
-    path = Path(path).resolve(); found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = Path(path).resolve()
     with tempfile.TemporaryDirectory() as d:
         done = subprocess.run([sys.executable, "-c", RUN, path.name, f"{d}/ran.ipynb"], cwd=path.parent, capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": found, "VLM4VLA_HOME": str(ROOT), "TMPDIR": d, **env})
+                              env={**os.environ, **HERE, "TMPDIR": d, **env})
         if done.returncode: raise RuntimeError(f"{path.name} failed:\n{done.stderr[-3000:]}")
         return outputs_in(f"{d}/ran.ipynb")
 
@@ -88,7 +90,7 @@ def shown(path):
         for n in (1, 2): os.dup2(f.fileno(), n)
         os.chdir(path.parent); tempfile.tempdir = d; sys.argv = ["", path.name, f"{d}/ran.ipynb"]
         try: exec(RUN, {})
-        except Exception as e: raise RuntimeError(f"{path.name} failed ({type(e).__name__}: {e})") from None
+        except Exception: raise RuntimeError(f"{path.name} failed:\n{traceback.format_exc()[-3000:]}") from None
         finally: os.chdir(ROOT)
         return outputs_in(f"{d}/ran.ipynb")
 
@@ -103,7 +105,7 @@ def keep(path):
 
 if __name__ == "__main__":
     todo = [p for where in sys.argv[1:] or [ROOT/"nbs"/room for room in KEPT] for p in pages(where)]
-    os.environ |= dict(PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])), VLM4VLA_HOME=str(ROOT))
+    os.environ |= HERE
     makes = multiprocessing.get_context("forkserver"); makes.set_forkserver_preload(["__main__", *IMPORTED])
     with makes.Pool(int(os.environ.get("WORKERS", "1")), maxtasksperchild=1) as pool:
         for path, new in zip(todo, pool.imap(keep, todo)): print(f"{path}: {'written anew' if new else 'as before'}", flush=True)

@@ -309,7 +309,8 @@ def _machine(account)->str:
     "The hardware of an account, in words."
     h = account.get("hardware") or {}
     gpus = [g if isinstance(g, str) else g.get("name", "GPU") for g in h.get("gpus") or []]
-    return ", ".join(gpus) or (f"{h['cores']} cores of {h['cpu']}" if h.get("cpu") else "–")
+    cpu = [f"{h['cores']} cores of {h['cpu']}", h.get("simd")] if h.get("cpu") else []
+    return ", ".join(filter(None, gpus or cpu)) or "–"
 
 def _work_table(c):
     "Wall clock and hardware of trainings and evaluations."
