@@ -10,10 +10,10 @@ __all__ = ['TABLE_VERSION', 'KnowledgeLayout', 'knowledge_layout', 'KnowledgeTab
 # %% ../../../nbs/tasks/knowledge/03_table.ipynb #ac09c6b4
 from dataclasses import dataclass, replace
 import numpy as np
-from ...core import UserError, assets_dir, near_miss, stable_seed
+from ...core import UserError, near_miss, stable_seed
 from ...sim.worker import Observation
 from .facts import fact_cards, topics
-from ..tabletop.simulator import (TableLayout, Tabletop, _CUBE_AT, _CUBE_SPREAD, _HAND_AT, _HAND_SPREAD, _card, expert)
+from ..tabletop.simulator import (TableLayout, Tabletop, _CUBE_AT, _CUBE_SPREAD, _HAND_AT, _HAND_SPREAD, _card, expert, load_sheet)
 
 # %% ../../../nbs/tasks/knowledge/03_table.ipynb #c2013e20
 _SPLITS = dict(train=("train",), id=("train",), val=("val",), vqa=("train", "val"), vqa_test=("train", "val")) # split → cards it may show
@@ -75,7 +75,7 @@ class KnowledgeTable(Tabletop):
     ):
         "The tabletop's scene without cards, then these."
         super().build(replace(l, cards=()), hand)
-        drawn = self.p.loadTexture(str(assets_dir()/"knowledge"/"cards.png"), **self.kw)
+        drawn = load_sheet(self.p, self.client, "knowledge/cards.png")
         self.sheets = dict(emoji=self.tex, knowledge=drawn)
         self.lay(l)
 

@@ -18,8 +18,8 @@ from ...core import UserError, cache_dir, locked, near_miss, replacing, stable_s
 from ...sim.elsewhere import in_simulator
 from ...data.samples import resize_images
 from .questions import COLORS
-from .simulator import (EYE, FOV, HALF_CUBE, SCENE_VERSION, TARGET, Tabletop, _HALF_CARD, _LIGHT, _box,
-                                              _card, emoji, expert, layout)
+from .simulator import (EYE, FOV, HALF_CUBE, SCENE_VERSION, TARGET, Tabletop, _HALF_CARD, _box,
+                                              _card, emoji, expert, layout, load_sheet)
 
 # %% ../../../nbs/tasks/tabletop/06_views.ipynb #7d5973ba
 @lru_cache(64)
@@ -98,12 +98,9 @@ def look(
     "An image, and what the renderer knows of each pixel."
     p = env.p
     view, proj = p.computeViewMatrix(camera.eye, camera.target, [0,0,1]), p.computeProjectionMatrixFOV(camera.fov, 1, _NEAR, _FAR)
-    rgb, z, mask = p.getCameraImage(size, size, view, proj, shadow=1, renderer=p.ER_TINY_RENDERER, lightDirection=_LIGHT,
-        lightDistance=2, lightAmbientCoeff=.55, lightDiffuseCoeff=.5, lightSpecularCoeff=.05,
-        flags=p.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX, **env.kw)[2:]
-    rgb, z, mask = np.asarray(rgb, np.uint8).reshape(size, size, 4), np.reshape(z, (size, size)), np.reshape(mask, (size, size))
+    rgb, z, mask = env.seen(view, proj, size)
     depth = (_FAR*_NEAR/(_FAR - (_FAR - _NEAR)*z)).astype(np.float32)
-    return np.ascontiguousarray(rgb[..., :3]), depth, _labelled(mask, bodies, robot)
+    return np.ascontiguousarray(rgb), depth, _labelled(mask, bodies, robot)
 
 # %% ../../../nbs/tasks/tabletop/06_views.ipynb #95d2961f
 def _corners(half, xyz, yaw):
@@ -276,8 +273,7 @@ def clips(
     size:int, # Side of a frame, in pixels
 )->tuple: # frames (n, FRAMES, size, size, 3) uint8, n states
     "Clips of a table that a camera passes or circles, the same for the same numbers."
-    from vlm4vla.core import assets_dir
-    env = Tabletop(); env.tex = env.p.loadTexture(str(assets_dir()/"emoji"/"emoji.png"), **env.kw)
+    env = Tabletop(); env.tex = load_sheet(env.p, env.client, "emoji/emoji.png")
     frames, states = zip(*(_clip(env, split, i, size) for i in range(start, start+n)))
     env.close()
     return np.stack(frames), list(states)
