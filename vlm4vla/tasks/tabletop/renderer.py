@@ -64,34 +64,43 @@ def card_shape(
     return _shape(np.array([[h,-h,0],[h,h,0],[-h,h,0],[-h,-h,0]]), faces, np.broadcast_to([0.,0,1], (2,3,3)), uvs, _texture(path))
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #3ec92e0d
-def _rows(path):
-    with open(path) as f: return [w for w in (line.split() for line in f) if w]
+def _lines(path):
+    "First word → what follows it, line by line."
+    found = {}
+    with open(path) as f:
+        for line in f:
+            word, _, rest = line.strip().partition(" ")
+            found.setdefault(word, []).append(rest)
+    return found
 
-def _numbers(rows, kind, n): return np.array([r[1:1+n] for r in rows if r[0] == kind], float).reshape(-1, n)
+def _numbers(lines, n): return np.fromstring(" ".join(lines), sep=" ").reshape(-1, n)
 
-def _picture(path, rows):
+def _picture(path, library, used):
     "The texture of a Wavefront file."
-    library = next((os.path.join(os.path.dirname(path), r[1]) for r in rows if r[0] == "mtllib"), "")
+    folder = os.path.dirname(path); library = os.path.join(folder, library)
     if not os.path.exists(library): return _NO_TEXTURE
     at, named = "", {}
-    for r in _rows(library):
-        if r[0] == "newmtl": at = r[1]
-        if r[0] == "map_Kd": named[at] = os.path.join(os.path.dirname(path), r[-1])
-    used = (named.get(r[1], "") for r in rows if r[0] == "usemtl")
-    return next((_texture(p) for p in used if os.path.exists(p)), _NO_TEXTURE)
+    with open(library) as f: rows = [w for w in map(str.split, f) if w]
+    for word, *rest in rows:
+        if word == "newmtl": at = rest[0]
+        if word == "map_Kd": named[at] = os.path.join(folder, rest[-1])
+    return next((_texture(p) for p in (named.get(m, "") for m in used) if os.path.exists(p)), _NO_TEXTURE)
 
 @lru_cache
 def read_obj(
     path:str, # A Wavefront file of triangles with normals
 )->Shape|None: # nothing where it is something else
     "The shape in a file."
-    rows = _rows(path); corners = [r[1:] for r in rows if r[0] == "f"]
-    if not corners or any(len(c) != 3 for c in corners): return None
-    at = np.array([[[int(n or 0) for n in (c + "//").split("/")[:3]] for c in tri] for tri in corners])
+    told = _lines(path)
+    faces = [l.replace("//", "/0/").replace("/", " ") for l in told.get("f", [])] # place, place in the texture, normal; three times
+    if not faces or any(len(l.split()) != 9 for l in faces): return None
+    at = _numbers(faces, 9).astype(int).reshape(-1, 3, 3)
     if at[..., [0, 2]].min() < 1: return None
-    points, places, normals = _numbers(rows, "v", 3), _numbers(rows, "vt", 2), _numbers(rows, "vn", 3)
+    places = _numbers(told.get("vt", []), 2)
     uvs = np.where(at[..., 1:2] > 0, places[np.maximum(at[..., 1] - 1, 0)], 0.) if len(places) else None
-    return _shape(points, at[..., 0] - 1, normals[at[..., 2] - 1], uvs, _picture(path, rows))
+    normals = _numbers(told["vn"], 3)[at[..., 2] - 1]
+    picture = _picture(path, told.get("mtllib", ["?"])[0], told.get("usemtl", []))
+    return _shape(_numbers(told["v"], 3), at[..., 0] - 1, normals, uvs, picture)
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #00dd3fe5
 def _pose(p, at, quat):
