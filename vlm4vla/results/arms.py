@@ -18,7 +18,7 @@ from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
 from ..catalog.experiments import studies
 from ..core import UserError, near_miss
-from .figures import style
+from .figures import style, write_names
 from .scores import attempted
 from .stats import compare, estimate_text, metric_values, rates
 from .tables import load
@@ -204,29 +204,26 @@ def effects_figure(
     first, split = a.benchmark.metrics[0].name, a.benchmark.splits[-1]; here = e[(e.split == split) & (e.metric == first)]
     order = here.groupby("arm").difference.mean().sort_values().index; shown = list(here.backbone.unique())
     with mpl.rc_context(style):
-        fig = Figure(figsize=(8.2, 1.4 + .34*len(order)), layout="constrained"); left, right = fig.subplots(1, 2, width_ratios=(1.5, 1))
+        fig = Figure(figsize=(8.2, tall := max(1.4 + .34*len(order), 1 + 1.7*len(shown))), layout="constrained")
+        grid = fig.add_gridspec(len(shown), 2, width_ratios=(1.5, 1)); left = fig.add_subplot(grid[:, 0])
         for i, b in enumerate(shown):
             d = here[here.backbone == b].set_index("arm").reindex(order).dropna(subset="difference")
             y = np.array([list(order).index(k) for k in d.index]) + .16*(i - (len(shown)-1)/2)
             off = 100*np.array([d.difference - d.ci_low, d.ci_high - d.difference]).clip(0)
             left.errorbar(100*d.difference, y, xerr=off, fmt="o", ms=5, color=_COLORS[i], label=backbones[b].label, lw=1.2)
-            _two_rates(right, a, b, split, _COLORS[i])
+            _two_rates(fig.add_subplot(grid[i, 1]), a, b, split, _COLORS[i], 72*(tall - .6)/len(shown) - 40)
         left.axvline(0, color="#666666", lw=1); left.set_yticks(range(len(order)), [arm_label(k) for k in order])
         left.set_ylim(-.5, len(order) - .5)
         left.set_xlabel(f"success, points from {arm_label(a.against)}"); left.grid(axis="x", color="#e6e6e6")
         fig.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncol=len(shown))
     return fig
 
-def _two_rates(ax, a, b, split, color):
-    "Placed against right, a point for each arm."
+def _two_rates(ax, a, b, split, color, tall):
+    "Placed against right, a point for each arm of a backbone, on axes of some height in points of print."
     m, d = [x.name for x in a.benchmark.metrics], a.rates[(a.rates.backbone == b) & (a.rates.split == split)]
     d = d.pivot(index="arm", columns="metric", values="rate")
     if len(m) < 3 or not {m[1], m[2]} <= set(d): return
-    ax.plot(d[m[1]], d[m[2]], "o", color=color, ms=4); ax.set(xlim=(0, 1.03), ylim=(0, 1.03))
-    d = d.dropna()
-    for arm, x, y in zip(d.index, d[m[1]], d[m[2]]): # a name goes above its point, or below where another point is close above
-        close = ((d[m[1]] - x).abs() < .2) & (d[m[2]] - y).between(0, .12) & (d.index != arm)
-        ax.annotate(arm_label(arm), (x, y), xytext=(0, -10 if close.any() else 5), textcoords="offset points", fontsize=7, color=color,
-                    ha="left" if x < .2 else "right" if x > .8 else "center")
+    ax.plot(d[m[1]], d[m[2]], "o", color=color, ms=4); ax.set(xlim=(0, 1.03), ylim=(0, 1.12))
+    d = d.dropna(); write_names(ax, d[m[1]], d[m[2]], [arm_label(k) for k in d.index], panel=(175, tall), color=color)
     for axis, metric in ((ax.xaxis, a.benchmark.metrics[1]), (ax.yaxis, a.benchmark.metrics[2])):
         axis.set_major_formatter(mpl.ticker.PercentFormatter(1)); axis.set_label_text(metric.label)
