@@ -10,7 +10,7 @@ __all__ = ['CARD', 'Shape', 'box_shape', 'card_shape', 'read_obj', 'link_poses',
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #bca473ed
 import math, os
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 import numpy as np
 from numba import njit
 from PIL import Image
@@ -177,7 +177,7 @@ def scene(
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #851f8a5e
 _compiled = njit(cache=True, error_model="numpy")
-_0, _1, _2, _HALF, _DIM = (np.float32(x) for x in (0, 1, 2, .5, .8)) # the last one: light that is left in a shadow
+_0, _1, _2, _HALF, _DIM, _FAR = (np.float32(x) for x in (0, 1, 2, .5, .8, 1e6)) # light left in a shadow; pixels outside of everything
 
 @_compiled
 def _row(m, i, x, y, z): return ((m[i,3] + m[i,2]*z) + m[i,1]*y) + m[i,0]*x
@@ -239,16 +239,28 @@ def _from_lamp(eye):
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #61719f10
 @_compiled
-def _project(points, m, half, out):
-    "Columns, rows, depths and w of points, and the smallest w."
+def _cell(x):
+    "A whole number has a cell of its own, and so have all between two of them."
+    x = min(max(x, -_FAR), _FAR)
+    return int(math.floor(x)) + int(math.ceil(x))
+
+@_compiled
+def _project(points, m, half, out, cell):
+    "Columns, rows, depths and w of points, in which cells they lie, and the smallest w."
     least = np.float32(np.inf)
     for k in range(len(points)):
         x, y, z = points[k,0], points[k,1], points[k,2]
         w = _row(m, 3, x, y, z)
         out[k,0], out[k,1] = (half*w + half*_row(m, 0, x, y, z))/w, (half*w + half*_row(m, 1, x, y, z))/w
         out[k,2], out[k,3] = _row(m, 2, x, y, z), w
+        cell[k,0], cell[k,1] = _cell(out[k,0]), _cell(out[k,1])
         least = min(least, w)
     return least
+
+@_compiled
+def _between(cell, i, j, k):
+    "May a pixel's centre lie between three points?"
+    return not (cell[i,0] == cell[j,0] == cell[k,0] or cell[i,1] == cell[j,1] == cell[k,1])
 
 @_compiled
 def _span(a, b, c, size):
@@ -278,10 +290,11 @@ def _inside(at, i, j, k, area, px, py):
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #634d9ffa
 @_compiled
-def _shadows(faces, at, near, far, buffer):
+def _shadows(faces, at, cell, near, far, buffer):
     size = len(buffer)
     for t in range(len(faces)):
         i, j, k = faces[t,0], faces[t,1], faces[t,2]
+        if not _between(cell, i, j, k): continue
         left, right = _span(at[i,0], at[j,0], at[k,0], size)
         if left > right: continue
         low, high = _span(at[i,1], at[j,1], at[k,1], size)
@@ -317,13 +330,12 @@ def _corners(points, normals, t, i, j, k, m, inverse, lit, turned):
 def _mix(m, r, p, q, s): return _dot(m[r,0], m[r,1], m[r,2], p, q, s)
 
 @_compiled
-def _in_light(lit, p, q, s, half, shadow):
-    "One where the lamp reaches a pixel, less where it does not."
-    last = np.float32(len(shadow) - 1); w = _mix(lit, 3, p, q, s)
+def _seen_by_lamp(lit, p, q, s, half, size):
+    "The pixel of the lamp's image where it would see this one, and how near something has to be to stand before it."
+    last = np.float32(size - 1); w = _mix(lit, 3, p, q, s)
     x, y = (half*w + half*_mix(lit, 0, p, q, s))/w, (half*w + half*_mix(lit, 1, p, q, s))/w
     depth = _HALF*w + _HALF*_mix(lit, 2, p, q, s)
-    nearest = np.float64(shadow[int(max(_0, min(last, y))), int(max(_0, min(last, x)))])
-    return _1 if nearest < np.float64(-depth) + .05 else _DIM
+    return int(max(_0, min(last, y)))*size + int(max(_0, min(last, x))), np.float64(-depth) + .05
 
 @_compiled
 def _brightness(turned, p, q, s, light, shine):
@@ -345,21 +357,25 @@ def _texel(texture, uvs, t, p, q, s):
     return min(int(v*np.float32(h)), h - 1), min(int(u*np.float32(w)), w - 1)
 
 @_compiled
-def _paint(pixel, texture, row, column, colour, reach, scatter, gloss, shares):
+def _paint(bright, dim, texture, row, column, colour, scatter, gloss, shares):
+    "A pixel's colour in the light and in the shadow."
     for c in range(3):
         own = np.float32(texture[row,column,c]) if len(texture) else np.float32(255)
         own = np.float32(np.uint8(own*colour[c]))
-        value = shares[0]*own + reach*(shares[1]*scatter + shares[2]*gloss)*own
-        pixel[c] = min(int(value) if value == value else 0, 255)
+        always, lamp = shares[0]*own, shares[1]*scatter + shares[2]*gloss
+        for out, reach in ((bright, _1), (dim, _DIM)):
+            value = always + reach*lamp*own
+            out[c] = min(int(value) if value == value else 0, 255)
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #c0fa3f6e
 @_compiled
-def _colours(shape, at, m, pose, inverse, eye, colour, light, shares, shine, near, far, shadow, depth, owner, image, label):
-    points, faces, normals, uvs, texture = shape
+def _colours(shape, at, cell, m, pose, inverse, eye, colour, light, shares, shine, near, far, label, layers):
+    points, faces, normals, uvs, texture = shape; depth, owner, bright, dim, lamp, before = layers
     size, half = len(depth), np.float32(len(depth))/_2
     lit, turned, row, column = np.empty((4, 3), np.float32), np.empty((3, 3), np.float32), 0, 0
     for t in range(len(faces)):
         i, j, k = faces[t,0], faces[t,1], faces[t,2]
+        if not _between(cell, i, j, k): continue
         left, right = _span(at[i,0], at[j,0], at[k,0], size)
         if left > right: continue
         low, high = _span(at[i,1], at[j,1], at[k,1], size)
@@ -374,8 +390,19 @@ def _colours(shape, at, m, pose, inverse, eye, colour, light, shares, shine, nea
                 p, q, s = np.float32(p), np.float32(q), np.float32(s)
                 if len(texture): row, column = _texel(texture, uvs, t, p, q, s)
                 scatter, gloss = _brightness(turned, p, q, s, light, shine)
-                _paint(image[py,px], texture, row, column, colour, _in_light(lit, p, q, s, half, shadow), scatter, gloss, shares)
+                _paint(bright[py,px], dim[py,px], texture, row, column, colour, scatter, gloss, shares)
+                lamp[py,px], before[py,px] = _seen_by_lamp(lit, p, q, s, half, size)
                 depth[py,px], owner[py,px] = np.float32(d), label
+
+@_compiled
+def _lighted(bright, dim, lamp, before, shadow):
+    "The image: what the lamp reaches is bright."
+    out = np.empty_like(bright)
+    for y in range(len(out)):
+        for x in range(len(out)):
+            near = np.float64(shadow[lamp[y,x]//len(out), lamp[y,x]%len(out)]) < before[y,x]
+            for c in range(3): out[y,x,c] = bright[y,x,c] if near else dim[y,x,c]
+    return out
 
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #9f40c9af
 _BIT = 24 # where PyBullet writes a link's number, plus one, beside its body's
@@ -384,8 +411,54 @@ def _depths(z, near, far):
     "Depths in the camera's own numbers as PyBullet tells them, between 0 and 1."
     return (far*(near - z)/(2.*float(far)*float(near) + (far*-z).astype(float) - (near*-z).astype(float))).astype(np.float32)
 
+# %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #b9af93d7
 def _matrix(m): return np.ascontiguousarray(np.array(m, np.float32).reshape(4, 4).T)
 
+@dataclass(frozen=True)
+class _Look:
+    "How a scene is looked at; two looks with the same numbers are one."
+    size:int
+    view:tuple
+    projection:tuple
+    light:tuple
+    distance:float
+    shares:tuple
+    @cached_property
+    def numbers(self): # as arrays: view, projection, near, far, light, the lamp's view, shares, where the eye is
+        view, projection = _matrix(self.view), _matrix(self.projection)
+        near, far = projection[2,3]/(projection[2,2] - _1), projection[2,3]/(projection[2,2] + _1)
+        light, lamp = _lamp(self.light, self.distance)
+        return view, projection, near, far, light, lamp, np.array(self.shares, np.float32), _inverse(view)[3,:3].astype(float)
+
+def _empty(look):
+    "The lamp's image and the layers of ours, with nothing on them."
+    shape, far = (look.size, look.size), look.numbers[3]
+    white = np.full((2, *shape, 3), 255, np.uint8)
+    return np.full(shape, -1e30, np.float32), (np.full(shape, -far, np.float32), np.full(shape, -1, np.int32), *white,
+                                               np.zeros(shape, np.int64), np.full(shape, -np.inf))
+
+# %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #ec792dba
+def _add(parts, look, shadow, layers):
+    "Draw parts over what there is; false where one lies behind the eye or the lamp."
+    view, projection, near, far, light, lamp, shares, eye = look.numbers; half = np.float32(look.size)/_2
+    for body, link, s, pose, colour in parts:
+        pose, at, cell = pose.astype(np.float32), np.empty((len(s.points), 4), np.float32), np.empty((len(s.points), 2), np.int32)
+        m = _product(projection, _product(lamp, pose))
+        if not _project(s.points, m, half, at, cell) > 0: return False
+        _shadows(s.faces, at, cell, near, far, shadow)
+        if not _project(s.points, _product(projection, _product(view, pose)), half, at, cell) > 0: return False
+        _colours((s.points, s.faces, s.normals, s.uvs, s.texture), at, cell, m, pose, _inverse(pose), eye, colour, light, shares, _2,
+                 near, far, body + (link + 1 << _BIT), layers)
+    return True
+
+@lru_cache(maxsize=4)
+def _backdrop(body, link, shape, pose, colour, look):
+    "What a part leaves that stands still."
+    shadow, layers = _empty(look)
+    part = body, link, shape, np.array(pose).reshape(4, 4), np.array(colour, np.float32)
+    return (shadow, layers) if _add([part], look, shadow, layers) else None
+
+# %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #5b591a7e
 def draw(
     parts:list, # Of `scene`
     size:int, # Side of the image, in pixels
@@ -396,21 +469,10 @@ def draw(
     shares, # (3,) what is always there, what scatters, what shines
 )->tuple|None: # (size, size, 3) uint8 colours, (size, size) float32 depths, (size, size) int32 bodies and links
     "An image with shadows, as PyBullet draws it."
-    view, projection = _matrix(view), _matrix(projection)
-    near, far = projection[2,3]/(projection[2,2] - _1), projection[2,3]/(projection[2,2] + _1)
-    light, lamp = _lamp(light, distance); half, shares = np.float32(size)/_2, np.array(shares, np.float32)
-    shadow, depth = np.full((size, size), -1e30, np.float32), np.full((size, size), -far, np.float32)
-    image, owner = np.full((size, size, 3), 255, np.uint8), np.full((size, size), -1, np.int32)
-    poses = [x[3].astype(np.float32) for x in parts]
-    lamps = [_product(projection, _product(lamp, m)) for m in poses]
-    for (*_, s, _, _), m in zip(parts, lamps):
-        at = np.empty((len(s.points), 4), np.float32)
-        if not _project(s.points, m, half, at) > 0: return None
-        _shadows(s.faces, at, near, far, shadow)
-    eye = _inverse(view)[3,:3].astype(float)
-    for (body, link, s, _, colour), m, pose in zip(parts, lamps, poses):
-        at = np.empty((len(s.points), 4), np.float32)
-        if not _project(s.points, _product(projection, _product(view, pose)), half, at) > 0: return None
-        _colours((s.points, s.faces, s.normals, s.uvs, s.texture), at, m, pose, _inverse(pose), eye, colour, light, shares, _2, near,
-            far, shadow, depth, owner, image, body + (link + 1 << _BIT))
-    return image[::-1], _depths(depth[::-1], near, far), owner[::-1]
+    look = _Look(size, tuple(view), tuple(projection), tuple(light), distance, tuple(shares))
+    (body, link, shape, pose, colour), *others = parts
+    if not (kept := _backdrop(body, link, shape, tuple(pose.ravel()), tuple(colour), look)): return None
+    shadow, layers = kept[0].copy(), tuple(x.copy() for x in kept[1])
+    if not _add(others, look, shadow, layers): return None
+    depth, owner, *colours = layers; near, far = look.numbers[2:4]
+    return _lighted(*colours, shadow)[::-1], _depths(depth[::-1], near, far), owner[::-1]
