@@ -47,7 +47,7 @@ def read_node(
     return Node(python[1], machine, {_plain(n): v.split("+")[0] for n, _, v in (l.strip().partition("==") for l in lines[1:]) if v})
 
 # %% ../../nbs/launch/07_pack.ipynb #aea42768
-_ASIDE = {"av", "debugpy", "ipywidgets", "submitit", "pybullet", "numba"} # PyBullet is brought stripped, see below; it draws without Numba, too
+_ASIDE = {"av", "debugpy", "ipywidgets", "submitit", "pybullet", "numba"} # PyBullet is brought stripped; it draws without Numba, too
 _NODES_OWN = {"torch"} # with all that it needs
 
 def _requirements()->list: # of the package as it is installed here

@@ -13,7 +13,8 @@ import numpy as np
 from ...core import UserError, near_miss, stable_seed
 from ...sim.worker import Observation
 from .facts import fact_cards, topics
-from ..tabletop.simulator import (TableLayout, Tabletop, _CUBE_AT, _CUBE_SPREAD, _HAND_AT, _HAND_SPREAD, _card, expert, load_sheet)
+from ..tabletop.simulator import (TableLayout, Tabletop, _CUBE_AT, _CUBE_SPREAD, _HAND_AT, _HAND_SPREAD, _card,
+                                               expert, load_sheet)
 
 # %% ../../../nbs/tasks/knowledge/03_table.ipynb #c2013e20
 _SPLITS = dict(train=("train",), id=("train",), val=("val",), vqa=("train", "val"), vqa_test=("train", "val")) # split → cards it may show

@@ -41,7 +41,8 @@ benchmarks.add(replace(
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #4db3f2da
 simulators.add(Simulator(
     name="grinningface", also="tabletop", label="Emoji tabletop", needs="pybullet",
-    packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "numba==0.68.1", "pyarrow==26.0.1", "fastcore==2.2.39"), # the last two for recording
+    packages=("pybullet==3.2.7", "numpy==2.4.6", "pillow==13.0.0", "numba==0.68.1",
+              "pyarrow==26.0.1", "fastcore==2.2.39"), # the last two for recording
     system="a processor", licences={"PyBullet": "zlib", "Franka Panda model": "Apache-2.0"}, built="pybullet"))
 
 # %% ../../../nbs/tasks/tabletop/00_benchmark.ipynb #0f541e14
