@@ -19,7 +19,7 @@ from ..catalog.backbones import backbones
 from ..catalog.benchmarks import benchmarks
 from ..catalog.experiments import studies, variants
 from ..core import Registry
-from ..results.arms import arm_label, effects, points_text, study_arms
+from ..results.arms import arm_label, effects, points_text, study_arms, told
 from ..results.correlation import fit_line
 from ..results.figures import style
 from ..results.scores import answered, controlled
@@ -68,7 +68,7 @@ def _matters(benchmark, out)->pd.DataFrame:
     if not rows: return pd.DataFrame(columns=_COLUMNS)
     df = pd.concat(rows).sort_values("seeds", ascending=False, kind="stable").drop_duplicates(["choice", "backbone", "arm"])
     df = df.assign(p_holm=multipletests(df.p, method="holm")[1])
-    df["told"] = (df.p_holm < .05) & (df.ci_low*df.ci_high > 0)
+    df["told"] = told(df)
     return df[_COLUMNS].sort_values("difference", kind="stable", ignore_index=True)
 
 def matters(
