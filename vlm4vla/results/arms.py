@@ -181,11 +181,11 @@ def answer(
     "Which arms differ from the one they are compared with, and which cannot be told."
     first, split, said = self.benchmark.metrics[0].name, self.benchmark.splits[-1], []
     for b, d in e[(e.split == split) & (e.metric == first)].groupby("backbone", sort=False):
-        sure, few = d[told(d)], int(d.seeds.min())
+        sure, few = d[told(d)], [f"{r.seeds} seed{'s' if r.seeds > 1 else ''} of {arm_label(r.arm)}" for r in d.itertuples() if r.seeds < 3]
         parts = {"better": sure[sure.difference > 0], "worse": sure[sure.difference < 0], "not to be told apart": d[~told(d)]}
         say = lambda word, rows: f"{word}: " + ", ".join(f"{arm_label(r.arm)} ({points_text(r)})" for r in rows.itertuples())
         said.append(f"{backbones[b].label}, " + "; ".join(say(w, rows) for w, rows in parts.items() if len(rows))
-                    + (f" (only {few} seed{'s' if few > 1 else ''} so far)" if few < 3 else ""))
+                    + (f" (so far {', '.join(few)})" if few else ""))
     if not said: return f"**Not measured yet:** `vlm4vla sweep {self.study.name}` makes the runs."
     return f"**Success on {self.benchmark.split_label(split)}, in points from {arm_label(self.against)}. " + ". ".join(said) + ".**"
 
