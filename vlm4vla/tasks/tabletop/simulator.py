@@ -10,11 +10,11 @@ __all__ = ['SPLITS', 'HALF_CUBE', 'TRAIN_EPISODES', 'SCENE_VERSION', 'SUBSTEPS',
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #663167f7
 import csv, os, sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
-from ...core import UserError, assets_dir, stable_seed
+from ...core import UserError, assets_dir, cache_dir, locked, stable_seed
 from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #94111b2d
@@ -280,7 +280,8 @@ def seen(
     "What a camera sees, with shadows."
     p, size, ours, parts = self.p, size or self.size, _ours(), None
     if ours and self.alike is not False: parts = ours.scene(p, **self.kw)
-    drawn = ours.draw(parts, size, view, projection, _LIGHT, _LAMP, _SHARES) if parts else None
+    one_compiles = locked(cache_dir()/"drawing") if self.alike is None else nullcontext() # and the others load what it compiled
+    with one_compiles: drawn = ours.draw(parts, size, view, projection, _LIGHT, _LAMP, _SHARES) if parts else None
     if drawn and self.alike: return drawn
     theirs = _theirs(p, size, view, projection, self.kw)
     if drawn: self.alike = all(map(np.array_equal, drawn, theirs))
