@@ -272,6 +272,18 @@ def _area(at, i, j, k):
     x, y = np.float64(at[i,0]), np.float64(at[i,1])
     return (np.float64(at[k,0]) - x)*(np.float64(at[j,1]) - y) - (np.float64(at[j,0]) - x)*(np.float64(at[k,1]) - y)
 
+@_compiled
+def _window(at, cell, i, j, k, size):
+    "Columns and rows that a triangle may own, and twice its area; no area where it owns nothing."
+    nothing = 0, _0, 0, _0, 0.
+    if not _between(cell, i, j, k): return nothing
+    left, right = _span(at[i,0], at[j,0], at[k,0], size)
+    if left > right: return nothing
+    low, high = _span(at[i,1], at[j,1], at[k,1], size)
+    if low > high: return nothing
+    area = _area(at, i, j, k)
+    return (left, right, low, high, area) if abs(area) > 1e-2 else nothing
+
 # %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #06b24494
 @_compiled
 def _inside(at, i, j, k, area, px, py):
@@ -294,13 +306,8 @@ def _shadows(faces, at, cell, near, far, buffer):
     size = len(buffer)
     for t in range(len(faces)):
         i, j, k = faces[t,0], faces[t,1], faces[t,2]
-        if not _between(cell, i, j, k): continue
-        left, right = _span(at[i,0], at[j,0], at[k,0], size)
-        if left > right: continue
-        low, high = _span(at[i,1], at[j,1], at[k,1], size)
-        if low > high: continue
-        area = _area(at, i, j, k)
-        if not abs(area) > 1e-2: continue
+        left, right, low, high, area = _window(at, cell, i, j, k, size)
+        if area == 0: continue
         for px in range(left, int(right) + 1):
             for py in range(low, int(high) + 1):
                 d = _inside(at, i, j, k, area, np.float64(px), np.float64(py))[0]
@@ -375,13 +382,8 @@ def _colours(shape, at, cell, m, pose, inverse, eye, colour, light, shares, shin
     lit, turned, row, column = np.empty((4, 3), np.float32), np.empty((3, 3), np.float32), 0, 0
     for t in range(len(faces)):
         i, j, k = faces[t,0], faces[t,1], faces[t,2]
-        if not _between(cell, i, j, k): continue
-        left, right = _span(at[i,0], at[j,0], at[k,0], size)
-        if left > right: continue
-        low, high = _span(at[i,1], at[j,1], at[k,1], size)
-        if low > high: continue
-        area = _area(at, i, j, k)
-        if not abs(area) > 1e-2 or _turned_away(points, pose, eye, i, j, k): continue
+        left, right, low, high, area = _window(at, cell, i, j, k, size)
+        if area == 0 or _turned_away(points, pose, eye, i, j, k): continue
         _corners(points, normals, t, i, j, k, m, inverse, lit, turned)
         for px in range(left, int(right) + 1):
             for py in range(low, int(high) + 1):

@@ -280,7 +280,7 @@ def seen(
     "What a camera sees, with shadows."
     p, size, ours, parts = self.p, size or self.size, _ours(), None
     if ours and self.alike is not False: parts = ours.scene(p, **self.kw)
-    one_compiles = locked(cache_dir()/"drawing") if self.alike is None else nullcontext() # and the others load what it compiled
+    one_compiles = locked(cache_dir()/"drawing") if parts and self.alike is None else nullcontext() # others load it
     with one_compiles: drawn = ours.draw(parts, size, view, projection, _LIGHT, _LAMP, _SHARES) if parts else None
     if drawn and self.alike: return drawn
     theirs = _theirs(p, size, view, projection, self.kw)
