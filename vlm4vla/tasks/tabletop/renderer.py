@@ -262,6 +262,7 @@ def _between(cell, i, j, k):
     "May a pixel's centre lie between three points?"
     return not (cell[i,0] == cell[j,0] == cell[k,0] or cell[i,1] == cell[j,1] == cell[k,1])
 
+# %% ../../../nbs/tasks/tabletop/00a_renderer.ipynb #a372a767
 @_compiled
 def _span(a, b, c, size):
     "The first whole number between three places and the end."
