@@ -1,7 +1,8 @@
 """The tabletop's own renderer draws what PyBullet draws, to the bit, and disturbs nothing."""
-import numpy as np, pytest
+import os, numpy as np, pytest
 pytest.importorskip("pybullet")
 pytest.importorskip("numba")
+from vlm4vla.core import make_folder, try_lock
 from vlm4vla.tasks.knowledge.simulator import KnowledgeTable
 from vlm4vla.tasks.tabletop import renderer, simulator
 from vlm4vla.tasks.tabletop.questions import COLORS
@@ -18,6 +19,9 @@ def same(env, *cam, size=None):
     for a, b in zip(ours, _theirs(env.p, size, *cam, env.kw)):
         assert a.dtype == b.dtype and np.array_equal(a, b)
     return ours
+
+@pytest.fixture(autouse=True)
+def nobody_else_compiles(monkeypatch, tmp_path): monkeypatch.setenv("VLM4VLA_CACHE", str(tmp_path/"cache"))
 
 @pytest.fixture
 def env():
@@ -91,3 +95,14 @@ def test_without_numba_pybullet_draws(env, monkeypatch):
     mine = env.reset(0).image; assert env.alike
     monkeypatch.setattr(simulator, "_ours", lambda: None)
     assert np.array_equal(env.render(), mine)
+
+def test_while_another_process_compiles_pybullet_draws(env, tmp_path):
+    lock = try_lock(make_folder(tmp_path/"cache"/"drawing"))
+    first = env.reset(0).image; assert env.alike is None
+    os.close(lock)
+    assert np.array_equal(env.render(), first) and env.alike
+
+def test_a_cache_that_cannot_be_written_stops_no_image(env, monkeypatch, tmp_path):
+    (tmp_path/"file").touch(); monkeypatch.setenv("VLM4VLA_CACHE", str(tmp_path/"file"))
+    first = env.reset(0).image; assert env.alike
+    assert np.array_equal(env.render(), first)

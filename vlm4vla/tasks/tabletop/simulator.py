@@ -10,11 +10,11 @@ __all__ = ['SPLITS', 'HALF_CUBE', 'TRAIN_EPISODES', 'SCENE_VERSION', 'SUBSTEPS',
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #663167f7
 import csv, os, sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
-from ...core import UserError, assets_dir, cache_dir, locked, stable_seed
+from ...core import UserError, assets_dir, cache_dir, make_folder, stable_seed, try_lock
 from ...sim.worker import ChunkEnv, Observation
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #94111b2d
@@ -270,6 +270,22 @@ def _theirs(p, size, view, projection, kw):
     return rgb, np.reshape(z, (size, size)).astype(np.float32), np.reshape(owner, (size, size)).astype(np.int32)
 
 # %% ../../../nbs/tasks/tabletop/01_tabletop.ipynb #39d0bd00
+def _turn():
+    "The lock of the one who compiles the renderer; none while another does. Where locks cannot be had, everybody compiles."
+    try: return try_lock(make_folder(cache_dir()/"drawing"))
+    except UserError: return os.open(os.devnull, os.O_RDONLY)
+
+@patch
+def _drawn(self:Tabletop, *view):
+    "What our renderer draws; nothing where it cannot, or while another process compiles it."
+    ours = _ours() if self.alike is not False else None
+    if not ours or not (parts := ours.scene(self.p, **self.kw)): return None
+    draw = lambda: ours.draw(parts, *view, _LIGHT, _LAMP, _SHARES)
+    if self.alike: return draw()
+    if (turn := _turn()) is None: return None
+    try: return draw()
+    finally: os.close(turn)
+
 @patch
 def seen(
     self:Tabletop,
@@ -278,12 +294,10 @@ def seen(
     size:int=None, # Side of the image, in pixels; none: the environment's own
 )->tuple: # (size, size, 3) uint8 colours; (size, size) float32 depths, 0 to 1; (size, size) int32 bodies and links
     "What a camera sees, with shadows."
-    p, size, ours, parts = self.p, size or self.size, _ours(), None
-    if ours and self.alike is not False: parts = ours.scene(p, **self.kw)
-    one_compiles = locked(cache_dir()/"drawing") if parts and self.alike is None else nullcontext() # others load it
-    with one_compiles: drawn = ours.draw(parts, size, view, projection, _LIGHT, _LAMP, _SHARES) if parts else None
+    size = size or self.size
+    drawn = self._drawn(size, view, projection)
     if drawn and self.alike: return drawn
-    theirs = _theirs(p, size, view, projection, self.kw)
+    theirs = _theirs(self.p, size, view, projection, self.kw)
     if drawn: self.alike = all(map(np.array_equal, drawn, theirs))
     return theirs
 
