@@ -1,5 +1,5 @@
 "Rows: the committed ones are in order, and no accident loses or doubles one."
-import errno, json, os, signal, subprocess, sys, time
+import errno, json, os, re, signal, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd, pytest
@@ -8,6 +8,8 @@ import vlm4vla.results.tables as results
 from vlm4vla.core import UserError, read_provenance, write_provenance
 from vlm4vla.results.tables import append, dictionary, load, tables, unmeasured, why_failed
 from vlm4vla.results.scores import check, rebuild_scores, scores
+from vlm4vla.catalog.experiments import studies
+from vlm4vla.results.arms import arm_label, arm_of
 
 ROW = dict(run_id="a__b__c__s0", benchmark="grinningface", split="id", task="place", episode=0, chunk_mode="5 of 10", success=True,
            n_steps=31, seconds=1.5,
@@ -289,3 +291,10 @@ def test_a_damaged_account_is_named_and_kept(held, tmp_path):
               lambda: write_provenance(path.stem, parameters={}, resolved={}, out=tmp_path, started=0.)):
         with pytest.raises(UserError, match=f"{path} is damaged .*; restore it with `git checkout"): f()
     assert path.read_text() == held
+
+
+def test_no_two_arms_of_a_study_are_printed_alike():
+    for study in studies.values():
+        arms = {arm_of(e)[1] for e in study.rows}; printed = {arm_label(a) for a in arms}
+        assert len(printed) == len(arms) and not any(re.search(r"[_/]|  |^[ ,]", p) for p in printed)
+    assert arm_label("adapt-full+lr-3e-05") == "learning rate 3e-05" and arm_label("robopoint: adapt-full") == "+ RoboPoint"

@@ -9,8 +9,9 @@ __all__ = ['arm_of', 'StudyArms', 'study_arms', 'told', 'effects', 'arm_label', 
            'effects_figure']
 
 # %% ../../nbs/results/10_arms.ipynb #9a1aa52c
+import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 import matplotlib as mpl, numpy as np, pandas as pd
 from matplotlib.figure import Figure
 from statsmodels.stats.multitest import multipletests
@@ -112,7 +113,17 @@ def effects(
     return df[_COLUMNS]
 
 # %% ../../nbs/results/10_arms.ipynb #93d53a18
-_PRINTED = dict(lora="LoRA", vlm="VLM", fast="FAST", oft="OFT", ema="EMA", lr="learning rate")
+_PRINTED = dict(lora="LoRA", vlm="VLM", fast="FAST", oft="OFT", ema="EMA")
+_CHANGED = {r"freeze-language-embedding": "language frozen", r"freeze-vision": "tower frozen", r"freeze-(\w+)": r"\1 frozen",
+            r"init-scratch-(\w+)": r"\1 from scratch", r"init-scratch": "from scratch", r"model_size-(\d+)": r"images of \1 px",
+            r"prompt-(\w+)": r"\1 prompt", r"lr-": "learning rate ", r"chunk_size-(\d+), n_action_steps-(\d+)": r"\2 of \1 actions"}
+
+def _way_label(way):
+    "A variant in print: what it changes, else its name."
+    base, *changed = way.split("+"); said = ", ".join(changed) or base
+    if changed: said = reduce(lambda s, k: re.sub(k, _CHANGED[k], s), _CHANGED, said)
+    words = re.sub(r"(?<!\de)[-_]", " ", said).split(" ") # but 3e-05
+    return " ".join(_PRINTED.get(w, w) for w in words)
 
 def arm_label(
     arm:str, # As `arm_of` has it
@@ -120,10 +131,9 @@ def arm_label(
     "An arm in print: what the backbone was taught, and the variant unless it is the full one."
     taught, _, variant = arm.rpartition(": ")
     way = variant.partition("-")[2] if variant.startswith("adapt-") else variant
-    base, *changed = way.split("+"); said = ", ".join(changed) or base
-    way = " ".join(_PRINTED.get(w, w) for w in said.replace("_", " ").replace("-", " ").split(" "))
+    way = _way_label(way)
     if not taught: return way
-    label = backbones[f"{next(iter(backbones))}+{taught}"].label.partition(" + ")[2]
+    label = "+ " + backbones[f"{next(iter(backbones))}+{taught}"].label.partition(" + ")[2]
     return label if way in ("full", "base") else f"{label}, {way}"
 
 def _effect(e, a, b, arm):
