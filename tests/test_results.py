@@ -298,3 +298,8 @@ def test_no_two_arms_of_a_study_are_printed_alike():
         arms = {arm_of(e)[1] for e in study.rows}; printed = {arm_label(a) for a in arms}
         assert len(printed) == len(arms) and not any(re.search(r"[_/]|  |^[ ,]", p) for p in printed)
     assert arm_label("adapt-full+lr-3e-05") == "learning rate 3e-05" and arm_label("robopoint: adapt-full") == "+ RoboPoint"
+
+def test_an_account_names_what_lies_beside_it_from_there(tmp_path):
+    given = dict(subject=str(tmp_path/"checkpoints"/"one"), other="/elsewhere/set", n=60, out=str(tmp_path), name="a/b")
+    told = write_provenance("one", parameters=given, resolved={}, out=tmp_path, started=0.)["parameters"]
+    assert told == dict(subject="checkpoints/one", other="/elsewhere/set", n=60, out=".", name="a/b")

@@ -150,6 +150,15 @@ def test_a_backbone_of_ones_own_travels_with_its_policy(tmp_path):
         assert np.array_equal(open_policy(tmp_path/"to").act(IMAGE, ["go"]), want)
     finally: backbones.pop(b.name, None)
 
+def test_an_account_that_travels_names_no_folder_of_its_machine():
+    whole = dict(run_id="mine__grinningface__base__s0", train=dict(settings=dict(HOME="/disk/me"),
+        parameters=dict(experiment="/disk/me/plan", n=3),
+        resolved=dict(backbone=dict(repo_id="~/vlms/mine", label="A/B"), inputs=[["/data/set", 1.5], None])))
+    kept = hub._without_places(whole)
+    assert "/disk" not in str(kept) and "~" not in str(kept) and "/data" not in str(kept)
+    assert kept["train"] == dict(parameters=dict(experiment="plan", n=3), resolved=dict(backbone=dict(repo_id="mine", label="A/B"),
+                                                                                       inputs=[["set", 1.5], None]))
+
 def test_without_a_login_nothing_is_sent(offline):
     with pytest.raises(UserError) as heard: push_policy(SHIPPED, "someone/placing", say=lambda l: None)
     one_sentence(heard, "hf auth login")

@@ -604,6 +604,13 @@ def read_provenance(
     return path, said
 
 # %% ../nbs/00_core.ipynb #a3029870
+def _from_here(value, out):
+    "A path below the folder of the tables, or below the workbook's, from there; anything else as it is."
+    if not isinstance(value, str) or not os.path.isabs(value): return value
+    for place in (Path(out), home()):
+        if Path(value).is_relative_to(place.absolute()): return Path(value).relative_to(place.absolute()).as_posix()
+    return value
+
 def write_provenance(
     run_id:str, # The run this is an account of
     *,
@@ -618,7 +625,8 @@ def write_provenance(
 )->dict:
     "Write the account of a run to `provenance/<run_id>.json` and return it."
     source = workbook_file(f"nbs/{notebook}.ipynb")
-    account = to_jsonable(dict(parameters=parameters, resolved=resolved, inputs=inputs or {}, git_sha=git_sha(), notebook=notebook,
+    given = {k: _from_here(v, out) for k, v in parameters.items()}
+    account = to_jsonable(dict(parameters=given, resolved=resolved, inputs=inputs or {}, git_sha=git_sha(), notebook=notebook,
         notebook_hash=file_hash(source) if notebook and source.is_file() else None, versions=versions(), hardware=hardware(),
         settings={k: os.environ[k] for k in SETTINGS if k in os.environ},
         started=datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),

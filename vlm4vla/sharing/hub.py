@@ -62,9 +62,11 @@ def _write_backbone(f:PolicyFacts, folder:Path):
     write_json(folder/"preprocessor_config.json",
                transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(src, **kw)[0])
 
-def _without_places(whole:dict)->dict:
-    "A provenance without what a machine was set to: folders of somebody's disk are nobody else's business."
-    return {k: {n: x for n, x in v.items() if n != "settings"} if isinstance(v, dict) else v for k, v in whole.items()}
+def _without_places(x):
+    "A provenance without what a machine was set to, and of each path its last name: somebody's disk is nobody else's business."
+    if isinstance(x, dict): return {k: _without_places(v) for k, v in x.items() if k != "settings"}
+    if isinstance(x, list): return [_without_places(v) for v in x]
+    return Path(x).name if isinstance(x, str) and x.startswith(("/", "~/")) else x
 
 def _fill(f:PolicyFacts, folder:Path, repo:str, licence:str):
     "All files of a policy's folder."
@@ -73,7 +75,8 @@ def _fill(f:PolicyFacts, folder:Path, repo:str, licence:str):
     if f.rates is not None: write_text(folder/CARRIED[0], csv_text(f.rates))
     if f.provenance: write_json(folder/CARRIED[1], _without_places(f.provenance))
     l, b = licences[licence], f.backbone.root
-    if l.terms: write_text(folder/"NOTICE", f"Made from {b.repo_id or b.name}, and under {licence} as that is: {l.terms}. {l.link}\n")
+    made = _without_places(b.repo_id) or b.name
+    if l.terms: write_text(folder/"NOTICE", f"Made from {made}, and under {licence} as that is: {l.terms}. {l.link}\n")
     _write_backbone(f, folder/BACKBONE)
     write_text(folder/"README.md", model_card(f, repo, licence))
 
